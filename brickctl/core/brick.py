@@ -1,0 +1,86 @@
+"""Bricks as values: their files, the tensors in them, and the interface that these make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256, interface_digest, tree_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.plan import Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class File:
+    """One file of a brick: POSIX path relative to the brick's folder, size in bytes, digest of its content."""
+
+    path: str
+    size: int
+    sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Exactly which bytes a reference means: what a source found, before anyone looked into the files.
+
+    `source` is `hf:owner/name`, `path:folder` or `index:namespace/name/version`. `files` is sorted by path.
+    """
+
+    source: str
+    files: tuple[File, ...]
+    subfolder: str | None = None
+    commit: str | None = None
+    license: str | None = None
+    brick: str | None = None
+    version: str | None = None
+    registry: str | None = None
+
+    @property
+    def digest(self) -> Sha256:
+        """Tree digest over the files."""
+        return tree_digest((file.path, file.sha256) for file in self.files)
+
+    def file(self, path: str) -> File | None:
+        """The file at `path`, if the brick has it."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What can be known of a brick without reading weights: its small documents and its tensors.
+
+    `documents` maps paths such as `config.json` to parsed JSON objects. `tensors` maps names to stored tensors, in file
+    order, then in the order of their offsets. `shards` maps each weight file to the number of bytes before its tensors.
+    """
+
+    documents: Mapping[str, Mapping[str, Any]]
+    tensors: Mapping[str, Stored]
+    shards: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def interface(self) -> Sha256:
+        """Identity of names and shapes."""
+        return interface_digest({name: tensor.spec.shape for name, tensor in self.tensors.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brick:
+    """A functional module, known by name, kind, pin and contents; no weights are held.
+
+    `required_by` is the place in a manifest that asks for it, for messages.
+    """
+
+    name: str
+    kind: str
+    pin: Pin
+    contents: Contents
+    license: str | None = None
+    required_by: str | None = None
+
+    @property
+    def digest(self) -> Sha256:
+        """Tree digest: the identity of a brick, and its place in methods that do not depend on order."""
+        return self.pin.digest

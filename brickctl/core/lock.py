@@ -1,0 +1,55 @@
+"""brick.lock as a value: exactly which bytes a project uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.names import BASE, Alias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Pin
+    from brickctl.core.digests import Sha256
+
+VERSION = 1
+"""Version of the lock format."""
+
+ENGINE = 1
+"""Version of the arithmetic and of every default value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """One entry: a pin, and what was found in the files when it was made.
+
+    `declared_base` is the base that the brick itself names, where it names one.
+    """
+
+    alias: Alias
+    kind: str
+    pin: Pin
+    interface: Sha256
+    license: str
+    declared_base: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """The whole of brick.lock.
+
+    `manifest` is what brick.toml said when the lock was made: `base`, `bricks` and `registries` as plain tables, in the
+    normal form that `brickctl.core.lock_format.echo` gives.
+    """
+
+    base: Locked
+    bricks: Mapping[Alias, Locked] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    engine: int = ENGINE
+    version: int = VERSION
+
+    @property
+    def entries(self) -> Mapping[Alias, Locked]:
+        """The base and every brick, by alias."""
+        return {BASE: self.base, **self.bricks}

@@ -1,0 +1,108 @@
+"""brick.toml as a value: what a project wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brickctl.core.names import BASE, Alias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.document import Table
+    from brickctl.core.dtypes import DType
+    from brickctl.core.reference import Reference
+    from brickctl.errors import Place
+
+BUILTIN = "builtin"
+"""The reserved name of the registry that ships with brickctl."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """`[project]`."""
+
+    name: str
+    requires_brickctl: str | None = None
+    default_registry: str = BUILTIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """`[base]`, or one entry of `[bricks]`: what is wanted, and what the user says about it."""
+
+    alias: Alias
+    reference: Reference
+    kind: str | None = None
+    license: str | None = None
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation of a target, in the words of the manifest; the operation itself reads the table."""
+
+    op: str
+    table: Table = field(compare=False)
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """`[targets.NAME]`: a starting model and operations applied in order.
+
+    `start` is the name of another target, or None for the base. `dtype` None: each tensor keeps its own. `shard_size`
+    is in bytes.
+    """
+
+    name: Alias
+    start: Alias | None = None
+    dtype: DType | None = None
+    shard_size: int = 5_000_000_000
+    apply: tuple[Step, ...] = ()
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One entry of `[[checks]]`: what a target must be able to do.
+
+    `data` is a path relative to brick.toml. `exact-match` is a share in [0, 1] that must reach `minimum`; `perplexity`
+    must stay at or below `maximum`.
+    """
+
+    name: str
+    target: Alias
+    kind: str
+    data: str
+    minimum: float | None = None
+    maximum: float | None = None
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """`[policy]`: rules that every brick must keep."""
+
+    formats: tuple[str, ...] = ("safetensors",)
+    base: str = "fits"
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The whole of brick.toml; mappings keep the order of the file."""
+
+    project: Project
+    base: Requirement
+    registries: Mapping[str, str] = field(default_factory=dict)
+    bricks: Mapping[Alias, Requirement] = field(default_factory=dict)
+    targets: Mapping[Alias, Target] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def requirements(self) -> Mapping[Alias, Requirement]:
+        """The base and every brick, by alias."""
+        return {BASE: self.base, **self.bricks}

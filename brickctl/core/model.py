@@ -1,0 +1,46 @@
+"""The lazy model: everything about a model but its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import File
+    from brickctl.core.plan import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LazyModel:
+    """A model as a value that holds no data.
+
+    Attributes:
+        config: `config.json`, parsed.
+        tensors: tensor name -> node, in the order in which they are written.
+        ties: name of a tensor that is not stored -> name of the tensor that it shares (a tied head -> the embedding).
+        files: what is carried along byte for byte (tokenizer, generation config), by path.
+        source_config: the `config.json` file as it came, copied whole while nothing in `config` changed.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Node]
+    ties: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    source_config: File | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What a target becomes: a model at the root, and further folders beside it (the adapters of a stack).
+
+    Attributes:
+        root: the model.
+        parts: file path below the artifact -> a file carried byte for byte, or the text of a new one.
+        notes: what the user should know about the result, one sentence each.
+    """
+
+    root: LazyModel
+    parts: Mapping[str, File | bytes] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

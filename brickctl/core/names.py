@@ -1,0 +1,59 @@
+"""Names that people choose, checked once, at the edge."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Alias = NewType("Alias", str)
+"""How a manifest calls a brick or a target: `[a-z][a-z0-9_-]*`."""
+
+BASE = Alias("base")
+"""The reserved alias of the base model."""
+
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]*")
+_BRICK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9._-]*")
+_HUB_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_LONGEST_NAME = 96
+
+
+def is_alias(text: str) -> bool:
+    """Whether `text` may name a brick, a target or a registry in a manifest."""
+    return len(text) <= _LONGEST_NAME and _ALIAS.fullmatch(text) is not None
+
+
+def is_brick_name(text: str) -> bool:
+    """Whether `text` is a registry name, `namespace/name`."""
+    return len(text) <= 2 * _LONGEST_NAME and _BRICK_NAME.fullmatch(text) is not None and ".." not in text
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` is an id of the Hugging Face Hub: `name` or `owner/name`."""
+    parts = text.split("/")
+    well_formed = all(_HUB_PART.fullmatch(part) and "--" not in part and ".." not in part for part in parts)
+    return len(parts) in {1, 2} and len(text) <= _LONGEST_NAME and well_formed
+
+
+def is_safe_path(text: str) -> bool:
+    """Whether `text` is a relative POSIX path that stays inside its folder, on every system."""
+    if not text or len(text) > 1024 or text.startswith("/") or "\\" in text or ":" in text:  # noqa: PLR2004 - PATH_MAX of most tools
+        return False
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):  # noqa: PLR2004 - control characters
+        return False
+    return all(part not in {"", ".", ".."} for part in text.split("/"))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` was probably meant to be."""
+    matches = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint for a word that is not among the known ones, or None where nothing comes near."""
+    match = nearest(word, known)
+    return None if match is None else f"did you mean `{match}`?"

@@ -1,0 +1,251 @@
+"""Plans: what will be computed, as data. Nodes make tensors, tasks make files.
+
+A node is a value: its key is the sha256 of its canonical JSON, in which other nodes stand as their keys. Equal keys
+mean equal bytes. Nothing here knows how anything is computed: an `Op` is a name, a version and JSON parameters, looked
+up in a registry of kernels by whoever executes the plan.
+
+A tensor of any shape is seen as rows and columns, (prod(shape[:-1]), shape[-1]); blocks are rectangles of that view.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256, canonical_json, json_digest, sha256_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from brickctl.core.dtypes import DType
+
+BLOCK_ELEMENTS = 1 << 18
+"""Elements in a block. A constant of the engine: block boundaries depend on nothing but the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Element type and shape of a tensor."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for a scalar."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the stored tensor in bytes."""
+        return self.elements * self.dtype.itemsize
+
+    @property
+    def columns(self) -> int:
+        """Columns of the two-dimensional view: the last dimension, 1 for a scalar."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the two-dimensional view: the product of all other dimensions."""
+        return math.prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the two-dimensional view: rows [top, bottom) and columns [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the rectangle."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def elements(self) -> int:
+        """Number of elements in the rectangle."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+class Access(Enum):
+    """Which part of an input one block of the output needs."""
+
+    BLOCK = "block"  # the same rectangle
+    ROWS = "rows"  # the same rows, every column
+    COLUMNS = "columns"  # every row, the same columns
+    ALL = "all"  # the whole tensor
+
+    def region(self, block: Region, spec: Spec) -> Region:
+        """The rectangle of an input of this `spec` that the output's `block` needs."""
+        top, bottom = (block.top, block.bottom) if self in {Access.BLOCK, Access.ROWS} else (0, spec.rows)
+        left, right = (block.left, block.right) if self in {Access.BLOCK, Access.COLUMNS} else (0, spec.columns)
+        return Region(top, bottom, left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes in a verified file: row-major, little-endian, `offset` bytes from the start of the file `blob`."""
+
+    spec: Spec
+    blob: Sha256
+    offset: int
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON."""
+        return {"node": "stored", **_spec_document(self.spec), "blob": self.blob, "offset": self.offset}
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A kernel by name and version, with its parameters as canonical JSON text (hashable, sendable)."""
+
+    name: str
+    version: int
+    parameters: str = "{}"
+
+    @classmethod
+    def make(cls, name: str, version: int, **parameters: Any) -> Op:
+        """Build an op from JSON values."""
+        return cls(name, version, canonical_json(parameters).decode())
+
+    def arguments(self) -> dict[str, Any]:
+        """The parameters as JSON values."""
+        arguments: dict[str, Any] = json.loads(self.parameters)
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A node, and the part of it that one block of the output needs."""
+
+    node: Node
+    access: Access = Access.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Arithmetic that makes one block of the output from parts of the inputs.
+
+    `whole_rows` means that the kernel needs blocks that span all columns, such as a norm per row.
+    """
+
+    spec: Spec
+    op: Op
+    inputs: tuple[Input, ...]
+    whole_rows: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON; inputs stand as their keys."""
+        return {
+            "node": "map",
+            **_spec_document(self.spec),
+            "op": self.op.name,
+            "version": self.op.version,
+            "parameters": self.op.arguments(),
+            "inputs": [[key(entry.node), entry.access.value] for entry in self.inputs],
+            "whole-rows": self.whole_rows,
+        }
+
+
+Node = Stored | Map
+
+
+def key(node: Node) -> Sha256:
+    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON."""
+    return json_digest(node.document())
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, inputs first; a node that is used twice comes twice."""
+    if isinstance(node, Map):
+        for entry in node.inputs:
+            yield from walk(entry.node)
+    yield node
+
+
+def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
+    """Cut a tensor into rectangles of about `BLOCK_ELEMENTS` elements, in row-major order.
+
+    Rows that are longer than a block are cut into columns unless `whole_rows`; all blocks of a row come together, so
+    that concatenating the blocks of a tensor whose rows are not cut gives its bytes.
+    """
+    rows, columns = spec.rows, spec.columns
+    if rows == 0 or columns == 0:
+        return
+    width = columns if whole_rows else min(columns, BLOCK_ELEMENTS)
+    height = max(1, BLOCK_ELEMENTS // width) if width == columns else 1
+    for top in range(0, rows, height):
+        for left in range(0, columns, width):
+            yield Region(top, min(top + height, rows), left, min(left + width, columns))
+
+
+def needs_whole_rows(node: Node) -> bool:
+    """Whether any kernel that one block passes through needs all columns of its rows."""
+    if isinstance(node, Stored):
+        return False
+    return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)
+
+
+def _spec_document(spec: Spec) -> dict[str, Any]:
+    return {"dtype": spec.dtype.code, "shape": list(spec.shape)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One safetensors file to write: its header bytes and its tensors, in the order of their bytes."""
+
+    path: str
+    header: bytes
+    tensors: tuple[tuple[str, Node], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the finished file."""
+        return len(self.header) + sum(node.spec.bytes for _, node in self.tensors)
+
+    @property
+    def key(self) -> Sha256:
+        """Identity of the finished file's content."""
+        nodes = [key(node) for _, node in self.tensors]
+        return json_digest({"header": sha256_bytes(self.header), "tensors": nodes})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One file to copy whole from a verified blob."""
+
+    path: str
+    blob: Sha256
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One small file whose bytes are known when planning (config, index, model card)."""
+
+    path: str
+    content: bytes
+
+
+Task = Shard | Copy | Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a build will write, file by file; each file can be made by itself, anywhere, in any order."""
+
+    tasks: tuple[Task, ...]
+    reproducible: str = "bitwise"
+    notes: tuple[str, ...] = ()
+
+    def nodes(self) -> Mapping[Sha256, Node]:
+        """Every node of the plan by its key."""
+        roots = (node for task in self.tasks if isinstance(task, Shard) for _, node in task.tensors)
+        return {key(node): node for root in roots for node in walk(root)}

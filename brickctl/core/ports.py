@@ -1,0 +1,71 @@
+"""What the inside of brickctl asks of the outside: Protocols, so that nothing below knows a client or a console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brickctl.core.brick import Contents, File, Pin
+    from brickctl.core.reference import Reference
+
+
+class Progress(Protocol):
+    """Someone who watches work whose amount is known."""
+
+    def start(self, label: str, total: int) -> None:
+        """Begin a piece of work of `total` bytes; a label that is known already begins anew."""
+
+    def advance(self, label: str, amount: int) -> None:
+        """Some bytes of a piece of work are done."""
+
+    def finish(self, label: str) -> None:
+        """A piece of work is done."""
+
+
+class Events(Progress, Protocol):
+    """Someone who also hears what the user should know."""
+
+    def note(self, message: str) -> None:
+        """Say something that did not stop the work."""
+
+    def warn(self, message: str) -> None:
+        """Say something that the user should look at."""
+
+
+class Source(Protocol):
+    """Where bricks of one scheme come from."""
+
+    def pin(self, reference: Reference, old: Pin | None = None) -> Pin:
+        """Find exactly which files a reference means now; moves small files only.
+
+        `old` is the pin of the last lock: a branch keeps its commit when `old` fits the reference.
+
+        Raises:
+            NotFound, Gated, TransportFault, OfflineMiss, PolicyViolation.
+        """
+
+    def inspect(self, pin: Pin) -> Contents:
+        """Read small documents and safetensors headers, wherever they are; no weights.
+
+        Raises:
+            HeaderInvalid, IntegrityFault, TransportFault, OfflineMiss.
+        """
+
+    def locate(self, pin: Pin) -> Mapping[str, Path] | None:
+        """Paths of all files, verified against the pin, if they are on this machine; None when one is missing.
+
+        Never uses the network.
+
+        Raises:
+            IntegrityFault: a file is there and its content is not what the pin says.
+        """
+
+    def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
+        """Bring one file to this machine, verified.
+
+        Raises:
+            NotFound, Gated, IntegrityFault, TransportFault, OfflineMiss.
+        """

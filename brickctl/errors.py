@@ -1,0 +1,192 @@
+"""Every error that a user can meet, as one tree.
+
+BrickctlError                 1  failed
+├── UsageFault                2  usage            the command line is off
+│   └── ManifestInvalid       2  manifest-invalid brick.toml is off
+├── NotFound                  1  not-found        a brick, a revision, a file, a target
+├── Gated                     1  gated            a repository that asks for access first
+├── Misfit                    1  misfit           a brick does not fit the base
+├── Unsupported               1  unsupported      known, and not built here (yet)
+├── NoSpace                   1  no-space         the disk or the memory budget is too small
+├── Busy                      1  busy             another process is at the same work
+├── LockStale                 3  lock-stale       brick.lock does not say what brick.toml says
+├── LockInvalid               3  lock-invalid     brick.lock cannot be read
+├── EngineMissing             3  engine-missing   the lock asks for another engine
+├── IntegrityFault            4  integrity        bytes are not what was promised
+│   └── HeaderInvalid         4  header-invalid   a safetensors header that lies
+├── PolicyViolation           5  policy           refused by [policy], or unsafe by nature
+├── TransportFault            6  transport        the network or the server failed
+│   └── OfflineMiss           6  offline          not in the cache, and the network is not to be used
+├── NotReproducible           7  not-reproducible a rebuild gave other bytes
+├── CheckFailed               8  check-failed     a [[checks]] gate was missed
+└── Interrupted             130  interrupted      stopped by the user
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place in a text file: `file` as the user knows it, `line` counted from 1."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file} line {self.line}"
+
+
+class BrickctlError(Exception):
+    """What went wrong (`message`), why (`causes`, outermost first), where (`place`), and what to do next (`hint`)."""
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        causes: tuple[str, ...] = (),
+        place: Place | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.causes = causes
+        self.place = place
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  cause: {cause}" for cause in self.causes)]
+        if self.place is not None:
+            lines.append(f"  required by: {self.place}")
+        if self.hint is not None:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageFault(BrickctlError):
+    """The command line asks for something that makes no sense."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ManifestInvalid(UsageFault):
+    """brick.toml cannot be read, or says something that it may not say."""
+
+    code = "manifest-invalid"
+
+
+class NotFound(BrickctlError):
+    """A brick, a revision, a file or a target does not exist."""
+
+    code = "not-found"
+
+
+class Gated(BrickctlError):
+    """A repository exists and asks for access first."""
+
+    code = "gated"
+
+
+class Misfit(BrickctlError):
+    """A brick does not fit the base: another shape, a missing module, no matching key."""
+
+    code = "misfit"
+
+
+class Unsupported(BrickctlError):
+    """Something that brickctl knows by name and does not build."""
+
+    code = "unsupported"
+
+
+class NoSpace(BrickctlError):
+    """The disk is too small for the output, or the memory budget for one block."""
+
+    code = "no-space"
+
+
+class Busy(BrickctlError):
+    """Another process holds what this one needs."""
+
+    code = "busy"
+
+
+class LockStale(BrickctlError):
+    """brick.lock does not say what brick.toml says, and may not be changed."""
+
+    code = "lock-stale"
+    exit_code = 3
+
+
+class LockInvalid(BrickctlError):
+    """brick.lock cannot be read."""
+
+    code = "lock-invalid"
+    exit_code = 3
+
+
+class EngineMissing(BrickctlError):
+    """The lock pins an engine that this brickctl does not have."""
+
+    code = "engine-missing"
+    exit_code = 3
+
+
+class IntegrityFault(BrickctlError):
+    """Bytes are not what the lock, the index or the provenance promised."""
+
+    code = "integrity"
+    exit_code = 4
+
+
+class HeaderInvalid(IntegrityFault):
+    """A safetensors file whose header is malformed or does not describe its file."""
+
+    code = "header-invalid"
+
+
+class PolicyViolation(BrickctlError):
+    """Refused by a rule of `[policy]`, or unsafe by nature (pickle, remote code)."""
+
+    code = "policy"
+    exit_code = 5
+
+
+class TransportFault(BrickctlError):
+    """The network or a server failed."""
+
+    code = "transport"
+    exit_code = 6
+
+
+class OfflineMiss(TransportFault):
+    """Something is not in the cache and the network may not be used."""
+
+    code = "offline"
+
+
+class NotReproducible(BrickctlError):
+    """A rebuild gave other bytes than the artifact holds."""
+
+    code = "not-reproducible"
+    exit_code = 7
+
+
+class CheckFailed(BrickctlError):
+    """At least one `[[checks]]` gate was missed."""
+
+    code = "check-failed"
+    exit_code = 8
+
+
+class Interrupted(BrickctlError):
+    """The user stopped the command."""
+
+    code = "interrupted"
+    exit_code = 130
