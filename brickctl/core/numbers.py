@@ -5,7 +5,17 @@ from __future__ import annotations
 import fnmatch
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.document import shown
+from brickctl.core.names import nearest
+from brickctl.errors import ManifestInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from brickctl.core.document import Table
+    from brickctl.errors import Place
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)(?:\.|$)")
 _BEFORE_LAYERS = re.compile(r"(?:^|\.)(?:embed\w*|\w*_embed(?:ding)?s?|wte|wpe|\w*embeddings?)(?:\.|$)")
@@ -98,3 +108,72 @@ class Filtered:
 
 
 Number = Scalar | Gradient | Filtered
+
+
+def parse_number(table: Table, key: str) -> Number | None:
+    """Read a number in any of its three forms; None when the key is absent.
+
+    Raises:
+        ManifestInvalid: (or whatever the table raises) not a number, not finite, an empty list, a list that mixes
+            forms, or a rule that no tensor can reach because one without a filter stands before it.
+    """
+    value = table.take(key)
+    if not isinstance(value, list):
+        scalar = table.number_or_none(key)
+        return None if scalar is None else Scalar(scalar)
+    if not value:
+        hint = 'write one number, numbers over depth `[0.0, 1.0]`, or rules `[{ filter = "*.mlp.*", value = 0.5 }]`'
+        raise table.error(f"`{shown(key)}` in {table.where} is an empty list", key=key, hint=hint)
+    if isinstance(value[0], dict):
+        return _parse_rules(table, key)
+    return Gradient(tuple(table.finite(key, entry) for entry in value))
+
+
+def _parse_rules(table: Table, key: str) -> Filtered:
+    entries = table.tables_or_none(key) or ()
+    rules = tuple(_parse_rule(entry) for entry in entries)
+    for at, rule in enumerate(rules[:-1]):
+        if rule.filter is None:
+            hint = "the first rule that matches wins: put the one without a filter last"
+            raise entries[at].error(f"{entries[at].where} has no `filter`: no rule after it is used", hint=hint)
+    return Filtered(rules)
+
+
+def _parse_rule(entry: Table) -> Rule:
+    glob = entry.string_or_none("filter")
+    value = parse_number(entry, "value")
+    entry.finish()
+    if value is None:
+        raise entry.error(f"`value` is missing in {entry.where}")
+    if isinstance(value, Filtered):
+        raise entry.error(f"`value` in {entry.where} may not hold rules again", key="value")
+    return Rule(glob, value)
+
+
+def check_number(
+    number: Number, names: Iterable[str], *, label: str = "this number", place: Place | None = None
+) -> None:
+    """Make sure that a number speaks of every tensor, and that every filter speaks of some tensor.
+
+    `label` is what the message calls the number, such as "`weight` of `sql`".
+
+    Raises:
+        ManifestInvalid: a filter that matches none of the names, or a name that no rule matches.
+    """
+    if not isinstance(number, Filtered):
+        return
+    names = tuple(names)
+    for rule in number.rules:
+        if rule.filter is not None and not any(rule.matches(name) for name in names):
+            message = f"the filter `{shown(rule.filter)}` of {label} matches no tensor"
+            raise ManifestInvalid(message, place=place, hint=_names_hint(rule.filter, names))
+    missed = [name for name in names if not any(rule.matches(name) for rule in number.rules)]
+    if missed:
+        message = f"{label} says nothing about {len(missed)} of {len(names)} tensors, such as `{shown(missed[0])}`"
+        raise ManifestInvalid(message, place=place, hint="end the list with a rule without a filter: `{ value = N }`")
+
+
+def _names_hint(glob: str, names: tuple[str, ...]) -> str | None:
+    """Which name the author of a filter may have had in mind."""
+    example = nearest(glob.replace("*", ""), names) or next(iter(names), None)
+    return None if example is None else f"filters are matched against whole names, such as `{shown(example)}`"
