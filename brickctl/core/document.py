@@ -81,6 +81,10 @@ class Table:
         """The table as a message names it."""
         return describe(self.path)
 
+    def named(self, key: str) -> str:
+        """A key as a message names it: `weight` in [targets.chat] apply[0]."""
+        return f"`{shown(key)}` in {self.where}"
+
     def has(self, key: str) -> bool:
         """Whether the key is there; does not make it known."""
         return key in self._values
@@ -110,7 +114,7 @@ class Table:
         """An integer of at most 64 bits."""
         value = self._typed(key, int, "an integer")
         if value is not None and abs(value) > _LARGEST_INTEGER:
-            raise self.error(f"`{key}` in {self.where} is too large", key=key)
+            raise self.error(f"{self.named(key)} is too large", key=key)
         return value
 
     def number_or_none(self, key: str) -> float | None:
@@ -145,7 +149,7 @@ class Table:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._wrong(key, "a number", value)
         if not _is_short(value) or not math.isfinite(value):
-            raise self.error(f"`{key}` in {self.where} must be a finite number", key=key)
+            raise self.error(f"{self.named(key)} must be a finite number", key=key)
         return float(value)
 
     def fresh(self) -> Table:
@@ -181,14 +185,15 @@ class Table:
 
     def _required(self, key: str, value: _T | None) -> _T:
         if value is None:
-            raise self.error(f"`{key}` is missing in {self.where}")
+            raise self.error(f"{self.named(key)} is missing")
         return value
 
     def _typed(self, key: str, kind: type[_T], words: str) -> _T | None:
         value = self.take(key)
         if not self.has(key):
             return None
-        if isinstance(value, kind) and (kind is bool or type(value) is not bool):
+        disguised = kind is int and isinstance(value, bool)  # Python counts True among the integers
+        if isinstance(value, kind) and not disguised:
             return value
         raise self._wrong(key, words, value)
 
@@ -203,7 +208,7 @@ class Table:
 
     def _text(self, key: str, value: _T) -> _T:
         if isinstance(value, str) and not value.isprintable():
-            raise self.error(f"`{key}` in {self.where} has a control or invisible character: {shown(value)}", key=key)
+            raise self.error(f"{self.named(key)} has a control or invisible character: {shown(value)}", key=key)
         return value
 
     def _below(self, values: Mapping[str, Any], *path: str | int) -> Table:
@@ -211,7 +216,7 @@ class Table:
 
     def _wrong(self, key: str, wanted: str, value: Any, *, inside: bool = False) -> BrickctlError:
         found = f"it contains {_kind_of(value)}" if inside else f"not {_kind_of(value)}"
-        return self.error(f"`{shown(key)}` in {self.where} must be {wanted}, {found}", key=key)
+        return self.error(f"{self.named(key)} must be {wanted}, {found}", key=key)
 
 
 def _is_short(value: float) -> bool:

@@ -123,7 +123,7 @@ def parse_number(table: Table, key: str) -> Number | None:
         return None if scalar is None else Scalar(scalar)
     if not value:
         hint = 'write one number, numbers over depth `[0.0, 1.0]`, or rules `[{ filter = "*.mlp.*", value = 0.5 }]`'
-        raise table.error(f"`{shown(key)}` in {table.where} is an empty list", key=key, hint=hint)
+        raise table.error(f"{table.named(key)} is an empty list", key=key, hint=hint)
     if isinstance(value[0], dict):
         return _parse_rules(table, key)
     return Gradient(tuple(table.finite(key, entry) for entry in value))
@@ -144,7 +144,7 @@ def _parse_rule(entry: Table) -> Rule:
     value = parse_number(entry, "value")
     entry.finish()
     if value is None:
-        raise entry.error(f"`value` is missing in {entry.where}")
+        raise entry.error(f"`value` in {entry.where} is missing")
     if isinstance(value, Filtered):
         raise entry.error(f"`value` in {entry.where} may not hold rules again", key="value")
     return Rule(glob, value)
