@@ -221,7 +221,7 @@ class Table:
 
 def _is_short(value: float) -> bool:
     """Whether a number can become a float and a short text; Python integers may be of any length."""
-    return isinstance(value, float) or abs(value) <= _LARGEST_INTEGER
+    return abs(value) <= _LARGEST_INTEGER or isinstance(value, float)
 
 
 def _kind_of(value: Any) -> str:
