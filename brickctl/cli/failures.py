@@ -1,0 +1,104 @@
+"""Failures, told: any exception becomes an error of the tree, and the error becomes text or JSON."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brickctl.cli import output
+from brickctl.errors import BrickctlError, Interrupted, NoSpace, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def explain(raised: BaseException, *, traced: bool = False) -> BrickctlError:
+    """The error of the tree that says what `raised` means to a user; `traced` when its traceback is shown as well."""
+    if isinstance(raised, BrickctlError):
+        return raised
+    if isinstance(raised, (KeyboardInterrupt, click.Abort)):
+        return Interrupted("interrupted")
+    if isinstance(raised, click.ClickException):
+        return _misused(raised)
+    if isinstance(raised, OSError) and raised.errno in _FULL | _REFUSED:
+        return _refused_by_system(raised)
+    if isinstance(raised, MemoryError):
+        return NoSpace("not enough memory", hint="lower --memory or --threads")
+    return _unexpected(raised, traced=traced)
+
+
+def unknown_verb(verb: str, verbs: Iterable[str]) -> UsageFault:
+    """The error about a verb that does not exist, with the one that was probably meant."""
+    from brickctl.core.names import did_you_mean
+
+    hint = did_you_mean(verb, verbs) or "see `brickctl --help` for all commands"
+    return UsageFault(f"brickctl has no command `{verb}`", hint=hint)
+
+
+def report(error: BrickctlError, *, as_json: bool) -> None:
+    """Write an error where it belongs: JSON to stdout, or text to stderr."""
+    if as_json:
+        output.write(output.failed(document(error)))
+    else:
+        output.say(render(error))
+
+
+def document(error: BrickctlError) -> dict[str, Any]:
+    """An error as JSON: `code`, `message`, `cause` always; `place` and `hint` where the error has them."""
+    fields: dict[str, Any] = {"code": error.code, "message": error.message, "cause": list(error.causes)}
+    if error.place is not None:
+        fields["place"] = {"file": error.place.file, "line": error.place.line}
+    if error.hint is not None:
+        fields["hint"] = error.hint
+    return fields
+
+
+def render(error: BrickctlError) -> str:
+    """An error as text with colours; without them it is `error: ` and `str(error)`."""
+    lines = [f"{click.style('error:', fg='red', bold=True)} {error.message}"]
+    lines += [f"  {click.style('cause:', bold=True)} {cause}" for cause in error.causes]
+    if error.place is not None:
+        lines.append(f"  {click.style('required by:', bold=True)} {error.place}")
+    if error.hint is not None:
+        lines.append(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}")
+    return "\n".join(lines)
+
+
+def _misused(raised: click.ClickException) -> BrickctlError:
+    if not isinstance(raised, click.UsageError):
+        return BrickctlError(_sentence(raised.format_message()))
+    hint = None if raised.ctx is None else f"see `{raised.ctx.command_path} --help`"
+    if isinstance(raised, click.NoSuchOption):
+        near = raised.possibilities
+        return UsageFault(f"no such option `{raised.option_name}`", hint=f"did you mean `{near[0]}`?" if near else hint)
+    return UsageFault(_sentence(raised.format_message()), hint=hint)
+
+
+def _sentence(text: str) -> str:
+    """A message of click in our style: small first letter, no full stop."""
+    return text[:1].lower() + text[1:].removesuffix(".")
+
+
+def _refused_by_system(raised: OSError) -> BrickctlError:
+    where = "" if raised.filename is None else f" `{os.fsdecode(raised.filename)}`"
+    if raised.errno in _FULL:
+        return NoSpace(f"no space left to write{where}", hint="free some space on that disk, then run this again")
+    reason = "refused" if raised.errno is None else os.strerror(raised.errno).lower()
+    hint = "check who owns it, and whether its disk may be written"
+    return BrickctlError(f"cannot use{where or ' a file'}", causes=(reason,), hint=hint)
+
+
+def _unexpected(raised: BaseException, *, traced: bool) -> BrickctlError:
+    what = " ".join(f"{type(raised).__name__}: {raised}".split())
+    evidence = "the traceback above" if traced else "the traceback that BRICKCTL_TRACEBACK=1 shows"
+    return BrickctlError(
+        "something unexpected happened inside brickctl",
+        causes=(what,),
+        hint=f"this is a bug of brickctl: please report it with {evidence}",
+    )
