@@ -1,0 +1,160 @@
+"""The few calls of huggingface_hub that brickctl makes, with its cache, its tokens and its settings."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.utils import (
+    build_hf_headers,  # type: ignore[attr-defined] - public, though its stub forgets to say so
+    hf_raise_for_status,  # type: ignore[attr-defined]
+    logging,
+)
+
+from brickctl.core.names import nearest
+from brickctl.errors import NotFound, OfflineMiss, TransportFault
+from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
+from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.remote_header import Answer, answer_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_T = TypeVar("_T")
+_PATIENCE = (1.0, 3.0)
+"""Seconds to wait before asking again, for questions that the client itself asks only once."""
+
+
+class Client:
+    """The client at one endpoint; None for what the environment says (HF_ENDPOINT, HF_TOKEN, HF_HOME).
+
+    Raises from every method: NotFound, Gated, TransportFault, OfflineMiss, NoSpace.
+    """
+
+    def __init__(self, *, offline: bool, endpoint: str | None = None, cache: Path | None = None) -> None:
+        self.endpoint = endpoint or constants.ENDPOINT
+        self.cache = cache or Path(constants.HF_HUB_CACHE)
+        self.offline = offline or constants.is_offline_mode()
+        if "HF_HUB_VERBOSITY" not in os.environ:
+            # Its retries are warnings on stderr; what fails for good, we say ourselves.
+            logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+    def asked(self, repository: str, revision: str, path: str | None = None) -> Asked:
+        """What a question is about, for messages."""
+        return Asked(endpoint=self.endpoint, repository=repository, revision=revision, path=path)
+
+    def list(self, repository: str, revision: str, subfolder: str | None) -> Listing:
+        """Commit, card and files of a revision: one request."""
+        asked = self.asked(repository, revision)
+        self._need_network(asked)
+        api = HfApi(endpoint=self.endpoint)
+
+        def ask() -> Listing:
+            with translated(asked):
+                timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+                info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout)
+                return parse_listing(info, subfolder=subfolder, where=str(asked))
+
+        try:
+            return _patiently(ask)
+        except NotFound as error:
+            if "no revision" in error.message:
+                raise no_revision(asked, self._similar(api, asked)) from None
+            raise
+
+    def cached(self, repository: str, commit: str, path: str) -> Path | None:
+        """A file of the shared cache, unverified; no request."""
+        with translated(self.asked(repository, commit, path)):
+            found = try_to_load_from_cache(repository, path, cache_dir=self.cache, revision=commit)
+        return Path(found) if isinstance(found, str) else None
+
+    def download(self, repository: str, commit: str, path: str, advance: Callable[[int], None] | None = None) -> Path:
+        """Bring a file into the shared cache, unverified; two requests if it is not there."""
+        asked = self.asked(repository, commit, path)
+        self._need_network(asked)
+        with translated(asked):
+            found = hf_hub_download(
+                repository,
+                path,
+                revision=commit,
+                cache_dir=self.cache,
+                endpoint=self.endpoint,
+                tqdm_class=_watching(advance),
+            )
+        return Path(found)
+
+    @contextmanager
+    def open_range(self, repository: str, commit: str, path: str, begin: int, end: int) -> Iterator[Answer]:
+        """Ask for some bytes of a file; the client drops the token where a redirect leaves the Hub."""
+        asked = self.asked(repository, commit, path)
+        self._need_network(asked)
+        headers = {**build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+        with translated(asked):
+            url = hf_hub_url(repository, path, revision=commit, endpoint=self.endpoint)
+            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+                hf_raise_for_status(response)
+                start, total = answer_bounds(response.status_code, response.headers, begin, where=str(asked))
+                yield Answer(start, total, response.iter_bytes())
+
+    def _need_network(self, asked: Asked) -> None:
+        if self.offline:
+            forbidden_by = "HF_HUB_OFFLINE" if constants.is_offline_mode() else "`--offline`"
+            raise offline(asked, f"{forbidden_by} forbids it")
+
+    def _similar(self, api: HfApi, asked: Asked) -> str | None:
+        """A hint with the branch or tag that was probably meant: one request, on the way to an error only."""
+        try:
+            with translated(asked):
+                refs = api.list_repo_refs(asked.repository)
+                names = [ref.name for ref in (*refs.branches, *refs.tags)]
+        except (NotFound, TransportFault):
+            return None
+        near = nearest(asked.revision, names)
+        if near is not None:
+            return f"did you mean `{near}`?"
+        return f"it has {', '.join(f'`{name}`' for name in sorted(names)[:8])}" if names else None
+
+
+class _Silent:
+    """Stands where the client wants a tqdm class: passes amounts on, draws nothing."""
+
+    advance: Callable[[int], None] | None = None
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, amount: float | None = 1) -> None:
+        if self.advance is not None and amount:
+            self.advance(int(amount))
+
+    def close(self) -> None:
+        pass
+
+
+def _watching(advance: Callable[[int], None] | None) -> Any:
+    """A class of its own for each download, since the client makes the instance."""
+    members = {} if advance is None else {"advance": staticmethod(advance)}
+    return type("Watching", (_Silent,), members)
+
+
+def _patiently(ask: Callable[[], _T]) -> _T:
+    """Ask again after a pause when the network or the server failed, as the client does for downloads."""
+    for pause in _PATIENCE:
+        try:
+            return ask()
+        except OfflineMiss:
+            raise
+        except TransportFault:
+            time.sleep(pause)
+    return ask()

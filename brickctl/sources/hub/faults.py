@@ -1,0 +1,162 @@
+"""What the client raises, as errors that say what to do next. Tokens and signed addresses never reach a message."""
+
+from __future__ import annotations
+
+import errno
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from brickctl.errors import BrickctlError, Gated, NoSpace, NotFound, OfflineMiss, TransportFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+"""`HTTPError` of httpx2, or of httpx under huggingface_hub 1: timeouts, refused connections, broken answers."""
+
+_QUERY = re.compile(r"\?[^\s'\")>]*")
+_TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+")
+_SLOW_DOWN, _UNAUTHORIZED, _FORBIDDEN = 429, 401, 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for, for messages."""
+
+    endpoint: str
+    repository: str
+    revision: str
+    path: str | None = None
+
+    def __str__(self) -> str:
+        return f"hf:{self.repository}" if self.path is None else f"hf:{self.repository}/{self.path}"
+
+
+@contextmanager
+def translated(asked: Asked) -> Iterator[None]:
+    """Turn everything that the client raises inside into one of our errors."""
+    try:
+        yield
+    except BrickctlError:
+        raise
+    except (CLIENT_ERROR, OSError, EntryNotFoundError, HFValidationError) as error:
+        raise translate(error, asked) from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        # Answers that are JSON of another shape, or no JSON; failures inside the Xet library.
+        reason = f"{type(error).__name__}: {plain(error)}"
+        raise TransportFault(
+            f"the Hub's answer about {asked} cannot be read",
+            causes=(reason,),
+            hint=f"is {asked.endpoint} a Hugging Face Hub? HF_ENDPOINT says where it is",
+        ) from error
+
+
+def translate(error: Exception, asked: Asked) -> BrickctlError:
+    """Our error for one of the client's."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        return translate(error.__cause__, asked)  # the client looked into its cache after the network had failed
+    for kind, explain in _EXPLAINED:
+        if isinstance(error, kind):
+            return explain(asked)
+    if isinstance(error, HfHubHTTPError):
+        return _refused(error.response.status_code, asked)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return NoSpace(f"no space left for {asked}", hint="free some space, or set HF_HOME to a larger disk")
+    host = asked.endpoint.split("//")[-1]
+    return TransportFault(
+        f"{asked} could not be fetched from {host}",
+        causes=(f"{type(error).__name__}: {plain(error)}",),
+        hint="check the connection and proxy settings, then run the command again; finished files are kept",
+    )
+
+
+def plain(error: BaseException) -> str:
+    """The first line of an error's text without what must not be shown: queries of addresses, tokens."""
+    text = (str(error).strip() or "no details").splitlines()[0][:300]
+    return _TOKEN.sub("***", _QUERY.sub("", text))
+
+
+def offline(asked: Asked, why: str) -> OfflineMiss:
+    """The network would be needed and may not be used."""
+    return OfflineMiss(
+        f"{asked} is not in the cache",
+        causes=(f"the network would be needed, and {why}",),
+        hint="run `brickctl install` once with the network; offline runs then find everything",
+    )
+
+
+def no_revision(asked: Asked, known: str | None = None) -> NotFound:
+    """The repository has no such branch, tag or commit; `known` is a sentence about what it has."""
+    return NotFound(
+        f"hf:{asked.repository} has no revision `{asked.revision}`",
+        causes=("it is no branch, tag or full commit of the repository (or was deleted)",),
+        hint=known or f"see {asked.endpoint}/{asked.repository}/tree/main for what there is",
+    )
+
+
+def _gated(asked: Asked) -> Gated:
+    return Gated(
+        f"hf:{asked.repository} asks for access first",
+        causes=("its publisher decides who may download it",),
+        hint=(
+            f"ask for access at {asked.endpoint}/{asked.repository},"
+            " then sign in with `hf auth login` or set HF_TOKEN to a token of that account"
+        ),
+    )
+
+
+def _no_repository(asked: Asked) -> NotFound:
+    return NotFound(
+        f"hf:{asked.repository} was not found",
+        causes=("there is no such model, or it is private and the token (if any) may not see it",),
+        hint="check the spelling; for a private repository set HF_TOKEN or run `hf auth login`",
+    )
+
+
+def _no_file(asked: Asked) -> NotFound:
+    return NotFound(
+        f"{asked} is not there at revision {asked.revision[:12]}",
+        hint="the repository was rewritten after it was locked; `brickctl update NAME` pins what it has now",
+    )
+
+
+def _refused(status: int, asked: Asked) -> BrickctlError:
+    if status in {_UNAUTHORIZED, _FORBIDDEN}:
+        return Gated(
+            f"the Hub refuses to hand out {asked}",
+            causes=(f"status {status}: the token is not valid, or may not read this repository",),
+            hint="sign in with `hf auth login`, or set HF_TOKEN to a token with read access",
+        )
+    if status == _SLOW_DOWN:
+        hint = "wait some minutes; requests with a token (HF_TOKEN) have a higher limit"
+        return TransportFault(f"the Hub has had too many requests when asked for {asked}", hint=hint)
+    return TransportFault(
+        f"{asked} could not be fetched",
+        causes=(f"{asked.endpoint} answered with status {status}",),
+        hint="run the command again later; finished files are kept",
+    )
+
+
+_EXPLAINED: tuple[tuple[type[Exception], Callable[[Asked], BrickctlError]], ...] = (
+    # Some of them are subclasses of later ones: the first that fits counts.
+    (OfflineModeIsEnabled, partial(offline, why="HF_HUB_OFFLINE forbids it")),
+    (GatedRepoError, _gated),
+    (RepositoryNotFoundError, _no_repository),
+    (RevisionNotFoundError, no_revision),
+    (LocalEntryNotFoundError, partial(offline, why="it could not be reached")),
+    (EntryNotFoundError, _no_file),
+)

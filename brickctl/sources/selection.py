@@ -1,0 +1,183 @@
+"""Which files of a repository belong to a brick: names in, names out, no I/O of its own.
+
+With an index, exactly its shards; else `model.safetensors`; else `adapter_model.safetensors`; else an error that lists
+what was there. Beside the weights: configs, tokenizer files and processor configs of the same folder. Never READMEs,
+other formats, pickles or Python.
+"""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.names import is_safe_path
+from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+WEIGHTS = ".safetensors"
+"""How the name of a file that holds tensors ends."""
+
+INDEXES = ("model.safetensors.index.json", "adapter_model.safetensors.index.json")
+"""Names of files that say which shard holds which tensor; the first one found counts."""
+
+_SINGLES = ("model.safetensors", "adapter_model.safetensors")
+_COMPANIONS = (
+    "config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "image_processor_config.json",
+    "video_preprocessor_config.json",
+    "feature_extractor_config.json",
+)
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+_NEVER = (*_PICKLES, ".py", ".pyc", ".so", WEIGHTS)
+_MOST_SHOWN = 8
+
+
+def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
+    """The files that make up a brick, sorted.
+
+    Args:
+        paths: every file below the brick's folder, relative to it.
+        read: gives the content of one of them; asked for an index only.
+        where: how messages name the folder.
+
+    Raises:
+        NotFound: no weights in a form that brickctl reads.
+        PolicyViolation: weights in pickle only, or a name that leaves the folder.
+        IntegrityFault: an index that cannot be read, or that names a shard that is not there.
+    """
+    present = frozenset(paths)
+    index = next((name for name in INDEXES if name in present), None)
+    single = next((name for name in _SINGLES if name in present), None)
+    if index is not None:
+        weights = (index, *shards(read_json(read(index), where=f"{where}/{index}"), present, where=f"{where}/{index}"))
+    elif single is not None:
+        weights = (single,)
+    else:
+        raise _no_weights(present, where)
+    chosen = {*weights, *(path for path in present if _is_companion(path))}
+    for path in chosen:
+        check_path(path, where=where)
+    return tuple(sorted(chosen))
+
+
+def shards(index: dict[str, Any], present: frozenset[str], *, where: str) -> tuple[str, ...]:
+    """The weight files that an index names, sorted; each is a safe path and is present."""
+    names = weight_map(index, where=where).values()
+    found = sorted(frozenset(names))
+    for name in found:
+        check_path(name, where=where)
+        if not name.endswith(WEIGHTS):
+            raise PolicyViolation(
+                f"{where} names a shard that is not safetensors",
+                causes=(f"the shard is {name!r}",),
+                hint="only safetensors are read; ask the publisher for a conversion",
+            )
+        if name not in present:
+            raise IntegrityFault(
+                f"{where} names a shard that is not there",
+                causes=(f"{name} is missing",),
+                hint="the upload is incomplete; ask its publisher, or pin an earlier revision",
+            )
+    return tuple(found)
+
+
+def weight_map(index: dict[str, Any], *, where: str) -> dict[str, str]:
+    """The part of an index that maps tensor names to files, checked to be just that."""
+    names = index.get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise IntegrityFault(f"{where} is not an index", causes=("`weight_map` must map tensor names to file names",))
+    return names
+
+
+def read_json(content: bytes, *, where: str) -> dict[str, Any]:
+    """A JSON object, read strictly.
+
+    Raises:
+        IntegrityFault: not UTF-8, not JSON, not an object, a key that stands twice, NaN or an infinity.
+    """
+
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return document
+
+    def refuse_constant(text: str) -> Any:
+        raise ValueError(f"{text} is not JSON")
+
+    try:
+        document = json.loads(
+            content.decode("utf-8"), object_pairs_hook=without_duplicates, parse_constant=refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise IntegrityFault(f"{where} cannot be read as JSON", causes=(str(error),)) from None
+    if not isinstance(document, dict):
+        raise IntegrityFault(f"{where} must hold a JSON object")
+    return document
+
+
+def check_path(path: str, *, where: str) -> None:
+    """Refuse a name that could leave the folder of its brick.
+
+    Raises:
+        PolicyViolation: it could.
+    """
+    if not is_safe_path(path):
+        raise PolicyViolation(
+            f"{where} has a file name that brickctl refuses",
+            causes=(f"{path[:200]!r} is absolute, leaves its folder, or means different things on different systems",),
+            hint="do not use this brick until its publisher has explained the name",
+        )
+
+
+def _is_companion(path: str) -> bool:
+    if "/" in path or path.lower().endswith(_NEVER):
+        return False
+    return any(fnmatchcase(path, pattern) for pattern in _COMPANIONS)
+
+
+def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolation:
+    candidates = sorted(path for path in present if path.endswith(WEIGHTS))
+    pickles = sorted(path for path in present if path.lower().endswith(_PICKLES) and "/" not in path)
+    if pickles and not candidates:
+        return PolicyViolation(
+            f"{where} holds its weights as pickle only",
+            causes=(f"{_listed(pickles)}: loading a pickle runs whatever code it contains",),
+            hint=(
+                "ask the publisher for safetensors, or convert it yourself in a sandbox"
+                " (https://huggingface.co/spaces/safetensors/convert) and use the result"
+            ),
+        )
+    message = f"{where} has no weights that brickctl reads"
+    wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
+    if not candidates:
+        shown = _listed(sorted(present)) if present else "nothing"
+        return NotFound(message, causes=(wanted, f"found {shown}"), hint="check the name of the repository or folder")
+    return NotFound(message, causes=(wanted, f"found {_listed(candidates)}"), hint=_subfolder_hint(candidates))
+
+
+def _subfolder_hint(candidates: list[str]) -> str:
+    folders = sorted({str(PurePosixPath(path).parent) for path in candidates if PurePosixPath(path).name in _SINGLES})
+    if folders and folders != ["."]:
+        return f'to use one of the folders, add `subfolder = "{folders[0]}"` in brick.toml'
+    return f"rename the file to {_SINGLES[0]} (a whole model) or {_SINGLES[1]} (a PEFT adapter)"
+
+
+def _listed(paths: list[str]) -> str:
+    shown = ", ".join(ascii(path)[1:-1] for path in paths[:_MOST_SHOWN])
+    return shown if len(paths) <= _MOST_SHOWN else f"{shown} and {len(paths) - _MOST_SHOWN} more"
