@@ -88,6 +88,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What `Hub.environment` sets for a subprocess, set in this process; and no waiting between retries."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     disable_progress_bars()
     yield
@@ -478,6 +479,16 @@ def test_an_ignored_range_is_answered_with_everything(hub: Hub, client: Client) 
     hub.fault(FILE, RangeIgnored())
     response = client.get(range="bytes=0-7")
     assert (response.status_code, response.content) == (200, WEIGHTS)
+
+
+def test_the_clients_header_reader_takes_the_whole_file_when_its_range_is_ignored(
+    hub: Hub, client: Client, repository: Repository
+) -> None:
+    large = safetensors(10 * ELEMENTS)
+    repository.commit({"model.safetensors": large})
+    hub.fault(FILE, RangeIgnored())
+    client.api().parse_safetensors_file_metadata(NAME, "model.safetensors")
+    assert hub.weight_bytes_sent() == len(large)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.hub.server import LoopbackServer
 
+LAST_CHUNK = b"0\r\n\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -97,12 +99,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, key: int, response: Response, part: Part) -> None:
         delivery = response.delivery
+        left = part.stop - part.start
         for piece in self._pieces(response, part):
             self.server.log.count(key, len(piece))
             self.wfile.write(_chunk(piece) if delivery.excess is None else piece)
-        if delivery.excess is None:
-            self.wfile.write(b"0\r\n\r\n")
-        if delivery.excess or self._is_cut(response, part):
+            left -= len(piece)
+        if delivery.excess is None and left == 0:
+            self.wfile.write(LAST_CHUNK)
+        if delivery.excess or left > 0:
             self.close_connection = True
         if delivery.reset:
             self.server.reset_when_closed(self.connection)
@@ -117,13 +121,6 @@ class Handler(BaseHTTPRequestHandler):
         yield from response.body.pieces(part.start, middle)
         if delivery.stall is not None and not self.server.stopping.wait(delivery.stall):
             yield from response.body.pieces(middle, part.stop)
-
-    def _is_cut(self, response: Response, part: Part) -> bool:
-        delivery = response.delivery
-        if delivery.stop_after is None:
-            return False
-        stays_silent = delivery.stall is None or self.server.stopping.is_set()
-        return stays_silent and part.start + delivery.stop_after < part.stop
 
 
 def _part(request: Request, response: Response) -> Part:

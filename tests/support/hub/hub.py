@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OWNER_TOKEN = "hf_owner_of_the_local_hub"  # noqa: S105 - opens nothing but this Hub
 USER = "tester"
+CLIENT_SETTINGS = ("HF_", "HUGGING", "TRANSFORMERS_")
 
 
 class Hub:
@@ -80,7 +81,7 @@ class Hub:
 
     def environment(self, home: Path, *, token: str | None = None) -> dict[str, str]:
         """Our own environment with the client's settings replaced: a subprocess then knows only this Hub."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(CLIENT_SETTINGS)}
         signed_in = {} if token is None else {"HF_TOKEN": token}
         return {
             **inherited,
