@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.plan import Stored
+    from brickctl.errors import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -78,7 +79,7 @@ class Brick:
     pin: Pin
     contents: Contents
     license: str | None = None
-    required_by: str | None = None
+    required_by: Place | None = None
 
     @property
     def digest(self) -> Sha256:

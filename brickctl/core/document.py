@@ -11,11 +11,14 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import tomli
+
+from brickctl.core.lines import locate
 from brickctl.core.names import did_you_mean
 from brickctl.errors import ManifestInvalid, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from brickctl.core.lines import KeyPath, Lines
     from brickctl.errors import BrickctlError
@@ -48,6 +51,21 @@ def describe(path: KeyPath) -> str:
     return f"[{_dotted(header)}] {_dotted(rest)}" if header else _dotted(rest)
 
 
+def read_toml(text: str, *, file: str, fault: type[BrickctlError] = ManifestInvalid) -> Table:
+    """Parse a TOML text into a table that knows its lines.
+
+    Raises:
+        BrickctlError: of the type `fault`: the text is not TOML; the place is the line where parsing ended.
+    """
+    try:
+        return Table(tomli.loads(text), file=file, lines=locate(text), fault=fault)
+    except tomli.TOMLDecodeError as error:
+        place = Place(file=file, line=error.lineno)
+        raise fault(f"{file} is not TOML", causes=(f"{error.msg} (column {error.colno})",), place=place) from None
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets in brackets
+        raise fault(f"{file} is not TOML", causes=(shown(str(error)),), place=Place(file=file)) from None
+
+
 class Table:
     """One untrusted table of a TOML or JSON document while it is read.
 
@@ -75,6 +93,10 @@ class Table:
 
     def __repr__(self) -> str:
         return f"Table({describe(self.path)} of {self.file})"
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, as `keys` gives them."""
+        return iter(self._values)
 
     @property
     def where(self) -> str:

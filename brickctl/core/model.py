@@ -30,6 +30,10 @@ class LazyModel:
     files: Mapping[str, File] = field(default_factory=dict)
     source_config: File | None = None
 
+    def node(self, name: str) -> Node:
+        """The node of a tensor, or of the tensor that a tied one shares."""
+        return self.tensors[self.ties.get(name, name)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:

@@ -80,13 +80,27 @@ class Access(Enum):
     BLOCK = "block"  # the same rectangle
     ROWS = "rows"  # the same rows, every column
     COLUMNS = "columns"  # every row, the same columns
+    ACROSS = "across"  # every row, and the columns that are numbered as the block's rows are
     ALL = "all"  # the whole tensor
 
     def region(self, block: Region, spec: Spec) -> Region:
         """The rectangle of an input of this `spec` that the output's `block` needs."""
-        top, bottom = (block.top, block.bottom) if self in {Access.BLOCK, Access.ROWS} else (0, spec.rows)
-        left, right = (block.left, block.right) if self in {Access.BLOCK, Access.COLUMNS} else (0, spec.columns)
-        return Region(top, bottom, left, right)
+        match self:
+            case Access.BLOCK:
+                return block
+            case Access.ROWS:
+                return Region(block.top, block.bottom, 0, spec.columns)
+            case Access.COLUMNS:
+                return Region(0, spec.rows, block.left, block.right)
+            case Access.ACROSS:
+                return Region(0, spec.rows, block.top, block.bottom)
+            case Access.ALL:
+                return Region(0, spec.rows, 0, spec.columns)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the part is the same for all blocks that share their columns, so that it is worth keeping."""
+        return self in {Access.COLUMNS, Access.ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +160,34 @@ class Map:
         return {
             "node": "map",
             **_spec_document(self.spec),
-            "op": self.op.name,
-            "version": self.op.version,
-            "parameters": self.op.arguments(),
+            **_op_document(self.op),
             "inputs": [[key(entry.node), entry.access.value] for entry in self.inputs],
             "whole-rows": self.whole_rows,
         }
 
 
-Node = Stored | Map
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A small tensor that sums up whole inputs: blocks are visited in order and added into the result.
+
+    All inputs have one shape, and every block sees the same rectangle of each.
+    """
+
+    spec: Spec
+    op: Op
+    inputs: tuple[Node, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON; inputs stand as their keys."""
+        return {
+            "node": "statistic",
+            **_spec_document(self.spec),
+            **_op_document(self.op),
+            "inputs": [key(node) for node in self.inputs],
+        }
+
+
+Node = Stored | Map | Statistic
 
 
 def key(node: Node) -> Sha256:
@@ -164,10 +197,16 @@ def key(node: Node) -> Sha256:
 
 def walk(node: Node) -> Iterator[Node]:
     """The node and everything below it, inputs first; a node that is used twice comes twice."""
-    if isinstance(node, Map):
-        for entry in node.inputs:
-            yield from walk(entry.node)
+    for child in children(node):
+        yield from walk(child)
     yield node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes that a node reads."""
+    if isinstance(node, Stored):
+        return ()
+    return node.inputs if isinstance(node, Statistic) else tuple(entry.node for entry in node.inputs)
 
 
 def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
@@ -188,13 +227,17 @@ def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
 
 def needs_whole_rows(node: Node) -> bool:
     """Whether any kernel that one block passes through needs all columns of its rows."""
-    if isinstance(node, Stored):
+    if not isinstance(node, Map):
         return False
     return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)
 
 
 def _spec_document(spec: Spec) -> dict[str, Any]:
     return {"dtype": spec.dtype.code, "shape": list(spec.shape)}
+
+
+def _op_document(op: Op) -> dict[str, Any]:
+    return {"op": op.name, "version": op.version, "parameters": op.arguments()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,55 @@
+"""The base: a whole model as a lazy model."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.model import LazyModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, Contents
+    from brickctl.core.plan import Stored
+
+_EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
+_HEAD = "lm_head.weight"
+_WEIGHTS = (".safetensors", ".safetensors.index.json")
+
+
+def whole_model(brick: Brick) -> LazyModel:
+    """The lazy model of a base or an expert.
+
+    A head that `config.json` ties to the embedding is a tie, not a tensor; if the file holds a copy of it all the same,
+    no loader reads that copy, and neither does brickctl.
+    """
+    contents = brick.contents
+    config = contents.documents.get("config.json", {})
+    ties = _ties(config, contents.tensors)
+    carried = {file.path: file for file in brick.pin.files if not file.path.endswith(_WEIGHTS)}
+    source_config = carried.pop("config.json", None)
+    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in ties}
+    return LazyModel(config=config, tensors=tensors, ties=ties, files=carried, source_config=source_config)
+
+
+def _ties(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[str, str]:
+    """The tied head, if there is one: asked for in the config, or not denied there and not stored."""
+    embedding = next((name for name in tensors if _EMBEDDING.search(name)), None)
+    if embedding is None or not _ties_words(config, stored=_HEAD in tensors):
+        return {}
+    return {_HEAD: embedding}
+
+
+def _ties_words(config: Mapping[str, Any], *, stored: bool) -> bool:
+    nested = config.get("text_config")
+    for place in (config, nested if isinstance(nested, dict) else {}):
+        if "tie_word_embeddings" in place:
+            return place["tie_word_embeddings"] is True
+    return not stored
+
+
+def architecture(contents: Contents) -> str | None:
+    """What `config.json` calls the model's class."""
+    names = contents.documents.get("config.json", {}).get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None

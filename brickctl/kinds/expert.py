@@ -1,0 +1,81 @@
+"""Expert: a full fine-tune of the base. Its delta is the task vector, tuned minus base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.names import did_you_mean
+from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.base import architecture, whole_model
+from brickctl.kinds.kind import Change, Changes, register
+from brickctl.tensors.arithmetic import subtract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, Contents
+    from brickctl.core.model import LazyModel
+    from brickctl.core.plan import Node
+
+
+class ExpertKind:
+    """A whole model with the names and shapes of the base."""
+
+    name = "expert"
+
+    def detect(self, contents: Contents) -> bool:
+        """A model configuration and no adapter's."""
+        return "config.json" in contents.documents and "adapter_config.json" not in contents.documents
+
+    def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - no file of an expert names it
+        """The base that the brick itself names."""
+        return None
+
+    def facts(self, contents: Contents) -> Mapping[str, Any]:
+        """Architecture and number of parameters."""
+        return {
+            "architecture": architecture(contents),
+            "parameters": sum(tensor.spec.elements for tensor in contents.tensors.values()),
+        }
+
+    def changes(self, brick: Brick, base: LazyModel) -> Changes:
+        """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
+        expert = whole_model(brick)
+        names = (*base.tensors, *base.ties)
+        _refuse_strangers(brick, expert, names)
+        found = {name: _change(brick, name, expert, base.node(name)) for name in names}
+        return {name: change for name, change in found.items() if change is not None}
+
+
+def _refuse_strangers(brick: Brick, expert: LazyModel, names: tuple[str, ...]) -> None:
+    strange = [name for name in (*expert.tensors, *expert.ties) if name not in names]
+    if strange:
+        hint = did_you_mean(strange[0], names) or "an expert has the architecture of the base"
+        cause = f"it has `{strange[0]}`, which the base does not have"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
+
+
+def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | None:
+    if name not in expert.tensors and name not in expert.ties:
+        cause = f"the base has `{name}` and `{brick.name}` does not"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by)
+    tuned = expert.node(name)
+    if tuned.spec.shape != base.spec.shape:
+        cause = f"`{name}` has shape {list(tuned.spec.shape)}; the base has {list(base.spec.shape)}"
+        hint = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
+    if not tuned.spec.dtype.is_mergeable or not base.spec.dtype.is_mergeable:
+        _refuse_quantised(brick, name, tuned, base)
+        return None  # buffers of integers stay the base's
+    return None if tuned == base else Change(subtract(tuned, base), tuned)
+
+
+def _refuse_quantised(brick: Brick, name: str, tuned: Node, base: Node) -> None:
+    for owner, node in ((brick.name, tuned), ("base", base)):
+        if node.spec.dtype.itemsize == 1 and node.spec.elements > 1:
+            cause = f"`{name}` of `{owner}` is stored as {node.spec.dtype.code}"
+            hint = "use the bf16 or fp32 release of the model"
+            raise Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by, hint=hint)
+
+
+register(ExpertKind())

@@ -1,0 +1,108 @@
+"""What a kind knows of its bricks, and how kinds are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from brickctl.core.names import did_you_mean
+from brickctl.core.plugins import import_all
+from brickctl.errors import Misfit, Unsupported
+from brickctl.tensors.arithmetic import add
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, Contents
+    from brickctl.core.model import LazyModel
+    from brickctl.core.plan import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a brick does to one tensor of the base.
+
+    `delta` is tuned minus base in fp64, `tuned` the tensor itself where the brick stores it whole.
+    """
+
+    delta: Node
+    tuned: Node | None = None
+
+    def model(self, base: Node) -> Node:
+        """The tensor of the tuned model."""
+        return add(base, self.delta) if self.tuned is None else self.tuned
+
+
+Changes = dict[str, Change]
+"""Changes by the tensor names of the base, tied heads under their own names; what is not in it stays as it is."""
+
+
+class Kind(Protocol):
+    """One kind of brick."""
+
+    @property
+    def name(self) -> str:
+        """How manifests and locks call it."""
+
+    def detect(self, contents: Contents) -> bool:
+        """Whether a brick with these contents may be of this kind."""
+
+    def declared_base(self, contents: Contents) -> str | None:
+        """The base that the brick itself names."""
+
+    def facts(self, contents: Contents) -> Mapping[str, Any]:
+        """What `brickctl info` shows beside the interface, from documents and headers alone; JSON values."""
+
+    def changes(self, brick: Brick, base: LazyModel) -> Changes:
+        """What the brick does to the base, as nodes; reads no weights, and so is the check whether it fits.
+
+        Raises:
+            Misfit: the brick does not fit this base.
+            Unsupported: the brick needs something that is not built.
+        """
+
+
+_KINDS: list[Kind] = []
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known; called by its module."""
+    _KINDS.append(kind)
+
+
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Every kind, by name, in the order in which detection asks them."""
+    import_all("brickctl.kinds")
+    return {kind.name: kind for kind in sorted(_KINDS, key=lambda kind: kind.name)}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind that is called `name`.
+
+    Raises:
+        Unsupported: no kind of this brickctl is called so.
+    """
+    found = kinds().get(name)
+    if found is None:
+        hint = did_you_mean(name, kinds()) or f"this brickctl knows {', '.join(kinds())}"
+        raise Unsupported(f"`{name}` is no kind of brick", hint=hint)
+    return found
+
+
+def detect_kind(name: str, contents: Contents) -> Kind:
+    """The kind of a brick, from what it contains.
+
+    Raises:
+        Misfit: no kind recognises it.
+    """
+    for kind in kinds().values():
+        if kind.detect(contents):
+            return kind
+    found = ", ".join(sorted(contents.documents)) or "none"
+    raise Misfit(
+        f"`{name}` is of no kind that brickctl knows",
+        causes=(f"its configuration files are: {found}",),
+        hint="an adapter has adapter_config.json, an expert has config.json",
+    )

@@ -1,0 +1,45 @@
+"""Linear: the weighted mean of models ("model soup")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.merging.method import merge_method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@merge_method(
+    "linear", space="weight", laws=["permutation", "idempotence"], reference="https://arxiv.org/abs/2203.05482"
+)
+class Linear:
+    """Weighted mean, or weighted sum, of whole models.
+
+    out = sum_i w_i x_i / sum_i w_i with `normalize`, else sum_i w_i x_i, with x_i the tensor of model i. The running
+    model takes part only where it is named `base`; an adapter stands for the base with that adapter merged.
+
+    Args:
+        normalize: divide by the sum of the weights.
+    """
+
+    normalize: bool = True
+
+    def refusal(self, weights: Sequence[float]) -> str | None:
+        """Why these weights have no result."""
+        return "the weights sum to 0, so there is no mean" if self.normalize and sum(weights) == 0 else None
+
+    def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
+        """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
+        weighted_sum(inputs, weights, out)
+        if self.normalize:
+            out.div_(sum(weights))
+
+
+def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
+    """Write sum_i w_i x_i, multiplication and addition apart, in the order given; overwrites the inputs."""
+    out.copy_(inputs[0]).mul_(weights[0])
+    for block, weight in zip(inputs[1:], weights[1:], strict=True):
+        out.add_(block.mul_(weight))

@@ -1,0 +1,66 @@
+"""Elementary kernels on blocks, and the functions that put them into plans.
+
+All arithmetic is in fp64, multiplication and addition apart, so that no CPU can fuse them: every result is the IEEE
+result of the formula as it is written, and the bits are the same everywhere. Rounding to the stored type comes last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.dtypes import DType
+from brickctl.core.plan import Input, Map, Node, Op, Spec
+from brickctl.tensors.kernels import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.plan import Region
+
+
+def cast(node: Node, dtype: DType) -> Node:
+    """The tensor, rounded to nearest even in `dtype`; the node itself where nothing changes."""
+    if node.spec.dtype is dtype:
+        return node
+    return Map(Spec(dtype, node.spec.shape), Op.make("cast", 1), (Input(node),))
+
+
+def add(left: Node, right: Node) -> Node:
+    """The sum left + right, in fp64."""
+    return Map(_wide(left), Op.make("add", 1), (Input(left), Input(right)))
+
+
+def subtract(left: Node, right: Node) -> Node:
+    """The difference left - right, in fp64: exact for fp32 operands whose exponents differ by less than 29."""
+    return Map(_wide(left), Op.make("subtract", 1), (Input(left), Input(right)))
+
+
+def _wide(node: Node) -> Spec:
+    return Spec(DType.F64, node.spec.shape)
+
+
+@kernel("cast")
+def run_cast(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Convert; fp64 to a 16-bit type goes through fp32, so an error is at most 0.5 + 2^-17 units in the last place."""
+    del arguments, block
+    out.copy_(inputs[0])
+
+
+@kernel("add")
+def run_add(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Add two blocks; the one that is not fp64 is widened first, which is faster than a mixed addition."""
+    del arguments, block
+    left, right = inputs
+    out.copy_(left)
+    out.add_(right)
+
+
+@kernel("subtract")
+def run_subtract(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Subtract the second block from the first."""
+    del arguments, block
+    left, right = inputs
+    out.copy_(left)
+    out.sub_(right)

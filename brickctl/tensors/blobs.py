@@ -1,0 +1,69 @@
+"""Verified files, by digest, opened once and read by any thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Self
+
+from brickctl.errors import IntegrityFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from brickctl.core.digests import Sha256
+    from brickctl.core.plan import Region, Stored
+
+
+class Blobs:
+    """Files whose content has been checked against their digests; a context manager that closes what it opened."""
+
+    def __init__(self, paths: Mapping[Sha256, Path]) -> None:
+        self._paths = paths
+        self._open: dict[Sha256, int] = {}
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def descriptor(self, blob: Sha256) -> int:
+        """A file descriptor for reading; opened at the first call."""
+        with self._guard:
+            if blob not in self._open:
+                self._open[blob] = os.open(self._paths[blob], os.O_RDONLY | os.O_CLOEXEC)
+            return self._open[blob]
+
+    def read(self, blob: Sha256, offset: int, into: memoryview) -> None:
+        """Fill `into` with the bytes from `offset`.
+
+        Raises:
+            IntegrityFault: the file ends before.
+        """
+        descriptor = self.descriptor(blob)
+        while into:
+            count = os.preadv(descriptor, [into], offset)
+            if count == 0:
+                path = self._paths[blob]
+                reason = "it became shorter while it was read"
+                raise IntegrityFault(f"{path} changed under brickctl", causes=(reason,), hint="run the command again")
+            into, offset = into[count:], offset + count
+
+    def read_region(self, node: Stored, region: Region, into: memoryview) -> None:
+        """Fill `into` with a rectangle of a stored tensor, row by row where its rows are cut."""
+        size, columns = node.spec.dtype.itemsize, node.spec.columns
+        if region.left == 0 and region.right == columns:
+            self.read(node.blob, node.offset + region.top * columns * size, into)
+            return
+        width = (region.right - region.left) * size
+        for number, row in enumerate(range(region.top, region.bottom)):
+            offset = node.offset + (row * columns + region.left) * size
+            self.read(node.blob, offset, into[number * width : (number + 1) * width])

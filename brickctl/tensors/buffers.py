@@ -1,0 +1,68 @@
+"""Buffers that are allocated once and used again: fresh memory costs more than the arithmetic done in it."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brickctl.core.dtypes import DType
+
+_SMALLEST = mmap.PAGESIZE
+
+
+class Buffer:
+    """Anonymous page-aligned memory, seen as bytes or as a matrix."""
+
+    __slots__ = ("memory", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.memory = mmap.mmap(-1, size)
+
+    def bytes(self, count: int) -> memoryview:
+        """The first `count` bytes."""
+        return memoryview(self.memory)[:count]
+
+    def matrix(self, dtype: DType, rows: int, columns: int) -> Tensor:
+        """The first rows * columns elements as a torch tensor (rows, columns) on the same memory."""
+        import torch
+
+        name = dtype.torch_name
+        if name is None:
+            msg = f"no arithmetic on {dtype.code}"
+            raise TypeError(msg)
+        flat = torch.frombuffer(self.memory, dtype=getattr(torch, name), count=rows * columns)
+        return flat.view(rows, columns)
+
+
+class Buffers:
+    """A pool of buffers, shared by threads; sizes are rounded up to powers of two."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[Buffer]] = {}
+        self._guard = threading.Lock()
+        self.allocated = 0
+
+    def take(self, size: int) -> Buffer:
+        """A buffer of at least `size` bytes; its content is whatever was there before."""
+        rounded = buffer_size(size)
+        with self._guard:
+            free = self._free.get(rounded)
+            if free:
+                return free.pop()
+            self.allocated += rounded
+        return Buffer(rounded)
+
+    def give_back(self, buffer: Buffer) -> None:
+        """Let others use it."""
+        with self._guard:
+            self._free.setdefault(buffer.size, []).append(buffer)
+
+
+def buffer_size(size: int) -> int:
+    """How large the buffer is that `take(size)` gives."""
+    return max(_SMALLEST, 1 << (max(size, 1) - 1).bit_length())

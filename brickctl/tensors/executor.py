@@ -1,0 +1,114 @@
+"""The local executor: turns a plan into files, in threads of this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brickctl.core.brick import File
+from brickctl.core.digests import Sha256, sha256_bytes
+from brickctl.core.plan import Copy, Plan, Shard, Task, Text
+from brickctl.errors import NoSpace
+from brickctl.tensors.buffers import Buffers
+from brickctl.tensors.copying import copy_range, write_at
+from brickctl.tensors.pieces import peak_piece
+from brickctl.tensors.shard_writer import ShardWriter
+from brickctl.tensors.workers import Workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brickctl.core.ports import Progress
+    from brickctl.tensors.blobs import Blobs
+    from brickctl.tensors.journal import Journal
+
+DEFAULT_MEMORY = 64 << 20
+"""Bytes of buffers that a build may use unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a build may use: threads, and bytes of buffers. Neither changes a bit of the result."""
+
+    threads: int
+    memory: int = DEFAULT_MEMORY
+
+
+def peak_memory(plan: Plan) -> int:
+    """Bytes of buffers without which the plan cannot run: those of its most demanding piece."""
+    return max((peak_piece(task) for task in plan.tasks if isinstance(task, Shard)), default=0)
+
+
+class LocalExecutor:
+    """Runs tasks one after another, and the pieces of each in parallel."""
+
+    def __init__(self, blobs: Blobs, budget: Budget, progress: Progress, label: str) -> None:
+        self._blobs = blobs
+        self._budget = budget
+        self._progress = progress
+        self._label = label
+
+    def run(self, plan: Plan, folder: Path, journal: Journal) -> tuple[File, ...]:
+        """Make every file of the plan below `folder`, which exists; what the journal knows is not made again.
+
+        Returns the files, sorted by path, with the digests of what was written.
+
+        Raises:
+            NoSpace: one block does not fit into the memory budget, or the disk is full.
+            IntegrityFault: a source became shorter.
+        """
+        self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
+        peak = peak_memory(plan)
+        if peak > self._budget.memory:
+            need = f"one block of this plan needs {peak >> 20} MiB of buffers"
+            raise NoSpace("the memory budget is too small", causes=(need,), hint=f"pass --memory {(peak >> 20) + 1}MiB")
+        window = max(1, min(4 * self._budget.threads, self._budget.memory // max(peak, 1)))
+        with Workers(self._blobs, Buffers(), min(self._budget.threads, window)) as workers:
+            writer = ShardWriter(workers, window, lambda count: self._progress.advance(self._label, count))
+            files = [self._make(task, folder, journal, writer) for task in plan.tasks]
+        self._progress.finish(self._label)
+        return tuple(sorted(files))
+
+    def _make(self, task: Task, folder: Path, journal: Journal, writer: ShardWriter) -> File:
+        path = folder / task.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(task, Shard):
+            return File(path=task.path, size=task.size, sha256=self._make_shard(task, path, journal, writer))
+        if isinstance(task, Text):
+            _write(path, task.content)
+            return File(path=task.path, size=len(task.content), sha256=sha256_bytes(task.content))
+        self._copy(task, path)
+        self._progress.advance(self._label, task.size)
+        return File(path=task.path, size=task.size, sha256=task.blob)
+
+    def _make_shard(self, shard: Shard, path: Path, journal: Journal, writer: ShardWriter) -> Sha256:
+        digest = journal.finished(shard, path)
+        if digest is not None:
+            self._progress.advance(self._label, shard.size)
+            return digest
+        digest = writer.write(shard, path)
+        journal.record(shard, path, digest)
+        return digest
+
+    def _copy(self, task: Copy, path: Path) -> None:
+        """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            copy_range(self._blobs.descriptor(task.blob), 0, file, 0, task.size)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _size(task: Task) -> int:
+    return len(task.content) if isinstance(task, Text) else task.size
+
+
+def _write(path: Path, content: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_at(file, content, 0)
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,64 @@
+"""The registry of kernels: what an `Op` of a plan means. Plans name kernels; only executors call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from brickctl.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.plan import Op, Region
+
+Law = Literal["exact", "rounded"]
+"""`exact`: the bits are proven equal on every CPU. `rounded`: equal in every case measured."""
+
+
+class Kernel(Protocol):
+    """Arithmetic on one block."""
+
+    def __call__(self, inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+        """Write `out` (rows, columns) from `inputs`, each the part that the plan gives it, two-dimensional.
+
+        `block` is where `out` lies in the whole tensor. In a statistic, `out` is the running sum, zero at first.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A kernel, and what is promised of its bits."""
+
+    run: Kernel
+    law: Law
+
+
+_KERNELS: dict[tuple[str, int], Registered] = {}
+
+
+def kernel(name: str, *, version: int = 1, law: Law = "exact") -> Callable[[Kernel], Kernel]:
+    """Register a function as the kernel `name` of this `version`; found by import of its module."""
+
+    def register(function: Kernel) -> Kernel:
+        _KERNELS[name, version] = Registered(function, law)
+        return function
+
+    return register
+
+
+def find(op: Op) -> Registered:
+    """The kernel of an op.
+
+    Raises:
+        EngineMissing: the plan was made by a brickctl that knows more.
+    """
+    found = _KERNELS.get((op.name, op.version))
+    if found is None:
+        raise EngineMissing(
+            f"this brickctl has no kernel `{op.name}` of version {op.version}",
+            hint="upgrade brickctl, or make the plan again with this one",
+        )
+    return found

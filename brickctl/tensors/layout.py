@@ -1,0 +1,71 @@
+"""From a lazy model to files: which tensor goes into which shard, under which name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.digests import readable_json
+from brickctl.core.plan import Copy, Node, Shard, Task, Text
+from brickctl.tensors.header import write_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from brickctl.core.brick import File
+    from brickctl.core.model import Artifact, LazyModel
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def lay_out(artifact: Artifact, shard_size: int) -> tuple[Task, ...]:
+    """Every file of an artifact as a task; the small ones first, so that a build fails early where it can.
+
+    Tensors keep their order; a shard is full when the next tensor would make it larger than `shard_size` bytes.
+    """
+    shards = tuple(_shards(artifact.root, shard_size))
+    small = {path: _carried(path, part) for path, part in artifact.parts.items()}
+    small |= {path: _carried(path, part) for path, part in artifact.root.files.items()}
+    small["config.json"] = _config(artifact.root)
+    if len(shards) > 1:
+        small[INDEX] = Text(path=INDEX, content=_index(shards))
+    return (*(small[path] for path in sorted(small)), *shards)
+
+
+def _carried(path: str, part: File | bytes) -> Task:
+    if isinstance(part, bytes):
+        return Text(path=path, content=part)
+    return Copy(path=path, blob=part.sha256, size=part.size)
+
+
+def _config(model: LazyModel) -> Task:
+    if model.source_config is not None:
+        return _carried("config.json", model.source_config)
+    return Text(path="config.json", content=readable_json(dict(model.config)))
+
+
+def _shards(model: LazyModel, shard_size: int) -> Iterator[Shard]:
+    groups = list(_groups(model.tensors, shard_size))
+    for number, group in enumerate(groups, start=1):
+        path = SINGLE if len(groups) == 1 else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
+        header = write_header({name: node.spec for name, node in group.items()})
+        yield Shard(path=path, header=header, tensors=tuple(group.items()))
+
+
+def _groups(tensors: Mapping[str, Node], shard_size: int) -> Iterator[dict[str, Node]]:
+    group: dict[str, Node] = {}
+    size = 0
+    for name, node in tensors.items():
+        if group and size + node.spec.bytes > shard_size:
+            yield group
+            group, size = {}, 0
+        group[name] = node
+        size += node.spec.bytes
+    if group:
+        yield group
+
+
+def _index(shards: tuple[Shard, ...]) -> bytes:
+    weight_map = {name: shard.path for shard in shards for name, _ in shard.tensors}
+    total = sum(node.spec.bytes for shard in shards for _, node in shard.tensors)
+    return readable_json({"metadata": {"total_size": total}, "weight_map": weight_map})

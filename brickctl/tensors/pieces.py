@@ -1,0 +1,90 @@
+"""Cut the work of one shard into pieces: blocks to compute and stretches to copy, in the order of their bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brickctl.core.plan import Node, Region, Stored, blocks, needs_whole_rows
+from brickctl.tensors.evaluate import peak_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brickctl.core.digests import Sha256
+    from brickctl.core.plan import Shard
+
+STRETCH = 4 << 20
+"""Bytes that are copied and hashed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A block of a tensor that has to be computed; its bytes are contiguous in the file."""
+
+    node: Node
+    region: Region
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes of one source file that go into the shard as they are: one tensor or many, or a part of one."""
+
+    blob: Sha256
+    source_offset: int
+    offset: int
+    size: int
+
+
+Piece = Compute | Stretch
+
+
+def pieces(shard: Shard) -> Iterator[Piece]:
+    """All pieces behind the header, in file order; neighbours in the source are copied as one."""
+    waiting: Stretch | None = None
+    offset = len(shard.header)
+    for _, node in shard.tensors:
+        if isinstance(node, Stored):
+            stretch = Stretch(node.blob, node.offset, offset, node.spec.bytes)
+            if waiting is not None and _continues(waiting, stretch):
+                stretch = Stretch(waiting.blob, waiting.source_offset, waiting.offset, waiting.size + stretch.size)
+            elif waiting is not None:
+                yield from _cut(waiting)
+            waiting = stretch
+        else:
+            if waiting is not None:
+                yield from _cut(waiting)
+            waiting = None
+            yield from _computed(node, offset)
+        offset += node.spec.bytes
+    if waiting is not None:
+        yield from _cut(waiting)
+
+
+def _continues(first: Stretch, second: Stretch) -> bool:
+    return first.blob == second.blob and first.source_offset + first.size == second.source_offset
+
+
+def _cut(stretch: Stretch) -> Iterator[Stretch]:
+    for start in range(0, stretch.size, STRETCH):
+        size = min(STRETCH, stretch.size - start)
+        yield Stretch(stretch.blob, stretch.source_offset + start, stretch.offset + start, size)
+
+
+def _computed(node: Node, offset: int) -> Iterator[Compute]:
+    for region in blocks(node.spec, whole_rows=needs_whole_rows(node)):
+        size = region.elements * node.spec.dtype.itemsize
+        yield Compute(node, region, offset, size)
+        offset += size
+
+
+def peak_piece(shard: Shard) -> int:
+    """Bytes of buffers that the most demanding piece of a shard needs."""
+    peak = STRETCH
+    for _, node in shard.tensors:
+        if not isinstance(node, Stored):
+            first = next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)
+            peak = max(peak, 0 if first is None else peak_bytes(node, first))
+    return peak

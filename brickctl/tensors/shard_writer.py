@@ -1,0 +1,108 @@
+"""Write one shard: pieces are made by several threads, and hashed and written in order by one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256
+from brickctl.tensors.copying import write_at
+from brickctl.tensors.pieces import STRETCH, Compute, Piece, pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from brickctl.core.plan import Shard
+    from brickctl.tensors.evaluate import Block
+    from brickctl.tensors.workers import Workers
+
+
+class ShardWriter:
+    """Makes the file of a shard and its digest in one pass.
+
+    Args:
+        workers: who makes the pieces.
+        window: how many pieces may be under way or waiting at once; bounds the memory.
+        advance: is told how many bytes are done.
+    """
+
+    def __init__(self, workers: Workers, window: int, advance: Callable[[int], None]) -> None:
+        self._workers = workers
+        self._window = window
+        self._advance = advance
+        self._scratch = memoryview(bytearray(STRETCH))
+
+    def write(self, shard: Shard, path: Path) -> Sha256:
+        """Write the file, flushed to the disk; it stands at `path` only when it is whole."""
+        partial = path.with_name(path.name + ".partial")
+        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            digest = self._fill(shard, file)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        partial.replace(path)
+        return digest
+
+    def _fill(self, shard: Shard, file: int) -> Sha256:
+        hasher = hashlib.sha256(shard.header)
+        write_at(file, shard.header, 0)
+        for piece, result in self._in_order(shard, file):
+            if isinstance(piece, Compute):
+                block: Block = result
+                content = block.content(piece.size)
+                hasher.update(content)
+                write_at(file, content, piece.offset)
+                content.release()
+                self._workers.give_back(block)
+            else:
+                hasher.update(self._written(file, piece.offset, piece.size))
+            start_writing_back(file, piece.offset, piece.size)
+            self._advance(piece.size)
+        return Sha256(hasher.hexdigest())
+
+    def _in_order(self, shard: Shard, file: int) -> Iterator[tuple[Piece, Any]]:
+        """Results in file order, at most `window` of them in flight; none is left running behind."""
+        waiting: deque[tuple[Piece, Future[Any]]] = deque()
+        try:
+            for piece in pieces(shard):
+                if len(waiting) >= self._window:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+                waiting.append((piece, self._submit(piece, file)))
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+            wait([future for _, future in waiting])
+
+    def _submit(self, piece: Piece, file: int) -> Future[Any]:
+        if isinstance(piece, Compute):
+            return self._workers.compute(piece)
+        return self._workers.copy(piece, file)
+
+    def _written(self, file: int, offset: int, size: int) -> memoryview:
+        """What the kernel copied, read back from the page cache."""
+        content, position = self._scratch[:size], 0
+        while position < size:
+            count = os.preadv(file, [content[position:]], offset + position)
+            if count == 0:
+                raise EOFError
+            position += count
+        return content
+
+
+def start_writing_back(file: int, offset: int, size: int) -> None:
+    """Let the disk begin while the next pieces are computed, so that the final flush finds little left.
+
+    On Linux the advice starts the write-back of dirty pages and drops clean ones only.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, offset, size, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,77 @@
+"""Threads that make pieces of shards, and nothing else: order, hashing and results belong to the shard writer."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self
+
+from brickctl.tensors.copying import copy_range
+from brickctl.tensors.evaluate import Block, Evaluator, Statistics
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from brickctl.core.plan import Node
+    from brickctl.tensors.blobs import Blobs
+    from brickctl.tensors.buffers import Buffers
+    from brickctl.tensors.pieces import Compute, Stretch
+
+
+class Workers:
+    """A pool of threads, each with an evaluator of its own; torch uses one thread in each."""
+
+    def __init__(self, blobs: Blobs, buffers: Buffers, threads: int) -> None:
+        self._blobs = blobs
+        self._buffers = buffers
+        self._statistics = Statistics()
+        self._thread = threading.local()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="brickctl-piece")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def compute(self, piece: Compute) -> Future[Block]:
+        """Make one block; the caller gives it back."""
+        return self._pool.submit(self._compute, piece)
+
+    def copy(self, piece: Stretch, target: int) -> Future[None]:
+        """Copy a stretch into the open file `target`."""
+        source = self._blobs.descriptor(piece.blob)
+        return self._pool.submit(copy_range, source, piece.source_offset, target, piece.offset, piece.size)
+
+    def give_back(self, block: Block) -> None:
+        """Let the buffer of a block be used again."""
+        self._buffers.give_back(block.buffer)
+
+    def _compute(self, piece: Compute) -> Block:
+        evaluator = self._evaluator(piece.node)
+        return evaluator.evaluate(piece.node, piece.region)
+
+    def _evaluator(self, node: Node) -> Evaluator:
+        """This thread's evaluator, free of what it kept for another tensor."""
+        if not hasattr(self._thread, "evaluator"):
+            _use_one_torch_thread()
+            self._thread.evaluator = Evaluator(self._blobs, self._buffers, self._statistics)
+            self._thread.node = node
+        evaluator: Evaluator = self._thread.evaluator
+        if self._thread.node is not node:
+            evaluator.forget()
+            self._thread.node = node
+        return evaluator
+
+
+def _use_one_torch_thread() -> None:
+    """Blocks are spread over threads already; kernels that split a block again would only wait for each other.
+
+    The setting belongs to the calling thread, and makes the shape of every kernel call independent of the machine.
+    """
+    import torch
+
+    torch.set_num_threads(1)
