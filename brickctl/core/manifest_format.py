@@ -42,8 +42,9 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
         Unsupported: `requires-brickctl` asks for another brickctl, or a key is known and not built yet.
     """
     top = read_toml(text, file=file)
-    project_table, base_table = _required_table(top, "project"), _required_table(top, "base")
+    project_table = _required_table(top, "project")
     _check_required_version(project_table)
+    base_table = _required_table(top, "base")
     for key in ("derived", "exclude-newer"):
         refuse_unbuilt(top, key)
     registries = _read_registries(top.table_or_none("registries"))

@@ -95,7 +95,7 @@ def _check_start(name: Alias, table: Table, targets: Mapping[Alias, Target]) -> 
         hint = did_you_mean(start, targets)
         raise table.error(f"{table.where} starts from `{shown(start)}`, which is no target", key="from", hint=hint)
     chain = [name]
-    while start in targets:
+    while start is not None and start in targets:
         repeated = start in chain
         chain.append(start)
         if repeated:

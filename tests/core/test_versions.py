@@ -19,7 +19,16 @@ def contains(wanted: str, text: str) -> bool:
 
 
 def test_versions_are_ordered_as_semver_says() -> None:
-    before = "0.0.9 1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1".split()
+    before = [
+        "0.0.9",
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-alpha.beta",
+        "1.0.0-beta",
+        "1.0.0-beta.2",
+        "1.0.0-beta.11",
+        "1.0.0-rc.1",
+    ]
     texts = [*before, "1.0.0", "1.0.1", "1.2.0", "1.10.0"]
     assert [str(found) for found in sorted(version(text) for text in reversed(texts))] == texts
 
