@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.utils import (
-    build_hf_headers,  # type: ignore[attr-defined] - public, though its stub forgets to say so
-    hf_raise_for_status,  # type: ignore[attr-defined]
-    logging,
-)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, logging  # type: ignore[attr-defined]
 
 from brickctl.core.names import nearest
 from brickctl.errors import NotFound, OfflineMiss, TransportFault
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _T = TypeVar("_T")
-_PATIENCE = (1.0, 3.0)
+PATIENCE = (1.0, 3.0)
 """Seconds to wait before asking again, for questions that the client itself asks only once."""
 
 
@@ -60,7 +56,7 @@ class Client:
                 return parse_listing(info, subfolder=subfolder, where=str(asked))
 
         try:
-            return _patiently(ask)
+            return patiently(ask)
         except NotFound as error:
             if "no revision" in error.message:
                 raise no_revision(asked, self._similar(api, asked)) from None
@@ -148,9 +144,9 @@ def _watching(advance: Callable[[int], None] | None) -> Any:
     return type("Watching", (_Silent,), members)
 
 
-def _patiently(ask: Callable[[], _T]) -> _T:
+def patiently(ask: Callable[[], _T]) -> _T:
     """Ask again after a pause when the network or the server failed, as the client does for downloads."""
-    for pause in _PATIENCE:
+    for pause in PATIENCE:
         try:
             return ask()
         except OfflineMiss:

@@ -11,7 +11,7 @@ from brickctl.core.names import is_hub_id, is_safe_path
 from brickctl.core.reference import HubReference
 from brickctl.errors import IntegrityFault, LockInvalid
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
-from brickctl.sources.hub.client import Client
+from brickctl.sources.hub.client import Client, patiently
 from brickctl.sources.hub.listing import git_blob, is_commit
 from brickctl.sources.hub.quarantine import quarantine
 from brickctl.sources.remote_header import read_remote_header
@@ -93,7 +93,8 @@ class HubSource:
                 return read_header(place)
             repository, commit, path = _address(pin, file.path)
             opener = partial(self._client.open_range, repository, commit, path)
-            return read_remote_header(opener, size=file.size, where=f"{pin.source}/{path}")
+            where = f"{pin.source}/{path}"
+            return patiently(lambda: read_remote_header(opener, size=file.size, where=where))
 
         return read_contents(pin, read, header)
 
