@@ -4,7 +4,7 @@ With P = s * B A and W the base (the norms are taken on the base, never on a run
 
     delta = m / ||W + P|| * (W + P) - W
 
-The norm runs along the inputs of each output: rows of a linear layer's (out, in) weight, columns of an embedding's (V, d).
+The norm runs along the inputs of each output: rows of a linear layer's (out, in), columns of an embedding's (V, d).
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     """One block of whole rows."""
     del arguments
     weight, product, magnitude = inputs
-    length = magnitude.reshape(-1, 1)[block.top : block.bottom].double()
     out.copy_(weight)
     product.add_(out)
-    length.div_(sum_of_squares(product, dim=1).sqrt_())
+    length = magnitude.reshape(-1, 1)[block.top : block.bottom].double() / sum_of_squares(product, dim=1).sqrt_()
     out.neg_().add_(product.mul_(length))
 
 

@@ -1,0 +1,150 @@
+"""The tensors of a merge: which bricks take part in which tensor, with which weight, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.names import BASE, Alias
+from brickctl.core.numbers import Number, depth_of, layer_of
+from brickctl.errors import ManifestInvalid
+from brickctl.merging.method import Declared, combine
+from brickctl.tensors.arithmetic import add
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brickctl.core.model import LazyModel
+    from brickctl.core.plan import Node
+    from brickctl.errors import Place
+    from brickctl.operations.operation import Ingredients
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One brick of a merge and its weight."""
+
+    alias: Alias
+    weight: Number
+
+
+def combine_models(
+    model: LazyModel,
+    ingredients: Ingredients,
+    method: Declared,
+    parameters: Any,
+    entries: Sequence[Entry],
+    place: Place | None,
+) -> dict[str, Node]:
+    """The node of every tensor after the merge, tied ones under their own names."""
+    depths = _Depths(model)
+    merged: dict[str, Node] = {}
+    for name in (*model.tensors, *model.ties):
+        weighted = [(entry.alias, depths.weight(entry, name)) for entry in entries]
+        taking_part = [(alias, weight) for alias, weight in weighted if weight != 0.0]
+        combine_tensor = _in_delta_space if method.space == "delta" else _in_weight_space
+        node, weights = combine_tensor(name, model.node(name), ingredients, method, parameters, taking_part)
+        reason = None if weights is None else parameters.refusal(weights)
+        if reason is not None:
+            raise ManifestInvalid(f"`{method.name}` has no result for `{name}`", causes=(reason,), place=place)
+        merged[name] = node
+    return merged
+
+
+def _in_delta_space(
+    name: str,
+    running: Node,
+    ingredients: Ingredients,
+    method: Declared,
+    parameters: Any,
+    entries: Sequence[tuple[Alias, float]],
+) -> tuple[Node, list[float] | None]:
+    """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
+    found = [(ingredients.changes(alias).get(name), weight) for alias, weight in entries]
+    deltas = [(change.delta, weight) for change, weight in found if change is not None]
+    if not deltas:
+        return running, None
+    weights = [weight for _, weight in deltas]
+    return add(running, combine(method, parameters, [delta for delta, _ in deltas], weights)), weights
+
+
+def _in_weight_space(
+    name: str,
+    running: Node,
+    ingredients: Ingredients,
+    method: Declared,
+    parameters: Any,
+    entries: Sequence[tuple[Alias, float]],
+) -> tuple[Node, list[float] | None]:
+    """The combined tensors of whole models; `base` stands for the running model."""
+    weights = [weight for _, weight in entries]
+    if not running.spec.dtype.is_mergeable:
+        return running, None
+    if not entries:
+        return running, weights
+    inputs = [running if alias == BASE else _tuned(name, ingredients, alias) for alias, _ in entries]
+    if "idempotence" in method.laws and _is_mean(parameters) and all(node == inputs[0] for node in inputs):
+        return inputs[0], weights
+    return combine(method, parameters, inputs, weights), weights
+
+
+def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:
+    change = ingredients.changes(alias).get(name)
+    base = ingredients.base.node(name)
+    return base if change is None else change.model(base)
+
+
+def _is_mean(parameters: Any) -> bool:
+    """Equal inputs come out unchanged only where the weights are normalised."""
+    return getattr(parameters, "normalize", True) is True
+
+
+class _Depths:
+    """Where each tensor of a model lies, counted per stack of layers (a model may have several towers)."""
+
+    def __init__(self, model: LazyModel) -> None:
+        self._ties = dict(model.ties)
+        self._layers: dict[str, int] = {}
+        for name in model.tensors:
+            layer = layer_of(name)
+            if layer is not None:
+                stack = _stack(name, layer)
+                self._layers[stack] = max(self._layers.get(stack, 0), layer + 1)
+
+    def weight(self, entry: Entry, name: str) -> float:
+        """The weight of a brick in one tensor; a tied head has that of the tensor it shares."""
+        name = self._ties.get(name, name)
+        layer = layer_of(name)
+        layers = 1 if layer is None else self._layers[_stack(name, layer)]
+        weight = entry.weight.at(name, depth_of(name, layers))
+        if weight is None:  # `check_number` has seen every name
+            raise ManifestInvalid(f"the weight of `{entry.alias}` says nothing about `{name}`")
+        return weight
+
+
+def _stack(name: str, layer: int) -> str:
+    """What stands before the number of the layer."""
+    return name.split(f".{layer}.", 1)[0]
+
+
+def untie(model: LazyModel, merged: dict[str, Node]) -> tuple[LazyModel, tuple[str, ...]]:
+    """The model with its merged tensors: a tied tensor that became different gets bytes of its own."""
+    parted = [name for name, source in model.ties.items() if merged[name] != merged[source]]
+    if not parted:
+        kept = {name: merged[name] for name in model.tensors}
+        return dataclasses.replace(model, tensors=kept), ()
+    tensors = {name: merged[name] for name in (*model.tensors, *parted)}
+    ties = {name: source for name, source in model.ties.items() if name not in parted}
+    config = _untied(model.config)
+    names = ", ".join(f"`{name}`" for name in parted)
+    note = f"{names} shared the embedding's weights and no longer does: a brick changes one of the two only"
+    return dataclasses.replace(model, tensors=tensors, ties=ties, config=config, source_config=None), (note,)
+
+
+def _untied(config: Any) -> dict[str, Any]:
+    """The configuration that says so, wherever it said the opposite."""
+    changed = {**config, "tie_word_embeddings": False}
+    if isinstance(config.get("text_config"), dict):
+        changed["text_config"] = {**config["text_config"], "tie_word_embeddings": False}
+    return changed

@@ -1,0 +1,130 @@
+"""Merge: combine bricks into the weights of the running model, tensor by tensor."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core import parameters
+from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
+from brickctl.core.numbers import Number, Scalar, check_number, parse_number
+from brickctl.errors import ManifestInvalid
+from brickctl.merging.method import Declared, methods
+from brickctl.operations.combine import Entry, combine_models, untie
+from brickctl.operations.operation import Ingredients, Operation, register
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.document import Table
+    from brickctl.core.manifest import Step
+    from brickctl.core.model import Artifact
+    from brickctl.errors import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """A merge step: a method with its parameters, and bricks with their weights."""
+
+    method: Declared
+    parameters: Any
+    entries: tuple[Entry, ...]
+    place: Place | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def reproducible(self) -> str:
+        """As the method declares."""
+        return self.method.reproducible
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """The bricks that take part."""
+        return tuple(entry.alias for entry in self.entries)
+
+    def document(self) -> Mapping[str, Any]:
+        """The step with every default written out."""
+        bricks = [{"brick": entry.alias, "weight": entry.weight.document()} for entry in self.entries]
+        return {"op": "merge", "method": self.method.name, **dataclasses.asdict(self.parameters), "bricks": bricks}
+
+    def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
+        """Merge into the root model."""
+        model = artifact.root
+        names = (*model.tensors, *model.ties)
+        for entry in self.entries:
+            check_number(entry.weight, names, label=f"the weight of `{entry.alias}`", place=self.place)
+        entries = self._ordered(ingredients)
+        merged = combine_models(model, ingredients, self.method, self.parameters, entries, self.place)
+        root, notes = untie(model, merged)
+        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+
+    def _ordered(self, ingredients: Ingredients) -> tuple[Entry, ...]:
+        """The order of the arithmetic: by digest where order does not matter, so that no renaming changes a bit."""
+        if "permutation" not in self.method.laws:
+            return self.entries
+        return tuple(sorted(self.entries, key=lambda entry: (ingredients.brick(entry.alias).digest, entry.alias)))
+
+
+def read_merge(step: Step) -> Operation:
+    """Read `{ op = "merge", method = ..., bricks = ..., and the method's parameters }`."""
+    table = step.table.fresh()
+    method = _read_method(table)
+    entries = _read_bricks(table, method)
+    values = parameters.read(method.method, table)
+    table.finish()
+    _check_entries(entries, method, step.place)
+    return Merge(method=method, parameters=values, entries=entries, place=step.place)
+
+
+def _read_method(table: Table) -> Declared:
+    name = table.string("method")
+    found = methods().get(name)
+    if found is None:
+        hint = did_you_mean(name, methods()) or f"this brickctl has {', '.join(methods())}"
+        raise table.error(f"there is no merge method `{name}`", key="method", hint=hint)
+    return found
+
+
+def _read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
+    """A table of weights where order does not matter, or an array of tables."""
+    if isinstance(table.take("bricks"), list):
+        return tuple(_read_entry(entry) for entry in table.tables_or_none("bricks") or ())
+    weights = table.table_or_none("bricks")
+    if weights is None:
+        raise table.error("a merge needs `bricks`", hint="write bricks = { NAME = 0.5, OTHER = 0.5 }")
+    if "permutation" not in method.laws:
+        hint = "write them as an array: bricks = [{ brick = NAME, weight = 0.5 }, ...]"
+        raise table.error(f"the order of bricks matters for `{method.name}`", key="bricks", hint=hint)
+    entries = tuple(Entry(Alias(name), _weight(weights, name)) for name in weights.keys())  # noqa: SIM118 - no dict
+    weights.finish()
+    return entries
+
+
+def _read_entry(table: Table) -> Entry:
+    alias = table.string("brick")
+    entry = Entry(Alias(alias), _weight(table, "weight") if table.has("weight") else Scalar(1.0))
+    table.finish()
+    return entry
+
+
+def _weight(table: Table, key: str) -> Number:
+    number = parse_number(table, key)
+    return Scalar(1.0) if number is None else number
+
+
+def _check_entries(entries: tuple[Entry, ...], method: Declared, place: Place | None) -> None:
+    if not entries:
+        raise ManifestInvalid("a merge without bricks does nothing", place=place, hint="name at least one brick")
+    seen: list[Alias] = []
+    for entry in entries:
+        if not is_alias(entry.alias):
+            raise ManifestInvalid(f"`{entry.alias}` is no name of a brick", place=place)
+        if entry.alias in seen:
+            raise ManifestInvalid(f"`{entry.alias}` stands twice in one merge", place=place, hint="add up its weights")
+        seen.append(entry.alias)
+    if BASE in seen and method.space == "delta":
+        hint = "leave it out: the running model is what the deltas are added to"
+        raise ManifestInvalid(f"`base` has no delta for `{method.name}` to add", place=place, hint=hint)
+
+
+register("merge", read_merge)

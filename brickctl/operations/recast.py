@@ -1,0 +1,48 @@
+"""The last step of every target: tensors in the type that the target asks for, and a configuration that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from brickctl.tensors.arithmetic import cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.dtypes import DType
+    from brickctl.core.model import Artifact, LazyModel
+
+_KEYS = ("dtype", "torch_dtype")
+
+
+def recast(artifact: Artifact, base: LazyModel, dtype: DType | None) -> Artifact:
+    """Round every floating tensor once: to `dtype`, or to the type that the base stores it in."""
+    root = artifact.root
+    tensors = {name: cast(node, _wanted(name, base, dtype)) for name, node in root.tensors.items()}
+    if dtype is None or not _must_change(root.config, dtype):
+        return dataclasses.replace(artifact, root=dataclasses.replace(root, tensors=tensors))
+    config = _with_dtype(root.config, dtype)
+    return dataclasses.replace(
+        artifact, root=dataclasses.replace(root, tensors=tensors, config=config, source_config=None)
+    )
+
+
+def _wanted(name: str, base: LazyModel, dtype: DType | None) -> DType:
+    stored = base.node(name).spec.dtype
+    return stored if dtype is None or not stored.is_mergeable else dtype
+
+
+def _must_change(config: Mapping[str, Any], dtype: DType) -> bool:
+    named = [config[key] for key in _KEYS if key in config]
+    return not named or any(name != dtype.torch_name for name in named)
+
+
+def _with_dtype(config: Mapping[str, Any], dtype: DType) -> dict[str, Any]:
+    """The configuration with its type named under the keys that it uses; nested ones follow."""
+    used = [key for key in _KEYS if key in config] or [_KEYS[0]]
+    changed = {**config, **dict.fromkeys(used, dtype.torch_name)}
+    for key, value in config.items():
+        if isinstance(value, dict) and any(name in value for name in _KEYS):
+            changed[key] = _with_dtype(value, dtype)
+    return changed

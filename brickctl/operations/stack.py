@@ -1,0 +1,105 @@
+"""Stack: adapters beside the model, not merged into it; PEFT switches between them when the model runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import readable_json
+from brickctl.core.names import BASE, Alias
+from brickctl.errors import ManifestInvalid, Misfit
+from brickctl.kinds.adapter_config import FILE
+from brickctl.operations.loading_guide import GUIDE, loading_guide
+from brickctl.operations.operation import Ingredients, Operation, register
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, File
+    from brickctl.core.manifest import Step
+    from brickctl.core.model import Artifact
+    from brickctl.errors import Place
+
+FOLDER = "adapters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A stack step: adapters by alias, and the one that is active after loading."""
+
+    bricks: tuple[Alias, ...]
+    active: Alias
+    place: Place | None = dataclasses.field(default=None, compare=False)
+
+    reproducible = "bitwise"
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """The adapters."""
+        return self.bricks
+
+    def document(self) -> Mapping[str, Any]:
+        """The step with every default written out."""
+        return {"op": "stack", "bricks": list(self.bricks), "active": self.active}
+
+    def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
+        """Put each adapter into a folder of its own, with the lines of Python that load the whole."""
+        base = _base_reference(artifact, ingredients)
+        parts: dict[str, File | bytes] = dict(artifact.parts)
+        for alias in self.bricks:
+            parts |= _adapter(ingredients, alias, base, self.place)
+        present = tuple(Alias(path.split("/")[1]) for path in sorted(parts) if path.endswith("/" + FILE))
+        parts[GUIDE] = loading_guide(present, self.active).encode()
+        return dataclasses.replace(artifact, parts=parts)
+
+
+def read_stack(step: Step) -> Operation:
+    """Read `{ op = "stack", bricks = [NAMES], active = NAME }`; the first brick is active unless told otherwise."""
+    table = step.table.fresh()
+    bricks = tuple(Alias(name) for name in table.strings_or_none("bricks") or ())
+    active = table.string_or_none("active")
+    table.finish()
+    if not bricks:
+        raise table.error("a stack needs `bricks`", hint='write bricks = ["NAME", "OTHER"]')
+    if BASE in bricks or len(dict.fromkeys(bricks)) != len(bricks):
+        raise table.error("a stack names each adapter once, and not the base", key="bricks")
+    if active is not None and active not in bricks:
+        raise table.error(f"`active = {active}` is none of the stacked bricks", key="active")
+    return Stack(bricks=bricks, active=Alias(active or bricks[0]), place=step.place)
+
+
+def _base_reference(artifact: Artifact, ingredients: Ingredients) -> str | None:
+    """The Hub id that adapters may name as their base: only while the model below them is that very model."""
+    source = ingredients.base_brick.pin.source
+    untouched = artifact.root.tensors == ingredients.base.tensors
+    return source.removeprefix("hf:") if source.startswith("hf:") and untouched else None
+
+
+def _adapter(
+    ingredients: Ingredients, alias: Alias, base: str | None, place: Place | None
+) -> Mapping[str, File | bytes]:
+    brick = ingredients.brick(alias)
+    if brick.kind != "adapter":
+        hint = 'merge it instead: { op = "merge", method = "task_arithmetic", ... }'
+        raise ManifestInvalid(
+            f"only adapters can be stacked; `{alias}` is of kind {brick.kind}", place=place, hint=hint
+        )
+    if not ingredients.changes(alias):
+        raise Misfit(f"`{alias}` changes nothing in the base", place=place)
+    files: dict[str, File | bytes] = {
+        f"{FOLDER}/{alias}/{file.path}": file for file in brick.pin.files if file.path.endswith(".safetensors")
+    }
+    files[f"{FOLDER}/{alias}/{FILE}"] = readable_json(_config(brick, base))
+    return files
+
+
+def _config(brick: Brick, base: str | None) -> Mapping[str, Any]:
+    """The adapter's configuration with the base that it now stands on, and lists in an order that does not vary."""
+    config = {**brick.contents.documents[FILE], "base_model_name_or_path": base, "revision": None}
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"] = sorted(config["target_modules"])
+    return config
+
+
+register("stack", read_stack)
