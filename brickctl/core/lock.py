@@ -24,7 +24,8 @@ ENGINE = 1
 class Locked:
     """One entry: a pin, and what was found in the files when it was made.
 
-    `declared_base` is the base that the brick itself names, where it names one.
+    `declared_base` is the base that the brick itself names, where it names one. In a lock that was read from a file,
+    `pin.license` is `license`, or None where that is `unknown`.
     """
 
     alias: Alias
@@ -40,7 +41,7 @@ class Lock:
     """The whole of brick.lock.
 
     `manifest` is what brick.toml said when the lock was made: `base`, `bricks` and `registries` as plain tables, in the
-    normal form that `brickctl.core.lock_format.echo` gives.
+    normal form that `brickctl.core.staleness.echo` gives.
     """
 
     base: Locked

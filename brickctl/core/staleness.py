@@ -1,0 +1,97 @@
+"""Whether brick.lock says what brick.toml says: the echo that a lock keeps of its manifest, compared in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.document import shown
+from brickctl.core.reference import HubReference, RegistryReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from brickctl.core.lock import Lock
+    from brickctl.core.manifest import Manifest, Requirement
+
+_WANTS = {
+    "kind": "{0} has the kind {1}; the lock was made for {2}",
+    "license": "{0} has the license {1}; the lock was made for {2}",
+    "registry": "{0} is asked for in the registry {1}; the lock was made for {2}",
+    "revision": "{0} wants revision {1}; the lock was made for {2}",
+    "subfolder": "{0} lies in the subfolder {1}; the lock was made for {2}",
+    "version": "{0} wants {1}; the lock was made for {2}",
+}
+
+
+def echo(manifest: Manifest) -> dict[str, Any]:
+    """The part of a manifest that decides what is locked, in the normal form of `[manifest]` in brick.lock.
+
+    Plain tables of strings, sorted. Defaults are written out (a revision `main`, the default registry), ranges have
+    their normal form; so manifests that mean the same have equal echoes.
+    """
+    bricks = {name: _echo_requirement(manifest.bricks[name]) for name in sorted(manifest.bricks)}
+    registries = {name: manifest.registries[name] for name in sorted(manifest.registries)}
+    parts = {"base": _echo_requirement(manifest.base), "bricks": bricks, "registries": registries}
+    return {key: value for key, value in parts.items() if value}
+
+
+def stale_reasons(manifest: Manifest, lock: Lock) -> tuple[str, ...]:
+    """Why the lock does not say what the manifest says, one sentence each; empty when it does."""
+    wanted, locked = echo(manifest), lock.manifest
+    reasons = [*_differences("the base", wanted["base"], locked.get("base", {}))]
+    reasons += _brick_reasons(wanted.get("bricks", {}), locked.get("bricks", {}), lock)
+    reasons += _registry_reasons(wanted.get("registries", {}), locked.get("registries", {}))
+    return tuple(reasons)
+
+
+def _echo_requirement(requirement: Requirement) -> dict[str, str]:
+    reference = requirement.reference
+    values: dict[str, str | None] = {"kind": requirement.kind, "license": requirement.license}
+    if isinstance(reference, RegistryReference):
+        values |= {"brick": reference.name, "version": reference.version, "registry": reference.registry}
+    else:
+        values |= {"source": str(reference), "subfolder": reference.subfolder}
+    if isinstance(reference, HubReference):
+        values["revision"] = reference.revision
+    return {key: value for key, value in sorted(values.items()) if value is not None}
+
+
+def _brick_reasons(wanted: Mapping[str, Any], locked: Mapping[str, Any], lock: Lock) -> Iterator[str]:
+    for name in sorted({*wanted, *locked, *lock.bricks}):
+        if name not in wanted:
+            yield f"`{name}` is in the lock and no longer in brick.toml"
+        elif name not in locked or name not in lock.bricks:
+            yield f"`{name}` is in brick.toml and not in the lock"
+        else:
+            yield from _differences(f"`{name}`", wanted[name], locked[name])
+
+
+def _registry_reasons(wanted: Mapping[str, str], locked: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*wanted, *locked}):
+        now, before = wanted.get(name), locked.get(name)
+        if now is None:
+            yield f"the registry `{name}` is in the lock and no longer in brick.toml"
+        elif before is None:
+            yield f"the registry `{name}` is in brick.toml and not in the lock"
+        elif now != before:
+            yield f"the registry `{name}` is at {shown(now)}; the lock was made for {shown(before)}"
+
+
+def _differences(subject: str, wanted: Mapping[str, str], locked: Mapping[str, str]) -> Iterator[str]:
+    """What changed about one entry. Where it now comes from elsewhere, that says enough."""
+    origin = [key for key in ("source", "brick") if wanted.get(key) != locked.get(key)]
+    if origin:
+        yield f"{subject} comes from {_origin(wanted)}; the lock was made for {_origin(locked)}"
+        return
+    for key in sorted({*wanted, *locked}):
+        now, before = wanted.get(key), locked.get(key)
+        if now != before:
+            yield _WANTS[key].format(subject, _value(key, now), _value(key, before))
+
+
+def _origin(entry: Mapping[str, str]) -> str:
+    return shown(entry.get("source") or entry.get("brick") or "nothing")
+
+
+def _value(key: str, value: str | None) -> str:
+    return f"no {key}" if value is None else shown(value)
