@@ -1,7 +1,7 @@
 """One line of a registry's index: one version of one brick, as canonical JSON, immutable but for `yanked`.
 
-`parse_line(encode_line(entry)) == entry`, and a line that can be read encodes to its own bytes. A registry is a server
-like any other: nothing in a line is believed that can be computed, and nothing can grow without bound.
+`parse_line(encode_line(entry)) == entry`. A registry is a server like any other: nothing in a line is believed that can
+be computed, and nothing can grow without bound.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def parse_line(raw: bytes, *, file: str, line: int = 1) -> RegistryEntry:
     Raises:
         IntegrityFault: not canonical JSON, too long, an unknown key, a value that cannot be, or a digest that is not
             that of its files.
-        Unsupported: a newer format, or dependencies; a reader of many lines may pass over those that it does not choose.
+        Unsupported: a newer format, or dependencies; a reader of many lines may pass over such a line.
     """
     table = _parse_json(raw.removesuffix(b"\n"), file, line)
     _check_supported(table)
