@@ -1,0 +1,116 @@
+"""Plans as JSON: `decode(encode(plan)) == plan`, so that another machine can execute any task of it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256, canonical_json, json_digest
+from brickctl.core.dtypes import DType
+from brickctl.core.plan import (
+    Access,
+    Copy,
+    Input,
+    Map,
+    Node,
+    Op,
+    Plan,
+    Shard,
+    Spec,
+    Statistic,
+    Stored,
+    Task,
+    Text,
+    key,
+)
+from brickctl.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values; every node stands once, under its key."""
+    return {
+        "version": VERSION,
+        "reproducible": plan.reproducible,
+        "notes": list(plan.notes),
+        "nodes": {name: node.document() for name, node in sorted(plan.nodes().items())},
+        "tasks": [_task_document(task) for task in plan.tasks],
+    }
+
+
+def plan_digest(plan: Plan) -> Sha256:
+    """Identity of a plan."""
+    return json_digest(plan_document(plan))
+
+
+def _task_document(task: Task) -> dict[str, Any]:
+    if isinstance(task, Copy):
+        return {"task": "copy", "path": task.path, "blob": task.blob, "size": task.size}
+    if isinstance(task, Text):
+        return {"task": "text", "path": task.path, "content": base64.b64encode(task.content).decode()}
+    tensors = [[name, key(node)] for name, node in task.tensors]
+    header = base64.b64encode(task.header).decode()
+    return {"task": "shard", "path": task.path, "header": header, "tensors": tensors, "key": task.key}
+
+
+def read_plan(document: Mapping[str, Any]) -> Plan:
+    """The plan that `plan_document` wrote. Trusts its author: a plan is code, and comes from brickctl itself.
+
+    Raises:
+        EngineMissing: a version or a node that this brickctl does not know.
+    """
+    if document.get("version") != VERSION:
+        raise EngineMissing(f"a plan of version {document.get('version')!r}; this brickctl reads version {VERSION}")
+    nodes: dict[str, Node] = {}
+    for name in document["nodes"]:
+        _read_node(name, document["nodes"], nodes)
+    return Plan(
+        tasks=tuple(_read_task(task, nodes) for task in document["tasks"]),
+        reproducible=document["reproducible"],
+        notes=tuple(document["notes"]),
+    )
+
+
+def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) -> Node:
+    if name not in nodes:
+        document = documents[name]
+        spec = Spec(_dtype(document["dtype"]), tuple(document["shape"]))
+        match document["node"]:
+            case "stored":
+                nodes[name] = Stored(spec, Sha256(document["blob"]), document["offset"])
+            case "map":
+                inputs = ((_read_node(child, documents, nodes), Access(access)) for child, access in document["inputs"])
+                entries = tuple(Input(node, access) for node, access in inputs)
+                nodes[name] = Map(spec, _op(document), entries, whole_rows=document["whole-rows"])
+            case "statistic":
+                children = tuple(_read_node(child, documents, nodes) for child in document["inputs"])
+                nodes[name] = Statistic(spec, _op(document), children)
+            case unknown:
+                raise EngineMissing(f"a plan with a node {unknown!r}, which this brickctl does not know")
+    return nodes[name]
+
+
+def _op(document: Mapping[str, Any]) -> Op:
+    return Op(document["op"], document["version"], canonical_json(document["parameters"]).decode())
+
+
+def _dtype(code: str) -> DType:
+    dtype = DType.from_code(code)
+    if dtype is None:
+        raise EngineMissing(f"a plan with the element type {code!r}, which this brickctl does not know")
+    return dtype
+
+
+def _read_task(document: Mapping[str, Any], nodes: Mapping[str, Node]) -> Task:
+    match document["task"]:
+        case "copy":
+            return Copy(path=document["path"], blob=Sha256(document["blob"]), size=document["size"])
+        case "text":
+            return Text(path=document["path"], content=base64.b64decode(document["content"]))
+        case _:
+            tensors = tuple((name, nodes[node]) for name, node in document["tensors"])
+            return Shard(path=document["path"], header=base64.b64decode(document["header"]), tensors=tensors)

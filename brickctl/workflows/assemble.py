@@ -1,0 +1,47 @@
+"""From a lock to bricks as values: pins, contents, and where each was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.brick import Brick
+from brickctl.core.names import BASE, Alias
+from brickctl.errors import IntegrityFault
+from brickctl.operations.operation import Ingredients
+from brickctl.workflows.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from brickctl.core.lock import Lock, Locked
+    from brickctl.workflows.session import Session
+
+
+def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredients:
+    """The base and some bricks of a lock, with their headers; local files are used where they are there.
+
+    Raises:
+        IntegrityFault: a brick's tensors are not those that were locked.
+        TransportFault, OfflineMiss: a header is not here and cannot be fetched.
+    """
+    entries = [lock.entries[alias] for alias in (BASE, *aliases)]
+    base, *bricks = in_parallel(lambda locked: locked_brick(session, locked), entries)
+    return Ingredients(base, {Alias(brick.name): brick for brick in bricks})
+
+
+def locked_brick(session: Session, locked: Locked) -> Brick:
+    """One brick of a lock."""
+    contents = session.sources.inspect(locked.pin)
+    if contents.interface != locked.interface:
+        cause = "the names and shapes of its tensors differ from the interface in brick.lock"
+        hint = f"if the lock was edited by hand, run `brickctl update {locked.alias}`"
+        raise IntegrityFault(f"`{locked.alias}` is not what was locked", causes=(cause,), hint=hint)
+    requirement = session.manifest.requirements.get(locked.alias)
+    return Brick(
+        name=locked.alias,
+        kind=locked.kind,
+        pin=locked.pin,
+        contents=contents,
+        license=locked.license,
+        required_by=None if requirement is None else requirement.place,
+    )

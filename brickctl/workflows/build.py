@@ -1,0 +1,215 @@
+"""Build: turn targets into artifacts, or say that they are up to date."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256, tree_digest
+from brickctl.core.names import BASE, Alias, did_you_mean
+from brickctl.core.plan import Plan, Shard, Text
+from brickctl.core.sizes import format_size
+from brickctl.errors import NoSpace, NotFound, NotReproducible
+from brickctl.operations.target import Recipe, read_recipe
+from brickctl.tensors.blobs import Blobs
+from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
+from brickctl.tensors.journal import Journal
+from brickctl.tensors.layout import lay_out
+from brickctl.workflows import model_card, provenance
+from brickctl.workflows.assemble import assemble
+from brickctl.workflows.install import bring
+from brickctl.workflows.lock import LockMode, current_lock
+from brickctl.workflows.replace import Workbench, check_replaceable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from brickctl.core.brick import File
+    from brickctl.core.lock import Lock
+    from brickctl.core.plan import Task
+    from brickctl.workflows.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A target and the artifact that it is now.
+
+    Attributes:
+        digest: tree digest over every file but the provenance.
+        fresh: whether something was built; False when it was up to date.
+        notes: what the user should know about the result.
+    """
+
+    target: Alias
+    folder: Path
+    digest: Sha256
+    fresh: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What a build would do: the plan, and what it would read and write, in bytes."""
+
+    target: Alias
+    folder: Path
+    plan: Plan
+    inputs: int
+    output: int
+    peak: int
+
+
+def read_recipes(session: Session, names: Sequence[str]) -> tuple[Recipe, ...]:
+    """The recipes of the targets named, or of all.
+
+    Raises:
+        NotFound: there is no such target.
+    """
+    targets = session.manifest.targets
+    for name in names:
+        if name not in targets:
+            hint = did_you_mean(name, targets) or f"there are {', '.join(targets) or 'none'}"
+            raise NotFound(f"`{name}` is no target of this project", hint=hint)
+    if not targets:
+        raise NotFound("brick.toml has no target to build", hint="add a [targets.NAME] table")
+    return tuple(read_recipe(session.manifest, targets[Alias(name)]) for name in (names or targets))
+
+
+def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False) -> Built:
+    """Build one recipe into a folder, unless that folder is its result already.
+
+    Raises:
+        Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
+        UsageFault: the folder holds something that brickctl did not make.
+        NoSpace, IntegrityFault, TransportFault, Busy.
+    """
+    check_replaceable(folder)
+    _notice_edits(session, recipe, lock)
+    definition = _definition(recipe, lock)
+    if not force:
+        digest = up_to_date(session, folder, definition)
+        if digest is not None:
+            return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
+    plan = make_plan(session, recipe, lock)
+    bench = Workbench(folder)
+    with bench.opened():
+        files = _execute(session, recipe, plan, lock, bench, budget)
+        (bench.new / provenance.FILE).write_bytes(provenance.statement(definition, files))
+        bench.exchange()
+    for file in files:
+        session.ledger.record(folder / file.path, file.sha256)
+    return Built(target=recipe.name, folder=folder, digest=_digest(files), fresh=True, notes=plan.notes)
+
+
+def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
+    """Everything that a build will write; reads headers and no weights."""
+    ingredients = assemble(session, lock, recipe.aliases)
+    artifact = recipe.artifact(ingredients)
+    card = model_card.model_card(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
+    tasks = (*lay_out(artifact, recipe.shard_size), Text(path=model_card.FILE, content=card))
+    ordered = sorted(tasks, key=lambda task: (isinstance(task, Shard), task.path))
+    return Plan(tasks=tuple(ordered), reproducible=recipe.reproducible, notes=artifact.notes)
+
+
+def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outline:
+    """What `build` would do; fetches nothing but headers."""
+    plan = make_plan(session, recipe, lock)
+    aliases = (BASE, *recipe.aliases)
+    inputs = sum(file.size for alias in aliases for file in lock.entries[alias].pin.files)
+    output = sum(_size(task) for task in plan.tasks)
+    return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=output, peak=peak_memory(plan))
+
+
+def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any]) -> Sha256 | None:
+    """The artifact's digest, if it was made by this definition and nobody has touched it since."""
+    recorded = provenance.read_statement(folder)
+    if recorded is None or recorded[0] != definition:
+        return None
+    files = recorded[1]
+    for path, digest in files.items():
+        place = folder / path
+        if not place.is_file() or session.ledger.digest(place) != digest:
+            return None
+    return tree_digest(files.items())
+
+
+def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget) -> Built:
+    """Build again beside the artifact and compare; the artifact stays as it is.
+
+    Raises:
+        NotReproducible: a file came out differently.
+        NotFound: there is no artifact to compare with.
+    """
+    recorded = provenance.read_statement(folder)
+    if recorded is None:
+        raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
+    again = folder.with_name(f".{folder.name}.check")
+    try:
+        built = build(session, recipe, again, lock, budget, force=True)
+        made = provenance.read_statement(again)
+    finally:
+        shutil.rmtree(again, ignore_errors=True)
+    differing = _differing(recorded[1], {} if made is None else made[1])
+    if differing:
+        causes = tuple(f"{path} differs" for path in differing[:5])
+        hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
+        raise NotReproducible(f"{folder} is not what its recipe makes", causes=causes, hint=hint)
+    return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
+
+
+def build_targets(
+    session: Session, names: Sequence[str], mode: LockMode, budget: Budget, *, force: bool = False
+) -> tuple[Built, ...]:
+    """Build the targets named, or all, in the order of the manifest."""
+    recipes = read_recipes(session, names)
+    lock = current_lock(session, mode)
+    return tuple(
+        build(session, recipe, session.artifact_folder(recipe.name), lock, budget, force=force) for recipe in recipes
+    )
+
+
+def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
+    return provenance.definition(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
+
+
+def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
+    """Look at folders of this machine even when nothing has to be built: people edit them and expect an effect."""
+    for alias in (BASE, *recipe.aliases):
+        pin = lock.entries[alias].pin
+        if pin.source.startswith("path:"):
+            session.sources.locate(pin)
+
+
+def _execute(
+    session: Session, recipe: Recipe, plan: Plan, lock: Lock, bench: Workbench, budget: Budget
+) -> tuple[File, ...]:
+    """Fetch what is missing, and run the plan on the workbench."""
+    _check_space(plan, bench)
+    bench.keep_only(frozenset(task.path for task in plan.tasks))
+    installed = bring(session, lock, (BASE, *recipe.aliases))
+    with Blobs(installed.files) as blobs:
+        executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
+        return executor.run(plan, bench.new, Journal(bench.journal))
+
+
+def _check_space(plan: Plan, bench: Workbench) -> None:
+    needed = sum(_size(task) for task in plan.tasks)
+    there = sum(path.stat().st_size for path in bench.new.rglob("*") if path.is_file())
+    free = shutil.disk_usage(bench.folder).free
+    if needed > free + there:
+        cause = f"the artifact needs {format_size(needed)}, and {format_size(free)} are free"
+        raise NoSpace(f"the disk of {bench.target.parent} is too full", causes=(cause,), hint="nothing was changed")
+
+
+def _digest(files: Sequence[File]) -> Sha256:
+    return tree_digest((file.path, file.sha256) for file in files)
+
+
+def _size(task: Task) -> int:
+    return len(task.content) if isinstance(task, Text) else task.size
+
+
+def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:
+    return sorted(path for path in {**one, **other} if one.get(path) != other.get(path))

@@ -1,0 +1,74 @@
+"""The model card of an artifact: what it is made of, in the words of the Hub."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.licenses import UNKNOWN, from_hub
+from brickctl.workflows.provenance import uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from brickctl.core.lock import Locked
+    from brickctl.operations.target import Recipe
+
+FILE = "README.md"
+
+
+def model_card(recipe: Recipe, base: Locked, bricks: Sequence[Locked]) -> bytes:
+    """The card as Markdown with the Hub's front matter; bricks are named by source, so aliases change nothing."""
+    chain = chain_license([base, *bricks])
+    merges = any(step["op"] == "merge" for step in _steps(recipe.document()))
+    ordered = sorted(bricks, key=lambda locked: (locked.pin.digest, locked.alias))
+    lines = [
+        "---",
+        f"base_model: {_quoted(_model_id(base))}",
+        f"base_model_relation: {'merge' if merges else 'adapter'}",
+        *_license_lines(chain),
+        "library_name: transformers",
+        "tags: [brickctl]",
+        "---",
+        "",
+        f"# {recipe.name}",
+        "",
+        "A configured model, built by brickctl. `brick.build.json` beside this file records every input and digest.",
+        "",
+        "| part | source | licence |",
+        "| --- | --- | --- |",
+        *(f"| {locked.kind} | `{uri(locked)}` | {locked.license} |" for locked in (base, *ordered)),
+        "",
+        f"Licence of the whole: {chain}.",
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def chain_license(parts: Iterable[Locked]) -> str:
+    """All licences of the chain, joined with AND; `unknown` where one of them is unknown."""
+    names = sorted({locked.license for locked in parts})
+    if UNKNOWN in names:
+        return UNKNOWN
+    return " AND ".join(f"({name})" if " OR " in name and len(names) > 1 else name for name in names)
+
+
+def _steps(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps of a recipe and of those below it."""
+    start = document["from"]
+    return [*document["apply"], *(_steps(start["target"]) if isinstance(start, dict) else [])]
+
+
+def _model_id(base: Locked) -> str:
+    return base.pin.source.removeprefix("hf:")
+
+
+def _license_lines(chain: str) -> list[str]:
+    """The Hub's name where it has one for the whole expression; else its way to say `other`."""
+    if from_hub(chain.lower()) == chain:
+        return [f"license: {chain.lower()}"]
+    return ["license: other", f"license_name: {_quoted(chain)}"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

@@ -1,0 +1,95 @@
+"""`brick.build.json`: what an artifact was made of, as an in-toto statement with SLSA provenance.
+
+No time, host or absolute path stands in it; the version of brickctl stands in one place only.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from brickctl import __version__
+from brickctl.core.digests import Sha256, is_sha256, readable_json
+from brickctl.core.lock import ENGINE
+from brickctl.core.names import is_safe_path
+from brickctl.errors import IntegrityFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from brickctl.core.brick import File
+    from brickctl.core.lock import Locked
+    from brickctl.operations.target import Recipe
+
+FILE = "brick.build.json"
+"""The mark of an artifact: a folder without it is never replaced."""
+
+_STATEMENT = "https://in-toto.io/Statement/v1"
+_PREDICATE = "https://slsa.dev/provenance/v1"
+_BUILD = "https://brickctl.dev/build/v1"
+_BUILDER = "https://brickctl.dev/cli"
+
+
+def definition(recipe: Recipe, base: Locked, bricks: Iterable[Locked]) -> dict[str, Any]:
+    """What decides every byte of an artifact: equal definitions, equal artifacts."""
+    return {
+        "buildType": _BUILD,
+        "externalParameters": {"engine": ENGINE, **recipe.document()},
+        "internalParameters": {"reproducible": recipe.reproducible},
+        "resolvedDependencies": [dependency(locked) for locked in (base, *bricks)],
+    }
+
+
+def dependency(locked: Locked) -> dict[str, Any]:
+    """One brick as a SLSA resource descriptor."""
+    digest: dict[str, str] = {"sha256": locked.pin.digest}
+    if locked.pin.commit is not None:
+        digest["gitCommit"] = locked.pin.commit
+    return {"name": str(locked.alias), "uri": uri(locked), "digest": digest}
+
+
+def uri(locked: Locked) -> str:
+    """Where the brick came from: a package URL for the Hub, else the source as the lock has it."""
+    source = locked.pin.source
+    if source.startswith("hf:"):
+        source = f"pkg:huggingface/{source.removeprefix('hf:')}@{locked.pin.commit}"
+    return source if locked.pin.subfolder is None else f"{source}#{locked.pin.subfolder}"
+
+
+def statement(built: Mapping[str, Any], files: Iterable[File]) -> bytes:
+    """The whole file: what was built (`files`, without this one) and how."""
+    subject = [{"name": file.path, "digest": {"sha256": file.sha256}} for file in sorted(files)]
+    builder = {"id": _BUILDER, "version": {"brickctl": __version__}}
+    predicate = {"buildDefinition": built, "runDetails": {"builder": builder}}
+    return readable_json({"_type": _STATEMENT, "predicate": predicate, "predicateType": _PREDICATE, "subject": subject})
+
+
+def read_statement(folder: Path) -> tuple[dict[str, Any], dict[str, Sha256]] | None:
+    """The definition and the digests by path that an artifact records; None where the folder is no artifact.
+
+    Raises:
+        IntegrityFault: the record is damaged.
+    """
+    path = folder / FILE
+    try:
+        document = json.loads(path.read_bytes())
+        built = document["predicate"]["buildDefinition"]
+        files = {entry["name"]: entry["digest"]["sha256"] for entry in document["subject"]}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _damaged(path, "it is not the statement that brickctl writes") from None
+    if not isinstance(built, dict) or not all(map(_is_file, files.items())):
+        raise _damaged(path, "it names files or digests that cannot be")
+    return built, files
+
+
+def _is_file(entry: tuple[Any, Any]) -> bool:
+    name, digest = entry
+    return isinstance(name, str) and is_safe_path(name) and isinstance(digest, str) and is_sha256(digest)
+
+
+def _damaged(path: Path, reason: str) -> IntegrityFault:
+    hint = "build the target again with --force, or remove the folder if you do not need it"
+    return IntegrityFault(f"{path} is damaged", causes=(reason,), hint=hint)

@@ -1,0 +1,127 @@
+"""Put a finished folder in the place of an old one, so that at every moment one of the two is there, whole."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from brickctl.errors import Busy, UsageFault
+from brickctl.workflows.provenance import FILE as STATEMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+
+
+class Workbench:
+    """The folder beside an artifact in which the next one is made: `.NAME.brickctl/`.
+
+    `new` holds the files of the artifact to be, `journal` what is finished of it. A killed build leaves it behind, and
+    the next build of the same artifact goes on with it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target.with_name(f".{target.name}.brickctl")
+        self.new = self.folder / "new"
+        self.journal = self.folder / "journal"
+        self._old = self.folder / "old"
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the workbench alone, and recover what a killed process left; tidy it away when the work succeeded.
+
+        Raises:
+            Busy: another process is building the same artifact.
+        """
+        self.new.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            hint = "wait for it, or stop it; nothing was changed"
+            raise Busy(f"another brickctl is building {self.target}", hint=hint) from None
+        try:
+            self._recover()
+            yield
+            shutil.rmtree(self.folder)
+        finally:
+            lock.release()
+
+    def keep_only(self, paths: frozenset[str]) -> None:
+        """Remove what an earlier, different build left in `new`."""
+        for found in sorted(self.new.rglob("*"), reverse=True):
+            if found.is_dir() and not found.is_symlink():
+                if not any(found.iterdir()):
+                    found.rmdir()
+            elif found.relative_to(self.new).as_posix() not in paths:
+                found.unlink()
+
+    def exchange(self) -> None:
+        """Put `new` in the place of the artifact; an old artifact is deleted afterwards."""
+        _flush(self.new)
+        if not self.target.exists():
+            self.new.rename(self.target)
+        elif not _swap(self.new, self.target):
+            self.target.rename(self._old)
+            self.new.rename(self.target)
+        _flush(self.target.parent)
+
+    def _recover(self) -> None:
+        """Finish or undo an exchange in two steps that was cut off between them."""
+        if self._old.exists():
+            if not self.target.exists():
+                self._old.rename(self.target)
+            else:
+                shutil.rmtree(self._old)
+
+
+def check_replaceable(target: Path) -> None:
+    """Make sure that a folder is ours to replace: absent, empty, or an artifact.
+
+    Raises:
+        UsageFault: it holds something else.
+    """
+    if target.is_dir() and not target.is_symlink():
+        if not any(target.iterdir()) or (target / STATEMENT).is_file():
+            return
+    elif not target.exists() and not target.is_symlink():
+        return
+    cause = f"it exists and has no {STATEMENT}, so brickctl did not make it"
+    hint = "choose another place, or move it away; --force does not replace it either"
+    raise UsageFault(f"{target} will not be replaced", causes=(cause,), hint=hint)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in _CANNOT:
+        return False
+    raise OSError(error, os.strerror(error), str(other))
+
+
+def _flush(folder: Path) -> None:
+    """Write a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,118 @@
+"""What a workflow works with: a project on disk, the sources of its bricks, and someone who listens."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from brickctl.core.lock_format import decode, encode
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
+from brickctl.sources.ledger import Ledger, write_atomically
+from brickctl.sources.open import open_sources
+
+if TYPE_CHECKING:
+    from brickctl.core.lock import Lock
+    from brickctl.core.manifest import Manifest
+    from brickctl.core.ports import Events, Source
+
+MANIFEST = "brick.toml"
+LOCK = "brick.lock"
+CACHES = ".brickctl"
+DIST = "dist"
+
+
+def cache_folder() -> Path:
+    """Where brickctl keeps what is not in the Hub's cache: `BRICKCTL_CACHE`, or the system's folder for caches."""
+    told = os.environ.get("BRICKCTL_CACHE")
+    return Path(told) if told else platformdirs.user_cache_path("brickctl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One command at work on one project.
+
+    Attributes:
+        root: the folder of brick.toml, absolute.
+        manifest: what brick.toml says.
+        sources: where bricks come from; uses no network when the session is offline.
+        ledger: which files were verified before.
+        events: who hears of progress, notes and warnings.
+    """
+
+    root: Path
+    manifest: Manifest
+    sources: Source
+    ledger: Ledger
+    events: Events
+
+    @property
+    def caches(self) -> Path:
+        """The project's own cache folder, which git does not see; made at the first call."""
+        folder = self.root / CACHES
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            ignore.write_text("*\n")
+        return folder
+
+    def artifact_folder(self, target: str) -> Path:
+        """Where a target is built into."""
+        return self.root / DIST / target
+
+    def read_lock(self) -> Lock | None:
+        """The lock, if there is one.
+
+        Raises:
+            LockInvalid: there is one and it cannot be read.
+        """
+        path = self.root / LOCK
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            raise LockInvalid(f"{LOCK} is not text", hint="restore it from git") from None
+        return decode(text, file=LOCK)
+
+    def write_lock(self, lock: Lock) -> bool:
+        """Write the lock unless it is there already, byte for byte; whether it was written."""
+        path, content = self.root / LOCK, encode(lock).encode()
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        write_atomically(path, content)
+        path.chmod(0o644)
+        return True
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The manifest of a project.
+
+    Raises:
+        NotFound: there is no brick.toml.
+        ManifestInvalid: it cannot be read.
+    """
+    try:
+        text = (root / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"no {MANIFEST} in {root}", hint="`brickctl init` starts a project") from None
+    except UnicodeDecodeError:
+        raise ManifestInvalid(f"{MANIFEST} is not UTF-8 text") from None
+    return parse_manifest(text, file=MANIFEST)
+
+
+def open_session(root: Path, events: Events, *, offline: bool = False) -> Session:
+    """Open the project in a folder."""
+    return session_for(root, read_manifest(root), events, offline=offline)
+
+
+def session_for(root: Path, manifest: Manifest, events: Events, *, offline: bool = False) -> Session:
+    """A session for a manifest that need not stand on disk; `root` is what its relative paths are relative to."""
+    cache = cache_folder()
+    ledger = Ledger(cache / "ledger", events)
+    sources = open_sources(root, manifest.registries, offline=offline, cache=cache, ledger=ledger)
+    return Session(root=root, manifest=manifest, sources=sources, ledger=ledger, events=events)
