@@ -92,16 +92,27 @@ def update(session: Session, names: Collection[str]) -> LockResult:
 
 
 def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
+    old = session.read_lock()
+    lock = resolve(session, old, anew)
+    return LockResult(lock=lock, written=session.write_lock(lock), changes=_changes(old, lock))
+
+
+def resolve(session: Session, old: Lock | None = None, anew: Collection[Alias] = ()) -> Lock:
+    """The lock that the manifest means now; nothing is written.
+
+    Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`.
+
+    Raises:
+        ManifestInvalid, NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
+    """
     for target in session.manifest.targets.values():
         read_recipe(session.manifest, target)
-    old = session.read_lock()
     kept = _kept(session, old, anew)
     wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]
     found = dict(zip((entry.alias for entry in wanted), in_parallel(_Finder(session, old, anew), wanted), strict=True))
     checked = _check(session, kept, found)
     bricks = {alias: checked[alias] for alias in session.manifest.bricks}
-    lock = Lock(base=checked[BASE], bricks=bricks, manifest=echo(session.manifest))
-    return LockResult(lock=lock, written=session.write_lock(lock), changes=_changes(old, lock))
+    return Lock(base=checked[BASE], bricks=bricks, manifest=echo(session.manifest))
 
 
 def _kept(session: Session, old: Lock | None, anew: Collection[Alias]) -> dict[Alias, Locked]:
