@@ -18,7 +18,7 @@ from brickctl.errors import (
     PolicyViolation,
     TransportFault,
 )
-from brickctl.sources.hub import client as client_module
+from brickctl.sources import patience
 from brickctl.sources.hub.source import HubSource
 from tests.sources.conftest import model, sharded, weights
 from tests.support import hub as world
@@ -38,7 +38,7 @@ MANY_ROWS = 160_000  # two tensors of 2.56 MB
 
 @pytest.fixture(autouse=True)
 def no_pauses_and_no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(client_module, "PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
@@ -72,7 +72,7 @@ def test_locking_moves_no_weights(hub: Hub, ledger: Ledger, tmp_path: Path) -> N
     bricks = source(hub, ledger, tmp_path / "cache")
     pin = bricks.pin(LEGAL)
     assert hub.weight_bytes_sent() == 0
-    assert [(record.method, record.path.rsplit("/", 1)[-1]) for record in hub.requests][0] == ("GET", "main")
+    assert hub.requests[0].path == "/api/models/acme/legal/revision/main"
     assert len(hub.requests) == 1 + 2 * 2  # the listing, then HEAD and GET for config.json and tokenizer.json
     hub.reset_log()
     contents = bricks.inspect(pin)
@@ -162,7 +162,7 @@ def test_a_cached_file_that_rots_is_noticed_once_and_then_fetched_anew(
     content = bytearray(place.read_bytes())
     content[-1] ^= 1
     place.resolve().write_bytes(content)
-    with pytest.raises(IntegrityFault, match="moved aside"):
+    with pytest.raises(IntegrityFault, match="the copy is kept as"):
         bricks.locate(pin)
     assert bricks.locate(pin) is None
     install(bricks, pin, amounts)
@@ -187,7 +187,7 @@ def test_everything_works_offline_from_the_cache(hub: Hub, ledger: Ledger, tmp_p
     install(online, pin, amounts)
     hub.reset_log()
     bricks = source(hub, ledger, tmp_path / "cache", offline=True)
-    assert bricks.pin(LEGAL, pin) is pin
+    assert bricks.pin(replace(LEGAL, revision=pin.commit or ""), pin) is pin
     assert len(bricks.inspect(pin).tensors) == 2
     assert bricks.locate(pin) is not None
     assert install(bricks, pin, amounts)
@@ -214,14 +214,31 @@ def test_offline_says_what_is_missing_and_asks_nobody(
     assert hub.requests == ()
 
 
-def test_a_branch_keeps_its_commit_until_it_is_asked_anew(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
+def test_a_branch_that_did_not_move_costs_one_request(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
+    hub.repository("acme/legal").commit(model())
+    bricks = source(hub, ledger, tmp_path / "cache")
+    old = bricks.pin(LEGAL)
+    hub.reset_log()
+    assert source(hub, ledger, tmp_path / "empty").pin(LEGAL, old) == old
+    assert len(hub.requests) == 1
+
+
+def test_a_commit_that_is_pinned_already_costs_none(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
+    commit = hub.repository("acme/legal").commit(model())
+    bricks = source(hub, ledger, tmp_path / "cache")
+    old = bricks.pin(LEGAL)
+    hub.reset_log()
+    assert bricks.pin(replace(LEGAL, revision=commit), old) == old
+    assert hub.requests == ()
+
+
+def test_a_branch_that_moved_is_pinned_where_it_is_now(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
     repository = hub.repository("acme/legal")
     first = repository.commit(model())
     bricks = source(hub, ledger, tmp_path / "cache")
     old = bricks.pin(LEGAL)
     second = repository.commit(model(fill=9))
-    assert bricks.pin(LEGAL, old).commit == first
-    assert bricks.pin(LEGAL).commit == second
+    assert (old.commit, bricks.pin(LEGAL, old).commit) == (first, second)
 
 
 def test_another_commit_or_folder_does_not_keep_the_old_pin(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
@@ -248,7 +265,7 @@ def test_a_subfolder_is_a_brick_of_its_own(hub: Hub, ledger: Ledger, tmp_path: P
 
 def test_candidates_are_listed_where_the_weights_lie_deeper(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
     hub.repository("acme/legal").commit({"checkpoint-300/adapter_model.safetensors": weights({"a": (1, 8)})})
-    with pytest.raises(NotFound, match="checkpoint-300/adapter_model.safetensors") as caught:
+    with pytest.raises(NotFound, match=r"checkpoint-300/adapter_model\.safetensors") as caught:
         source(hub, ledger, tmp_path / "cache").pin(LEGAL)
     assert caught.value.hint == 'to use one of the folders, add `subfolder = "checkpoint-300"` in brick.toml'
 
@@ -295,7 +312,7 @@ def test_a_misspelt_branch_is_recognised(hub: Hub, ledger: Ledger, tmp_path: Pat
     repository = hub.repository("acme/legal")
     repository.commit(model())
     repository.tag("v2.0")
-    with pytest.raises(NotFound, match="no revision `v2.1`") as caught:
+    with pytest.raises(NotFound, match=r"no revision `v2\.1`") as caught:
         source(hub, ledger, tmp_path / "cache").pin(replace(LEGAL, revision="v2.1"))
     assert caught.value.hint == "did you mean `v2.0`?"
 

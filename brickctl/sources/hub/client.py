@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, logging  # type: ignore[attr-defined]
 
 from brickctl.core.names import nearest
-from brickctl.errors import NotFound, OfflineMiss, TransportFault
+from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_T = TypeVar("_T")
-PATIENCE = (1.0, 3.0)
-"""Seconds to wait before asking again, for questions that the client itself asks only once."""
 
 
 class Client:
@@ -142,15 +138,3 @@ def _watching(advance: Callable[[int], None] | None) -> Any:
     """A class of its own for each download, since the client makes the instance."""
     members = {} if advance is None else {"advance": staticmethod(advance)}
     return type("Watching", (_Silent,), members)
-
-
-def patiently(ask: Callable[[], _T]) -> _T:
-    """Ask again after a pause when the network or the server failed, as the client does for downloads."""
-    for pause in PATIENCE:
-        try:
-            return ask()
-        except OfflineMiss:
-            raise
-        except TransportFault:
-            time.sleep(pause)
-    return ask()

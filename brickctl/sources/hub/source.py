@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from brickctl.core.names import is_hub_id, is_safe_path
 from brickctl.core.reference import HubReference
 from brickctl.errors import IntegrityFault, LockInvalid
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
-from brickctl.sources.hub.client import Client, patiently
+from brickctl.sources.hub.client import Client
 from brickctl.sources.hub.listing import git_blob, is_commit
-from brickctl.sources.hub.quarantine import quarantine
+from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
 from brickctl.sources.selection import select
+from brickctl.sources.verification import put_aside, verified
 from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 SCHEME = "hf:"
 _AT_ONCE = 4
-_AGAIN = "the bad copy was moved aside; run the command again to fetch the file anew"
 
 
 class HubSource:
@@ -52,14 +53,16 @@ class HubSource:
         Those are the small documents; weights are downloaded here only in the rare repository that keeps them outside
         LFS and Xet, where hashing them is the only way to pin them.
 
-        `old` stands, without any request, if it is of the same repository and folder, and of the same commit where the
-        reference names one. A branch so keeps its commit: to follow it, or to change from one to another, pass None.
+        `old` saves work, never changes the answer: nothing is asked if the reference names its very commit, and nothing
+        is downloaded if the branch is still there. Whether a branch that moved is followed is the caller's decision.
         """
         if not isinstance(reference, HubReference):
             raise TypeError(reference)
-        if old is not None and _fits(old, reference):
+        if old is not None and _is_at(old, reference, reference.revision):
             return old
         listing = self._client.list(reference.repository, reference.revision, reference.subfolder)
+        if old is not None and _is_at(old, reference, listing.commit):
+            return replace(old, license=listing.license)
         where = str(reference) if reference.subfolder is None else f"{reference}/{reference.subfolder}"
         of = partial(self._pin_file, reference, listing)
 
@@ -130,19 +133,7 @@ class HubSource:
 
     def _verified(self, pin: Pin, file: File, place: Path) -> Path:
         where = f"{pin.source}/{_address(pin, file.path)[2]}"
-        size = place.stat().st_size
-        if size != file.size:
-            raise self._put_aside(place, where, f"it has {size:,} bytes instead of {file.size:,}")
-        digest = self._ledger.digest(place)
-        if digest != file.sha256:
-            reason = f"its sha256 is {digest[:12]}... instead of {file.sha256[:12]}..."
-            raise self._put_aside(place, where, reason)
-        return place
-
-    def _put_aside(self, place: Path, where: str, reason: str) -> IntegrityFault:
-        aside = quarantine(place, self._client.cache)
-        kept = () if aside is None else (f"kept as {aside}",)
-        return IntegrityFault(f"{where} is not what was promised", causes=(reason, *kept), hint=_AGAIN)
+        return verified(place, file, self._ledger, cache=self._client.cache, where=where)
 
     def _read_index(self, reference: HubReference, listing: Listing, path: str) -> bytes:
         size = listing.files[path].size
@@ -168,13 +159,15 @@ class HubSource:
         else:
             sound = listed.blob is None or git_blob(place.read_bytes()) == listed.blob
         if not sound:
-            raise self._put_aside(place, f"{reference}/{path}", "its content differs from what the Hub lists")
+            reason = "its content differs from what the Hub lists"
+            raise put_aside(place, self._client.cache, where=f"{reference}/{path}", reason=reason)
         return place
 
 
-def _fits(old: Pin, reference: HubReference) -> bool:
-    same = old.source == str(reference) and old.subfolder == reference.subfolder and old.commit is not None
-    return same and (not is_commit(reference.revision) or old.commit == reference.revision)
+def _is_at(old: Pin, reference: HubReference, commit: str) -> bool:
+    """Whether a pin is of this very commit of the same repository and folder."""
+    same = (old.source, old.subfolder, old.commit) == (str(reference), reference.subfolder, commit)
+    return same and old.brick is None
 
 
 def _address(pin: Pin, path: str) -> tuple[str, str, str]:

@@ -1,0 +1,59 @@
+"""A registry in a folder: the one inside brickctl, a `file:` address, a git checkout. Files are used where they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.errors import IntegrityFault
+from brickctl.sources.folder import Folder
+from brickctl.sources.pages import Page
+from brickctl.sources.store import LARGEST_PAGE, brick_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brickctl.core.brick import Contents, File, Pin
+    from brickctl.core.ports import Progress
+    from brickctl.sources.ledger import Ledger
+
+_REPAIR = "restore the registry's folder from where it came"
+
+
+class FolderStore:
+    """A `Store` on this machine."""
+
+    def __init__(self, root: Path, ledger: Ledger) -> None:
+        self.address = root.resolve().as_uri()
+        self._root = root
+        self._ledger = ledger
+
+    def page(self, path: str) -> Page | None:
+        """A document; None when there is none."""
+        found = Folder(self._root, self._ledger, where=self.address, repair=_REPAIR).find(path)
+        if found is None:
+            return None
+        with found.open("rb") as file:
+            body = file.read(LARGEST_PAGE + 1)
+        if len(body) > LARGEST_PAGE:
+            raise IntegrityFault(f"{found} is larger than {LARGEST_PAGE:,} bytes", causes=("no index is that large",))
+        return Page(body)
+
+    def names(self) -> tuple[str, ...]:
+        """Every brick of the index."""
+        return tuple(sorted(f"{path.parent.name}/{path.name}" for path in (self._root / "index").glob("*/*")))
+
+    def inspect(self, pin: Pin) -> Contents:
+        """Documents and headers of the verified files."""
+        return self._folder(pin).contents(pin)
+
+    def locate(self, pin: Pin) -> Mapping[str, Path] | None:
+        """The files where they lie, verified."""
+        return self._folder(pin).locate(pin)
+
+    def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:  # noqa: ARG002 - nothing travels
+        """One verified file, where it lies."""
+        return self._folder(pin).fetch(file)
+
+    def _folder(self, pin: Pin) -> Folder:
+        return Folder(self._root / brick_folder(pin), self._ledger, where=pin.source, repair=_REPAIR)

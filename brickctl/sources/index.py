@@ -1,0 +1,104 @@
+"""A registry as its readers see it: names to published versions, each line checked and never changed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from brickctl.core.names import did_you_mean, is_brick_name
+from brickctl.core.registry_line import RegistryEntry, parse_line
+from brickctl.errors import BrickctlError, IntegrityFault, NotFound, Unsupported
+from brickctl.sources.selection import read_json
+from brickctl.sources.store import index_path
+
+if TYPE_CHECKING:
+    from brickctl.sources.pages import Page, Pages
+    from brickctl.sources.store import Store
+
+FORMAT = 1
+"""Version of the registry's layout, `v` in its config.json."""
+
+
+class Index:
+    """The index of one registry.
+
+    What was seen before is kept in `pages`, where given: a published version may change in nothing but `yanked`.
+    """
+
+    def __init__(self, name: str, store: Store, pages: Pages | None) -> None:
+        self.name = name
+        self.store = store
+        self._pages = pages
+
+    def entries(self, name: str) -> tuple[RegistryEntry, ...]:
+        """Every published version of a brick that this brickctl can read, in the order of the index.
+
+        Raises:
+            NotFound: no such registry, or no such brick in it.
+            IntegrityFault: a line that is malformed, about another brick, there twice, or not what it was before.
+            Unsupported: every line is of a newer format.
+        """
+        self._layout  # noqa: B018 - raises where there is no registry that can be read
+        page = self.store.page(index_path(name)) if is_brick_name(name) else None
+        if page is None:
+            hint = did_you_mean(name, self.store.names()) or "check the spelling, and the registry that is asked"
+            raise NotFound(f"registry `{self.name}` has no brick `{name}`", hint=hint)
+        address = f"{self.store.address}/{index_path(name)}"
+        entries = self._parse(page, name, address)
+        self._compare(entries, name, address)
+        if self._pages is not None:
+            self._pages.remember(address, page)
+        return entries
+
+    @cached_property
+    def _layout(self) -> int:
+        """The version of the registry's layout; looked at once."""
+        page = self.store.page("config.json")
+        if page is None:
+            hint = f"check the address of `{self.name}` in [registries]: config.json and index/ stand below it"
+            raise NotFound(f"there is no registry at {self.store.address}", causes=("no config.json",), hint=hint)
+        version = read_json(page.body, where=f"{self.store.address}/config.json").get("v")
+        if version != FORMAT:
+            message = f"registry `{self.name}` has the layout {version!r:.20}; this brickctl reads {FORMAT}"
+            raise Unsupported(message, hint="upgrade brickctl: `pip install -U brickctl`")
+        if self._pages is not None:
+            self._pages.remember(f"{self.store.address}/config.json", page)
+        return FORMAT
+
+    def _parse(self, page: Page, name: str, address: str) -> tuple[RegistryEntry, ...]:
+        entries: dict[str, RegistryEntry] = {}
+        newer: Unsupported | None = None
+        for number, line in enumerate(page.body.splitlines(keepends=True), 1):
+            try:
+                entry = parse_line(line, file=address, line=number)
+            except Unsupported as error:
+                newer = error
+                continue
+            if entry.name != name or entry.version in entries:
+                reason = f"line {number} is about `{entry.name}` {entry.version}"
+                causes = (reason, "each line must be about another version of the brick that was asked for")
+                raise IntegrityFault(f"registry `{self.name}` answers wrongly about `{name}`", causes=causes)
+            entries[entry.version] = entry
+        if newer is not None and not entries:
+            raise newer
+        return tuple(entries.values())
+
+    def _compare(self, entries: tuple[RegistryEntry, ...], name: str, address: str) -> None:
+        """Refuse a version that is not what it was when it was last seen here."""
+        before = None if self._pages is None else self._pages.recall(address)
+        if self._pages is None or before is None:
+            return
+        try:
+            seen = {entry.version: entry for entry in self._parse(before, name, address)}
+        except BrickctlError:  # our own copy is no authority when it cannot be read
+            return
+        for entry in entries:
+            if entry.version in seen and entry.differs_from(seen[entry.version]):
+                raise IntegrityFault(
+                    f"registry `{self.name}` has changed `{name}` {entry.version} after it was published",
+                    causes=("a published version may be yanked, and never changed",),
+                    hint=(
+                        "ask whoever runs the registry why; if you trust the change,"
+                        f" remove {self._pages.place(address)} and run the command again"
+                    ),
+                )

@@ -1,0 +1,148 @@
+"""Every source behind one door: a reference or a pin goes to the source that knows its scheme."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import brickctl
+from brickctl.core.manifest import BUILTIN
+from brickctl.core.reference import HubReference, PathReference
+from brickctl.errors import LockInvalid, ManifestInvalid
+from brickctl.sources.folder_store import FolderStore
+from brickctl.sources.index import Index
+from brickctl.sources.ledger import Ledger
+from brickctl.sources.local import SCHEME as PATH
+from brickctl.sources.local import LocalSource
+from brickctl.sources.pages import Pages
+from brickctl.sources.registry import RegistrySource
+from brickctl.sources.store import SCHEME as INDEX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Contents, File, Pin
+    from brickctl.core.ports import Progress, Source
+    from brickctl.core.reference import Reference
+
+HUB = "hf:"
+_FOLDER_STARTS = ("./", "../", "/")
+
+
+def open_sources(
+    root: Path, registries: Mapping[str, str], *, offline: bool, cache: Path, ledger: Ledger | None = None
+) -> Sources:
+    """The sources of a project in `root`, whose manifest declares `registries`; opens nothing yet.
+
+    Args:
+        root: what relative folders are relative to.
+        registries: addresses by name, `https://...`, `file:///...` or a folder.
+        offline: use no network at all.
+        cache: brickctl's own cache folder.
+        ledger: which files were verified before; one in `cache` if it is not given.
+    """
+    return Sources(root, registries, offline=offline, cache=cache, ledger=ledger or Ledger(cache / "ledger"))
+
+
+class Sources:
+    """A `Source` of everything; each part is made when something first asks for it. Safe between threads."""
+
+    def __init__(
+        self, root: Path, registries: Mapping[str, str], *, offline: bool, cache: Path, ledger: Ledger
+    ) -> None:
+        self._root = root
+        self._addresses = dict(registries)
+        self._offline = offline
+        self._cache = cache
+        self._ledger = ledger
+        self._guard = threading.Lock()
+        self._hub: Source | None = None
+        self._indexes: dict[str, Index] = {}
+        self._local = LocalSource(root, ledger)
+        self._registry = RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)
+
+    def pin(self, reference: Reference, old: Pin | None = None) -> Pin:
+        """As `Source.pin`."""
+        if isinstance(reference, PathReference):
+            return self._local.pin(reference, old)
+        if isinstance(reference, HubReference):
+            return self.hub().pin(reference, old)
+        return self._registry.pin(reference, old)
+
+    def inspect(self, pin: Pin) -> Contents:
+        """As `Source.inspect`."""
+        return self._for(pin).inspect(pin)
+
+    def locate(self, pin: Pin) -> Mapping[str, Path] | None:
+        """As `Source.locate`."""
+        return self._for(pin).locate(pin)
+
+    def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
+        """As `Source.fetch`."""
+        return self._for(pin).fetch(pin, file, progress)
+
+    def index(self, name: str) -> Index | None:
+        """The index of a registry, by its name in the manifest or `builtin`; None for a name that is not declared."""
+        with self._guard:
+            if name not in self._indexes:
+                if name != BUILTIN and name not in self._addresses:
+                    return None
+                self._indexes[name] = self._open_index(name)
+            return self._indexes[name]
+
+    def hub(self) -> Source:
+        """The Hub; the first call imports its client, which takes 0.2 s."""
+        with self._guard:
+            if self._hub is None:
+                from brickctl.sources.hub.source import HubSource
+
+                self._hub = HubSource(self._ledger, offline=self._offline)
+            return self._hub
+
+    def _for(self, pin: Pin) -> Source:
+        if pin.source.startswith(PATH):
+            return self._local
+        if pin.source.startswith(INDEX):
+            return self._registry
+        if pin.source.startswith(HUB):
+            return self.hub()
+        raise LockInvalid(f"`{pin.source:.80}` is no source that this brickctl knows", hint="upgrade brickctl")
+
+    def _open_index(self, name: str) -> Index:
+        if name == BUILTIN:  # comes and goes with brickctl itself: nothing to compare with
+            return Index(name, FolderStore(builtin_registry(), self._ledger), None)
+        address = self._addresses[name]
+        pages = Pages(self._cache / "registries")
+        folder = _folder(self._root, address)
+        if folder is not None:
+            return Index(name, FolderStore(folder, self._ledger), pages)
+        if not address.startswith(("https:", "http:")):
+            hint = "write `https://...`, `file:///...`, or a folder such as `./index`"
+            raise ManifestInvalid(f"`{address:.80}` is no address of a registry", hint=hint)
+        from brickctl.sources.web import Web
+        from brickctl.sources.web_store import WebStore
+
+        web = Web(offline=self._offline)
+        return Index(name, WebStore(address, web, pages, self._cache / "blobs", self._ledger), pages)
+
+
+def builtin_registry() -> Path:
+    """The registry that ships with brickctl: inside the installed package, beside it in a checkout."""
+    package = Path(brickctl.__file__).parent
+    installed = package / "registry"
+    return installed if installed.is_dir() else package.parent / "registry"
+
+
+def _folder(root: Path, address: str) -> Path | None:
+    """The folder that an address means; None for one on a server."""
+    if address.startswith(_FOLDER_STARTS):
+        return root / address
+    parts = urlsplit(address)
+    if parts.scheme != "file":
+        return None
+    if parts.netloc not in {"", "localhost"}:
+        raise ManifestInvalid(f"`{address:.80}` is on another machine", hint="write `file:///folder` or `https://...`")
+    return Path(url2pathname(parts.path))

@@ -1,0 +1,150 @@
+"""Plain GETs for registries: HTTPS only (HTTP for loopback), bounded, no cookies, no credentials.
+
+The standard library suffices and loads faster than the Hub's client.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
+
+import brickctl
+from brickctl.errors import BrickctlError, IntegrityFault, NotFound, OfflineMiss, PolicyViolation, TransportFault
+from brickctl.sources.pages import Page
+from brickctl.sources.remote_header import Answer, answer_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TIMEOUT = 20.0
+_PIECE = 1 << 16
+_LONGEST_ETAG = 256
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NOT_MODIFIED, _NOT_FOUND, _GONE = 304, 404, 410
+
+
+class Web:
+    """Somebody who asks servers.
+
+    Raises from every method: NotFound, TransportFault, OfflineMiss, PolicyViolation for an address that is not HTTPS.
+    """
+
+    def __init__(self, *, offline: bool = False) -> None:
+        self._offline = offline
+        self._opener = OpenerDirector()  # unlike build_opener, nothing here opens file: or ftp:
+        for handler in (ProxyHandler, HTTPHandler, HTTPDefaultErrorHandler, _Redirects, HTTPErrorProcessor):
+            self._opener.add_handler(handler())
+        self._opener.add_handler(HTTPSHandler(context=ssl.create_default_context()))
+
+    def page(self, url: str, known: Page | None, *, limit: int) -> Page:
+        """A document of at most `limit` bytes; `known` itself if the server says that it has not changed.
+
+        Raises:
+            IntegrityFault: it is larger.
+        """
+        headers = {} if known is None or known.etag is None else {"If-None-Match": known.etag}
+        try:
+            with self._open(url, headers) as response:
+                body = response.read(limit + 1)
+                if len(body) > limit:
+                    raise IntegrityFault(f"{url} is larger than {limit:,} bytes", causes=("no index is that large",))
+                etag = response.headers.get("ETag")
+                return Page(body, etag if etag is not None and len(etag) <= _LONGEST_ETAG else None)
+        except _Unchanged:
+            if known is None:
+                raise TransportFault(f"{url} could not be read", causes=("the server answered 304 unasked",)) from None
+            return known
+
+    @contextmanager
+    def open_range(self, url: str, begin: int, end: int) -> Iterator[Answer]:
+        """Ask for some bytes of a file, end excluded; the server may send it from its start."""
+        with self._open(url, {"Range": f"bytes={begin}-{end - 1}"}) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            start, total = answer_bounds(response.status, headers, begin, where=url)
+            yield Answer(start, total, _pieces(response))
+
+    @contextmanager
+    def _open(self, url: str, headers: dict[str, str]) -> Iterator[Any]:
+        check_address(url)
+        if self._offline:
+            raise OfflineMiss(
+                f"{url} is not in the cache",
+                causes=("the network would be needed, and `--offline` forbids it",),
+                hint="run `brickctl install` once with the network; offline runs then find everything",
+            )
+        agent = {"User-Agent": f"brickctl/{brickctl.__version__}", "Accept-Encoding": "identity"}
+        request = Request(url, headers={**agent, **headers})  # noqa: S310 - the address was checked
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT) as response:
+                yield response
+        except BrickctlError:
+            raise
+        except HTTPError as error:
+            error.close()
+            raise _refused(url, error.code) from None
+        except (URLError, OSError, HTTPException) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            raise TransportFault(
+                f"{url} could not be read",
+                causes=(f"{type(error).__name__}: {reason}",),
+                hint="check the connection and proxy settings, then run the command again",
+            ) from error
+
+
+class _Unchanged(Exception):
+    pass
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects to addresses that could have been asked for directly."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_address(url: str) -> None:
+    """Refuse what is not HTTPS, or HTTP on this very machine.
+
+    Raises:
+        PolicyViolation: it is something else.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise PolicyViolation(
+        f"{parts.scheme}://{parts.hostname} is not asked",
+        causes=("brickctl reads registries over https only, and follows no redirect to anything else",),
+        hint="write the registry's https address in [registries]",
+    )
+
+
+def _pieces(response: Any) -> Iterator[bytes]:
+    while piece := response.read1(_PIECE):
+        yield piece
+
+
+def _refused(url: str, status: int) -> BrickctlError | _Unchanged:
+    if status == _NOT_MODIFIED:
+        return _Unchanged()
+    if status in {_NOT_FOUND, _GONE}:
+        return NotFound(f"{url} is not there", causes=(f"the server answered with status {status}",))
+    return TransportFault(
+        f"{url} could not be read",
+        causes=(f"the server answered with status {status}",),
+        hint="run the command again later",
+    )

@@ -1,0 +1,137 @@
+"""A registry behind an `https:` address; files are kept by digest in brickctl's own cache."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from brickctl.errors import IntegrityFault, NoSpace, NotFound, OfflineMiss
+from brickctl.sources.contents import read_contents
+from brickctl.sources.patience import patiently
+from brickctl.sources.remote_header import read_remote_header
+from brickctl.sources.store import LARGEST_PAGE, brick_folder
+from brickctl.sources.verification import put_aside, verified
+from brickctl.tensors.header import Header, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from brickctl.core.brick import Contents, File, Pin
+    from brickctl.core.ports import Progress
+    from brickctl.sources.ledger import Ledger
+    from brickctl.sources.pages import Page, Pages
+    from brickctl.sources.web import Web
+
+
+class WebStore:
+    """A `Store` on a server. Pages are asked for with the tag of the copy that is known; files are fetched once."""
+
+    def __init__(self, url: str, web: Web, pages: Pages, blobs: Path, ledger: Ledger) -> None:
+        self.address = url.rstrip("/")
+        self._web = web
+        self._pages = pages
+        self._blobs = blobs
+        self._ledger = ledger
+
+    def page(self, path: str) -> Page | None:
+        """A document as it is now, or as it was last seen when offline; None when there is none."""
+        url = self.url(path)
+        known = self._pages.recall(url)
+        try:
+            return patiently(lambda: self._web.page(url, known, limit=LARGEST_PAGE))
+        except NotFound:
+            return None
+        except OfflineMiss:
+            if known is None:
+                raise
+            return known
+
+    def names(self) -> tuple[str, ...]:
+        """Nothing: a sparse index on a server cannot be listed."""
+        return ()
+
+    def url(self, path: str) -> str:
+        """The address of a document or file."""
+        return f"{self.address}/{quote(path)}"
+
+    def inspect(self, pin: Pin) -> Contents:
+        """Documents and headers; weights that are not here stay where they are."""
+
+        def read(file: File) -> bytes:
+            return self.fetch(pin, file).read_bytes()
+
+        def header(file: File) -> Header:
+            place = self._present(pin, file)
+            if place is not None:
+                return read_header(place)
+            url = self._file_url(pin, file)
+            return patiently(lambda: read_remote_header(partial(self._web.open_range, url), size=file.size, where=url))
+
+        return read_contents(pin, read, header)
+
+    def locate(self, pin: Pin) -> Mapping[str, Path] | None:
+        """Cached files, verified; None when one is missing."""
+        found = {file.path: self._present(pin, file) for file in pin.files}
+        present = {path: place for path, place in found.items() if place is not None}
+        return present if len(present) == len(found) else None
+
+    def fetch(self, pin: Pin, file: File, progress: Progress | None = None) -> Path:
+        """Bring one file into the cache, verified on the way."""
+        place = self._present(pin, file)
+        return place if place is not None else self._download(pin, file, progress)
+
+    def _blob(self, file: File) -> Path:
+        return self._blobs / "sha256" / file.sha256
+
+    def _present(self, pin: Pin, file: File) -> Path | None:
+        place = self._blob(file)
+        if not place.is_file():
+            return None
+        return verified(place, file, self._ledger, cache=self._blobs, where=f"{pin.source}/{file.path}")
+
+    def _file_url(self, pin: Pin, file: File) -> str:
+        return self.url(f"{brick_folder(pin)}/{file.path}")
+
+    def _download(self, pin: Pin, file: File, progress: Progress | None) -> Path:
+        url, blob, label = self._file_url(pin, file), self._blob(file), f"{pin.source}/{file.path}"
+        if progress is not None:
+            progress.start(label, file.size)
+        try:
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=".new-", delete=False) as new:
+                state = hashlib.sha256()
+                for piece in self._pieces(url, file.size):
+                    new.write(piece)
+                    state.update(piece)
+                    if progress is not None:
+                        progress.advance(label, len(piece))
+            if state.hexdigest() != file.sha256:
+                aside = Path(new.name).rename(blob.with_name(f"{blob.name}.incoming"))
+                reason = f"the server's bytes have sha256 {state.hexdigest()[:12]}... instead of {file.sha256[:12]}..."
+                raise put_aside(aside, self._blobs, where=label, reason=reason)
+            Path(new.name).replace(blob)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise NoSpace(f"no space left for {label}", hint="free some space, or set BRICKCTL_CACHE") from error
+            raise
+        finally:
+            Path(new.name).unlink(missing_ok=True)
+        self._ledger.record(blob, file.sha256)
+        if progress is not None:
+            progress.finish(label)
+        return blob
+
+    def _pieces(self, url: str, size: int) -> Iterator[bytes]:
+        """The body of a file, refused as soon as it is too long."""
+        with self._web.open_range(url, 0, max(size, 1)) as answer:
+            seen = 0
+            for piece in answer.chunks:
+                seen += len(piece)
+                if seen > size:
+                    raise IntegrityFault(f"{url} is longer than the {size:,} bytes that were pinned")
+                yield piece
