@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _FILE = "brick.toml"
 _BLANK_OR_COMMENT = re.compile(r"\s*(?:#.*)?")
 _LONE_LINE_FEED = re.compile(r"(?<!\r)\n")
+_UNEDITABLE = (TOMLKitError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What tomlkit raises for files that it cannot edit, besides its own errors."""
 
 
 def add_brick(text: str, alias: str, requirement: str | Mapping[str, str]) -> str:
@@ -75,7 +77,7 @@ def _insert(text: str, alias: str, line: str) -> str:
         document: Any = tomlkit.parse(text)
         document["bricks"][alias] = tomlkit.parse(f"{line}\n")[alias]
         return tomlkit.dumps(document)
-    except (TOMLKitError, ValueError):
+    except _UNEDITABLE:
         return text
 
 
@@ -84,7 +86,7 @@ def _delete(text: str, alias: str) -> str:
         document: Any = tomlkit.parse(text)
         del document["bricks"][alias]
         return tomlkit.dumps(document)
-    except (TOMLKitError, ValueError):
+    except _UNEDITABLE:
         return text
 
 
@@ -110,7 +112,7 @@ def _keep_comments(before: str, after: str) -> str:
     loose = cut[len(cut) - len(behind) :]
     gap = next((at for at, line in enumerate(loose) if not line.strip()), len(loose))
     kept = loose[gap + 1 :] if any(line.strip() for line in loose[gap:]) else []
-    return "".join([*old[:head], *kept, *old[len(old) - tail :]])
+    return "".join([*new[: len(new) - tail], *kept, *old[len(old) - tail :]])
 
 
 def _shared(left: list[str], right: list[str]) -> int:
