@@ -157,12 +157,13 @@ def hash_file(path: Path, progress: Progress | None = None) -> Sha256:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that readers see the old content or the new, nothing else; makes its folder."""
+    """Write a small file that everyone may read, so that readers see the old content or the new; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            os.fchmod(descriptor, 0o644)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

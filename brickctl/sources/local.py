@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File, Pin
@@ -39,7 +40,7 @@ class LocalSource:
         if not isinstance(reference, PathReference):
             raise TypeError(reference)
         if old is not None and (old.source, old.subfolder) == (str(reference), reference.subfolder):
-            return old
+            return replace(old, license=None)  # what a user says of a folder is not the folder's
         folder = self._folder(str(reference), reference.subfolder)
         files = []
         for path in select(folder.paths(), folder.read, where=str(reference)):

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import brickctl
 from brickctl.core.manifest import BUILTIN
@@ -145,4 +144,6 @@ def _folder(root: Path, address: str) -> Path | None:
         return None
     if parts.netloc not in {"", "localhost"}:
         raise ManifestInvalid(f"`{address:.80}` is on another machine", hint="write `file:///folder` or `https://...`")
+    from urllib.request import url2pathname  # brings ssl with it, 40 ms
+
     return Path(url2pathname(parts.path))

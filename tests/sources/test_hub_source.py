@@ -20,7 +20,7 @@ from brickctl.errors import (
 )
 from brickctl.sources import patience
 from brickctl.sources.hub.source import HubSource
-from tests.sources.conftest import model, sharded, weights
+from tests.sources.bricks import model, sharded, weights
 from tests.support import hub as world
 from tests.support.hub import Hub
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Pin
     from brickctl.sources.ledger import Ledger
-    from tests.sources.conftest import Amounts
+    from tests.sources.bricks import Amounts
 
 LEGAL = HubReference(repository="acme/legal")
 MANY_ROWS = 160_000  # two tensors of 2.56 MB
@@ -187,7 +187,7 @@ def test_everything_works_offline_from_the_cache(hub: Hub, ledger: Ledger, tmp_p
     install(online, pin, amounts)
     hub.reset_log()
     bricks = source(hub, ledger, tmp_path / "cache", offline=True)
-    assert bricks.pin(replace(LEGAL, revision=pin.commit or ""), pin) is pin
+    assert bricks.pin(replace(LEGAL, revision=pin.commit or ""), pin) == pin
     assert len(bricks.inspect(pin).tensors) == 2
     assert bricks.locate(pin) is not None
     assert install(bricks, pin, amounts)
@@ -223,13 +223,11 @@ def test_a_branch_that_did_not_move_costs_one_request(hub: Hub, ledger: Ledger, 
     assert len(hub.requests) == 1
 
 
-def test_a_commit_that_is_pinned_already_costs_none(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
-    commit = hub.repository("acme/legal").commit(model())
+def test_a_licence_that_a_user_wrote_into_the_lock_does_not_stick(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
+    commit = hub.repository("acme/legal", card={"license": "mit"}).commit(model())
     bricks = source(hub, ledger, tmp_path / "cache")
-    old = bricks.pin(LEGAL)
-    hub.reset_log()
-    assert bricks.pin(replace(LEGAL, revision=commit), old) == old
-    assert hub.requests == ()
+    claimed = replace(bricks.pin(LEGAL), license="Apache-2.0")
+    assert bricks.pin(replace(LEGAL, revision=commit), claimed).license == "MIT"
 
 
 def test_a_branch_that_moved_is_pinned_where_it_is_now(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:
@@ -306,6 +304,16 @@ def test_a_gated_repository_says_where_to_ask(hub: Hub, ledger: Ledger, tmp_path
         source(hub, ledger, tmp_path / "cache").pin(LEGAL)
     assert f"ask for access at {hub.endpoint}/acme/legal" in (caught.value.hint or "")
     assert caught.value.exit_code == 1
+
+
+def test_a_token_that_is_not_valid_is_told_apart(
+    hub: Hub, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    hub.repository("acme/legal").commit(model())
+    with pytest.raises(Gated, match="status 401: the token is not valid") as caught:
+        source(hub, ledger, tmp_path / "cache").pin(LEGAL)
+    assert "of_nobody" not in str(caught.value)
 
 
 def test_a_misspelt_branch_is_recognised(hub: Hub, ledger: Ledger, tmp_path: Path) -> None:

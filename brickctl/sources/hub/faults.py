@@ -139,7 +139,7 @@ def _refused(status: int, asked: Asked) -> BrickctlError:
         return Gated(
             f"the Hub refuses to hand out {asked}",
             causes=(f"status {status}: the token is not valid, or may not read this repository",),
-            hint="sign in with `hf auth login`, or set HF_TOKEN to a token with read access",
+            hint="sign in with `hf auth login`, or set HF_TOKEN to a token with read access; public models need none",
         )
     if status == _SLOW_DOWN:
         hint = "wait some minutes; requests with a token (HF_TOKEN) have a higher limit"

@@ -53,12 +53,13 @@ class HubSource:
         Those are the small documents; weights are downloaded here only in the rare repository that keeps them outside
         LFS and Xet, where hashing them is the only way to pin them.
 
-        `old` saves work, never changes the answer: nothing is asked if the reference names its very commit, and nothing
-        is downloaded if the branch is still there. Whether a branch that moved is followed is the caller's decision.
+        `old` saves work, never changes the answer: nothing is downloaded if the revision is still at its commit, and
+        offline nothing is asked if the reference names that commit itself. Whether a branch that moved is followed is
+        the caller's decision. The licence is always the Hub's own; that of `old` may be what a user wrote.
         """
         if not isinstance(reference, HubReference):
             raise TypeError(reference)
-        if old is not None and _is_at(old, reference, reference.revision):
+        if old is not None and self._client.offline and _is_at(old, reference, reference.revision):
             return old
         listing = self._client.list(reference.repository, reference.revision, reference.subfolder)
         if old is not None and _is_at(old, reference, listing.commit):
