@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
+from brickctl.core.names import BASE
 from brickctl.core.reference import HubReference, RegistryReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from brickctl.core.lock import Lock
+    from brickctl.core.lock import Lock, Locked
     from brickctl.core.manifest import Manifest, Requirement
+    from brickctl.core.names import Alias
 
 _WANTS = {
-    "kind": "{0} has the kind {1}; the lock was made for {2}",
-    "license": "{0} has the license {1}; the lock was made for {2}",
-    "registry": "{0} is asked for in the registry {1}; the lock was made for {2}",
-    "revision": "{0} wants revision {1}; the lock was made for {2}",
-    "subfolder": "{0} lies in the subfolder {1}; the lock was made for {2}",
-    "version": "{0} wants {1}; the lock was made for {2}",
+    "kind": "{0} has the kind {1}",
+    "license": "{0} has the license {1}",
+    "registry": "{0} is asked for in the registry {1}",
+    "revision": "{0} wants revision {1}",
+    "subfolder": "{0} lies in the subfolder {1}",
+    "version": "{0} wants {1}",
 }
 
 
@@ -42,6 +44,19 @@ def stale_reasons(manifest: Manifest, lock: Lock) -> tuple[str, ...]:
     reasons += _brick_reasons(wanted.get("bricks", {}), locked.get("bricks", {}), lock)
     reasons += _registry_reasons(wanted.get("registries", {}), locked.get("registries", {}))
     return tuple(reasons)
+
+
+def standing(manifest: Manifest, lock: Lock) -> dict[Alias, Locked]:
+    """The entries of a lock, stale or not, that are still asked for in the words for which they were locked."""
+    now, before = _words(echo(manifest)), _words(lock.manifest)
+    return {alias: entry for alias, entry in lock.entries.items() if now.get(alias, ()) == before.get(alias)}
+
+
+def _words(manifest: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    """What an echo says of each alias; the address of a registry belongs to the bricks that come from it."""
+    addresses = manifest.get("registries", {})
+    entries = {BASE: manifest.get("base", {}), **manifest.get("bricks", {})}
+    return {alias: (entry, addresses.get(entry.get("registry"))) for alias, entry in entries.items()}
 
 
 def _echo_requirement(requirement: Requirement) -> dict[str, str]:
@@ -86,12 +101,9 @@ def _differences(subject: str, wanted: Mapping[str, str], locked: Mapping[str, s
     for key in sorted({*wanted, *locked}):
         now, before = wanted.get(key), locked.get(key)
         if now != before:
-            yield _WANTS[key].format(subject, _value(key, now), _value(key, before))
+            wants = f"{subject} has no {key}" if now is None else _WANTS[key].format(subject, shown(now))
+            yield f"{wants}; the lock was made for {f'no {key}' if before is None else shown(before)}"
 
 
 def _origin(entry: Mapping[str, str]) -> str:
     return shown(entry.get("source") or entry.get("brick") or "nothing")
-
-
-def _value(key: str, value: str | None) -> str:
-    return f"no {key}" if value is None else shown(value)

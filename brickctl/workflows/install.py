@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
     from brickctl.core.names import Alias
+    from brickctl.core.ports import Progress
     from brickctl.workflows.session import Session
 
 
@@ -26,12 +28,14 @@ class Installed:
     Attributes:
         lock: what it follows.
         files: verified files by digest.
-        fetched: bricks for which something had to be fetched.
+        size: bytes of all files of the bricks that were asked for.
+        fetched: bricks of which something was fetched, in the order of the lock.
         bytes: how many bytes that were.
     """
 
     lock: Lock
     files: Mapping[Sha256, Path]
+    size: int
     fetched: tuple[Alias, ...]
     bytes: int
 
@@ -40,6 +44,7 @@ def install(session: Session, mode: LockMode) -> Installed:
     """Bring everything that the lock names.
 
     Raises:
+        LockStale: the lock may not be refreshed, and says something else than the manifest.
         IntegrityFault: a file is not what the lock says; it is never used.
         TransportFault, OfflineMiss, NotFound, Gated: it cannot be had.
     """
@@ -50,21 +55,70 @@ def install(session: Session, mode: LockMode) -> Installed:
 def bring(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Installed:
     """Bring some bricks of a lock; what is here already is verified and costs nothing else."""
     aliases = tuple(aliases)
-    pins = [lock.entries[alias].pin for alias in aliases]
-    located = in_parallel(session.sources.locate, pins)
-    missing = [(alias, pin) for alias, pin, paths in zip(aliases, pins, located, strict=True) if paths is None]
-    wanted = [(pin, file) for _, pin in missing for file in sorted(pin.files, key=lambda file: -file.size)]
-    fetched = in_parallel(lambda job: session.sources.fetch(job[0], job[1], session.events), wanted)
-    files = {file.sha256: path for (_, file), path in zip(wanted, fetched, strict=True)}
-    for pin, paths in zip(pins, located, strict=True):
-        if paths is not None:
-            files |= {_digest(pin, path): place for path, place in paths.items()}
-    names = tuple(alias for alias, _ in missing)
-    return Installed(lock=lock, files=files, fetched=names, bytes=sum(file.size for _, file in wanted))
+    pins = {alias: lock.entries[alias].pin for alias in aliases}
+    located = dict(zip(aliases, in_parallel(session.sources.locate, pins.values()), strict=True))
+    jobs = [
+        _Fetch(alias, pins[alias], file) for alias in aliases if located[alias] is None for file in pins[alias].files
+    ]
+    jobs.sort(key=lambda job: -job.file.size)  # the longest first, so that nothing is left to wait for at the end
+    moved = _Moved(session.events)
+    places = in_parallel(lambda job: session.sources.fetch(job.pin, job.file, moved.of(job.alias)), jobs)
+    files = {job.file.sha256: place for job, place in zip(jobs, places, strict=True)}
+    for alias, paths in located.items():
+        files |= {file.sha256: paths[file.path] for file in pins[alias].files if paths is not None}
+    return Installed(
+        lock=lock,
+        files=files,
+        size=sum(file.size for pin in pins.values() for file in pin.files),
+        fetched=tuple(alias for alias in aliases if alias in moved.amounts),
+        bytes=sum(moved.amounts.values()),
+    )
 
 
-def _digest(pin: Pin, path: str) -> Sha256:
-    file: File | None = pin.file(path)
-    if file is None:
-        raise KeyError(path)
-    return file.sha256
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """One file that is to be brought."""
+
+    alias: Alias
+    pin: Pin
+    file: File
+
+
+class _Moved:
+    """Counts what sources really move: they start no progress for what is here already."""
+
+    def __init__(self, events: Progress) -> None:
+        self.amounts: dict[Alias, int] = {}
+        self._events = events
+        self._guard = threading.Lock()
+
+    def of(self, alias: Alias) -> Progress:
+        """A progress on behalf of one brick."""
+        return _Witness(self, self._events, alias)
+
+    def add(self, alias: Alias, amount: int) -> None:
+        """Some bytes of a brick travel; may be called from any thread."""
+        with self._guard:
+            self.amounts[alias] = self.amounts.get(alias, 0) + amount
+
+
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """Passes progress on."""
+
+    moved: _Moved
+    events: Progress
+    alias: Alias
+
+    def start(self, label: str, total: int) -> None:
+        """Count the bytes that are about to travel, and show them."""
+        self.moved.add(self.alias, total)
+        self.events.start(label, total)
+
+    def advance(self, label: str, amount: int) -> None:
+        """Show it."""
+        self.events.advance(label, amount)
+
+    def finish(self, label: str) -> None:
+        """Show it."""
+        self.events.finish(label)

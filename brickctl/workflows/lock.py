@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,17 @@ from brickctl.core.licenses import UNKNOWN
 from brickctl.core.lock import Lock, Locked
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.reference import PathReference
-from brickctl.core.staleness import echo, stale_reasons
-from brickctl.errors import LockStale, NotFound, PolicyViolation, UsageFault
-from brickctl.kinds.base import whole_model
+from brickctl.core.staleness import echo, stale_reasons, standing
+from brickctl.errors import LockStale, Misfit, NotFound, UsageFault
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
-from brickctl.workflows.assemble import locked_brick
+from brickctl.workflows.fit import check_declared_bases, check_fit
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from brickctl.core.brick import Contents
     from brickctl.core.manifest import Requirement
     from brickctl.workflows.session import Session
 
@@ -37,15 +37,26 @@ class LockMode(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockResult:
-    """A lock that says what the manifest says, and what changed for it.
+class Change:
+    """What became of one entry of a lock: added where `before` is None, removed where `after` is, else updated."""
 
-    `changes` maps aliases to what happened: `added`, `removed`, or `updated`.
-    """
+    alias: Alias
+    before: Locked | None
+    after: Locked | None
+
+    @property
+    def what(self) -> str:
+        """`added`, `removed` or `updated`."""
+        return "added" if self.before is None else "removed" if self.after is None else "updated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockResult:
+    """A lock that says what the manifest says, whether it had to be written, and what changed, sorted by alias."""
 
     lock: Lock
     written: bool
-    changes: Mapping[Alias, str]
+    changes: tuple[Change, ...]
 
 
 def current_lock(session: Session, mode: LockMode) -> Lock:
@@ -53,10 +64,12 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
 
     Raises:
         LockStale: it is missing or says something else, and may not be changed.
+        PolicyViolation: `[policy]` forbids a brick of it.
     """
     old = session.read_lock()
     reasons = ("there is no brick.lock",) if old is None else stale_reasons(session.manifest, old)
     if old is not None and (mode is LockMode.FROZEN or not reasons):
+        check_declared_bases(session, old, ())
         return old
     if mode is not LockMode.REFRESH:
         hint = "run `brickctl lock`, look at the difference, and commit it"
@@ -94,7 +107,7 @@ def update(session: Session, names: Collection[str]) -> LockResult:
 def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
     old = session.read_lock()
     lock = resolve(session, old, anew)
-    return LockResult(lock=lock, written=session.write_lock(lock), changes=_changes(old, lock))
+    return LockResult(lock=lock, written=session.write_lock(lock), changes=changes_between(old, lock))
 
 
 def resolve(session: Session, old: Lock | None = None, anew: Collection[Alias] = ()) -> Lock:
@@ -107,36 +120,17 @@ def resolve(session: Session, old: Lock | None = None, anew: Collection[Alias] =
     """
     for target in session.manifest.targets.values():
         read_recipe(session.manifest, target)
-    kept = _kept(session, old, anew)
+    before = {} if old is None else standing(session.manifest, old)
+    kept = {alias: entry for alias, entry in before.items() if alias not in anew}
     wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]
     found = dict(zip((entry.alias for entry in wanted), in_parallel(_Finder(session, old, anew), wanted), strict=True))
-    checked = _check(session, kept, found)
-    bricks = {alias: checked[alias] for alias in session.manifest.bricks}
-    return Lock(base=checked[BASE], bricks=bricks, manifest=echo(session.manifest))
-
-
-def _kept(session: Session, old: Lock | None, anew: Collection[Alias]) -> dict[Alias, Locked]:
-    """Entries of the old lock that stand: asked for in the same words, and not to be pinned anew."""
-    if old is None:
-        return {}
-    now = _words(echo(session.manifest))
-    before = _words(old.manifest)
-    return {
-        alias: locked
-        for alias, locked in old.entries.items()
-        if alias not in anew and alias in now and now[alias] == before.get(alias)
-    }
-
-
-def _words(manifest: Mapping[str, object]) -> dict[str, object]:
-    """What an echo says of each alias; the address of a registry belongs to the bricks that come from it."""
-    bricks, registries = manifest.get("bricks", {}), manifest.get("registries", {})
-    entries = {BASE: manifest.get("base"), **(bricks if isinstance(bricks, dict) else {})}
-    addresses = registries if isinstance(registries, dict) else {}
-    return {
-        alias: (entry, addresses.get(entry.get("registry")) if isinstance(entry, dict) else None)
-        for alias, entry in entries.items()
-    }
+    entries = kept | {alias: _locked(brick) for alias, brick in found.items()}
+    changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
+    check_fit(session, entries, found, changed)
+    bricks = {alias: entries[alias] for alias in session.manifest.bricks}
+    lock = Lock(base=entries[BASE], bricks=bricks, manifest=echo(session.manifest))
+    check_declared_bases(session, lock, changed)
+    return lock
 
 
 class _Finder:
@@ -152,10 +146,9 @@ class _Finder:
         old = None if alias in self._anew or alias not in self._old else self._old[alias].pin
         pin = self._session.sources.pin(requirement.reference, old)
         contents = self._session.sources.inspect(pin)
-        kind = BASE_KIND if alias == BASE else requirement.kind or detect_kind(alias, contents).name
         return Brick(
             name=alias,
-            kind=kind,
+            kind=_kind_of(requirement, contents),
             pin=pin,
             contents=contents,
             license=requirement.license or pin.license or UNKNOWN,
@@ -163,21 +156,18 @@ class _Finder:
         )
 
 
-def _check(session: Session, kept: Mapping[Alias, Locked], found: Mapping[Alias, Brick]) -> dict[Alias, Locked]:
-    """Make sure that every new brick fits the base; all of them, where the base is new."""
-    checked = {**kept, **{alias: _locked(brick) for alias, brick in found.items()}}
-    bricks = dict(found)
-    if BASE in found:
-        bricks |= {alias: locked_brick(session, locked) for alias, locked in kept.items()}
-    others = {alias: brick for alias, brick in bricks.items() if alias != BASE}
-    if others:
-        base = found[BASE] if BASE in found else locked_brick(session, kept[BASE])
-        model = whole_model(base)
-        for alias in session.manifest.bricks:
-            if alias in others:
-                kind_named(others[alias].kind).changes(others[alias], model)
-                _check_declared_base(session, others[alias], base)
-    return checked
+def _kind_of(requirement: Requirement, contents: Contents) -> str:
+    """The kind that the manifest says, if the files can be of it; else the kind that the files say."""
+    if requirement.alias == BASE:
+        return BASE_KIND
+    if requirement.kind is None:
+        return detect_kind(requirement.alias, contents).name
+    if not kind_named(requirement.kind).detect(contents):
+        found = detect_kind(requirement.alias, contents).name
+        message = f"`{requirement.alias}` is no {requirement.kind}"
+        hint = f'write `kind = "{found}"`, or leave `kind` out'
+        raise Misfit(message, causes=(f"its files are those of an {found}",), place=requirement.place, hint=hint)
+    return requirement.kind
 
 
 def _locked(brick: Brick) -> Locked:
@@ -192,26 +182,19 @@ def _locked(brick: Brick) -> Locked:
     )
 
 
-def _check_declared_base(session: Session, brick: Brick, base: Brick) -> None:
-    """A brick that names another base may fit all the same: a warning, or an error where the policy says so."""
-    declared = kind_named(brick.kind).declared_base(brick.contents)
-    if declared is None or not base.pin.source.startswith("hf:") or declared == base.pin.source.removeprefix("hf:"):
-        return
-    message = f"`{brick.name}` was trained on {declared}; the base is {base.pin.source.removeprefix('hf:')}"
-    if session.manifest.policy.base == "declared":
-        rule = '[policy] base = "declared" allows only bricks that name the base itself'
-        raise PolicyViolation(message, causes=(rule,), place=session.manifest.policy.place)
-    session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
+def changes_between(old: Lock | None, new: Lock) -> tuple[Change, ...]:
+    """What became of each entry that is not as it was."""
+    before: Mapping[Alias, Locked] = {} if old is None else old.entries
+    after = new.entries
+    pairs = [(alias, before.get(alias), after.get(alias)) for alias in sorted({*before, *after})]
+    return tuple(Change(alias=alias, before=was, after=now) for alias, was, now in pairs if not _same(was, now))
 
 
-def _changes(old: Lock | None, new: Lock) -> dict[Alias, str]:
-    before = {} if old is None else old.entries
-    changes = {alias: "added" for alias in new.entries if alias not in before}
-    changes |= {alias: "removed" for alias in before if alias not in new.entries}
-    changes |= {
-        alias: "updated" for alias, locked in new.entries.items() if alias in before and before[alias].pin != locked.pin
-    }
-    return dict(sorted(changes.items()))
+def _same(one: Locked | None, other: Locked | None) -> bool:
+    """Whether two entries say the same; a pin out of a lock may have forgotten what its source said of the licence."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, pin=replace(one.pin, license=None)) == replace(other, pin=replace(other.pin, license=None))
 
 
 def mode_for(*, locked: bool, frozen: bool) -> LockMode:

@@ -1,0 +1,63 @@
+"""Fit: whether the bricks of a lock go with its base, from names and shapes, and by what the bricks say themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.names import BASE
+from brickctl.errors import PolicyViolation
+from brickctl.kinds.base import whole_model
+from brickctl.kinds.kind import kind_named
+from brickctl.workflows.assemble import locked_brick
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from brickctl.core.brick import Brick
+    from brickctl.core.lock import Lock, Locked
+    from brickctl.core.names import Alias
+    from brickctl.workflows.session import Session
+
+_HUB = "hf:"
+
+
+def check_fit(
+    session: Session, entries: Mapping[Alias, Locked], found: Mapping[Alias, Brick], changed: Collection[Alias]
+) -> None:
+    """Make sure that every changed brick fits the base; every brick, where the base itself changed.
+
+    Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
+
+    Raises:
+        Misfit, Unsupported: about the first that does not, in the order of the manifest.
+    """
+    doubtful = [alias for alias in session.manifest.bricks if BASE in changed or alias in changed]
+    if not doubtful:
+        return
+
+    def brick(alias: Alias) -> Brick:
+        return found[alias] if alias in found else locked_brick(session, entries[alias])
+
+    model = whole_model(brick(BASE))
+    for alias in doubtful:
+        kind_named(entries[alias].kind).changes(brick(alias), model)
+
+
+def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
+    """A brick that names another base may fit all the same: a warning while it is news, or an error by policy.
+
+    Raises:
+        PolicyViolation: `[policy] base = "declared"`, and a brick of the lock names another base.
+    """
+    base = lock.base.pin.source
+    if not base.startswith(_HUB):
+        return
+    for alias, entry in lock.bricks.items():
+        if entry.declared_base is None or f"{_HUB}{entry.declared_base}" == base:
+            continue
+        message = f"`{alias}` was trained on {entry.declared_base}; the base is {base.removeprefix(_HUB)}"
+        if session.manifest.policy.base == "declared":
+            rule = '[policy] base = "declared" allows only bricks that name the base itself'
+            raise PolicyViolation(message, causes=(rule,), place=session.manifest.policy.place)
+        if alias in news or BASE in news:
+            session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
