@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brickctl.core.digests import canonical_json
+from brickctl.core.registry_line import encode_line, parse_line
+from brickctl.errors import BrickctlError, IntegrityFault, Unsupported
+
+EXAMPLE = (Path(__file__).parent / "index-line.jsonl").read_bytes()
+ENTRY = parse_line(EXAMPLE, file="acme/sql")
+
+
+def changed(**values: Any) -> bytes:
+    return canonical_json({**json.loads(EXAMPLE), **values})
+
+
+def without(key: str) -> bytes:
+    return canonical_json({name: value for name, value in json.loads(EXAMPLE).items() if name != key})
+
+
+def fault(raw: bytes) -> BrickctlError:
+    with pytest.raises(BrickctlError) as caught:
+        parse_line(raw, file="acme/sql", line=3)
+    return caught.value
+
+
+def test_the_example_of_the_format_is_read_and_written_byte_for_byte() -> None:
+    assert (ENTRY.name, ENTRY.version, ENTRY.kind, ENTRY.license) == ("acme/sql", "1.2.3", "adapter", "Apache-2.0")
+    assert ENTRY.base is not None
+    assert ENTRY.base.source == "hf:HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert encode_line(ENTRY) == EXAMPLE
+
+
+def test_files_in_the_index_itself_have_no_commit_and_a_base_has_no_base() -> None:
+    entry = replace(ENTRY, source="index:acme/sql/1.2.3", commit=None, base=None, kind="base", published=None)
+    assert b'"commit"' not in encode_line(entry)
+    assert parse_line(encode_line(entry), file="acme/sql") == entry
+
+
+def test_a_project_gets_a_pin_that_says_where_it_was_found() -> None:
+    pin = ENTRY.pin("corp")
+    assert (pin.brick, pin.version, pin.registry, pin.source) == ("acme/sql", "1.2.3", "corp", "hf:acme/sql-lora")
+    assert pin.digest == ENTRY.digest
+
+
+def test_only_yanked_may_change() -> None:
+    assert not replace(ENTRY, yanked=True).differs_from(ENTRY)
+    assert replace(ENTRY, summary="other").differs_from(ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "a line of the registry is not JSON"),
+        (b"\xff", "a line of the registry is not JSON"),
+        (b"[" * 100_000, "a line of the registry is not JSON"),
+        (b'{"v":NaN}', "a line of the registry is not JSON"),
+        (b'{"v":"\\ud800"}', "a line of the registry is not JSON"),
+        (b"[]", "a line of the registry is not in canonical form"),
+        (b'{"v":1,"v":1}', "a line of the registry is not in canonical form"),
+        (b'{"v": 1}', "a line of the registry is not in canonical form"),
+        (b" " * 1_048_577, "a line of the registry is too long"),
+        (b"{}", "`v` in the top of the file is missing"),
+        (changed(v=0), "there is no format 0 of registry lines"),
+        (changed(extra=1), "unknown key `extra` in the top of the file"),
+        (changed(name="Acme/SQL"), "`Acme/SQL` is no name of a brick"),
+        (without("name"), "a line must have a `name` and a `version`"),
+        (changed(version="1.2"), "`1.2` is no version"),
+        (changed(source="path:/etc"), "`path:/etc` is no source for `acme/sql` 1.2.3"),
+        (changed(source="index:acme/other/1.2.3"), "`index:acme/other/1.2.3` is no source for `acme/sql` 1.2.3"),
+        (without("commit"), "`commit` is missing in the top of the file: a branch is no pin"),
+        (changed(license="Apache"), "`Apache` is no licence in canonical SPDX form"),
+        (changed(license="apache-2.0"), "`apache-2.0` is no licence in canonical SPDX form"),
+        (changed(digest="sha256:" + "0" * 64), "`digest` in the top of the file is not that of its files"),
+        (changed(files=[]), "the top of the file has no `files`, or too many"),
+        (changed(summary="\x1b[2J"), "`summary` in the top of the file has a control or invisible character"),
+        (changed(summary="x" * 301), "`summary` has 301 characters; at most 300 are read"),
+        (changed(tags=["SQL"]), "`tags` are at most 20 words of lower-case letters, digits and `-`"),
+        (changed(published="yesterday"), "`yesterday` is no time such as `2026-11-20T00:00:00Z`"),
+        (changed(yanked=1), "`yanked` in the top of the file must be true or false, not an integer"),
+    ],
+)
+def test_a_hostile_line_is_an_integrity_fault_with_its_place(raw: bytes, message: str) -> None:
+    error = fault(raw)
+    assert isinstance(error, IntegrityFault)
+    assert error.message.startswith(message)
+    assert str(error.place) == "acme/sql line 3"
+
+
+@pytest.mark.parametrize("raw", [changed(v=2, new="thing"), changed(dependencies=[{"name": "acme/base"}])])
+def test_what_a_newer_brickctl_may_read_is_unsupported_rather_than_broken(raw: bytes) -> None:
+    assert isinstance(fault(raw), Unsupported)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_line_or_a_fault(raw: bytes) -> None:
+    with contextlib.suppress(BrickctlError):
+        parse_line(raw, file="x")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["path", "size", "source"]), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(json.loads(EXAMPLE))), anything)
+def test_a_line_with_anything_under_one_key_is_a_line_or_a_fault(key: str, value: Any) -> None:
+    with contextlib.suppress(UnicodeEncodeError, BrickctlError):
+        entry = parse_line(changed(**{key: value}), file="x")
+        assert parse_line(encode_line(entry), file="x") == entry
