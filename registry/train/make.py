@@ -57,7 +57,7 @@ def once(registry: Path, name: str, stage: Callable[[], dict[str, Any]]) -> dict
     if not path.exists():
         print(f"{name} ...", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(stage(), indent=1, sort_keys=True, default=dataclasses.asdict) + "\n")
+        path.write_text(json.dumps(stage(), indent=1, default=dataclasses.asdict) + "\n")
     record: dict[str, Any] = json.loads(path.read_text())
     return record
 
