@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, is_sha256, sha256_bytes
-from brickctl.errors import IntegrityFault
+from brickctl.errors import BrickctlError, IntegrityFault
 
 if TYPE_CHECKING:
     from brickctl.core.ports import Progress
@@ -78,22 +78,13 @@ class Ledger:
 
         Raises:
             IntegrityFault: it changed while it was read.
-            OSError: it cannot be read.
+            BrickctlError: it cannot be read.
         """
-        before = Identity.of(path)
-        known = self._recall(before)
-        if known is not None:
-            return known
-        before = _settle(before)
-        settled = not before.unsettled(time.time_ns())  # asked before the read: a change during it must show
-        digest = hash_file(Path(before.path), progress or self._progress)
-        after = Identity.of(path)
-        if before != after:
-            reason = "its size or time stamps moved during the read"
-            raise IntegrityFault(f"{path} changed while it was read", causes=(reason,), hint="run the command again")
-        if settled:
-            self._write(before, digest)
-        return digest
+        try:
+            before = Identity.of(path)
+            return self._recall(before) or self._read(path, before, progress or self._progress)
+        except OSError as error:
+            raise BrickctlError(f"{path} cannot be read", causes=(error.strerror or str(error),)) from error
 
     def known(self, path: Path) -> Sha256 | None:
         """The digest of a file if it can be told without reading the file."""
@@ -116,6 +107,18 @@ class Ledger:
         """Make the next `digest` read the file."""
         with suppress(OSError):
             self._entry(os.path.realpath(path)).unlink()
+
+    def _read(self, path: Path, before: Identity, progress: Progress | None) -> Sha256:
+        """Hash a file, and remember the digest if a later change could not go unseen."""
+        before = _settle(before)
+        settled = not before.unsettled(time.time_ns())  # asked before the read: a change during it must show
+        digest = hash_file(Path(before.path), progress)
+        if before != Identity.of(path):
+            reason = "its size or time stamps moved during the read"
+            raise IntegrityFault(f"{path} changed while it was read", causes=(reason,), hint="run the command again")
+        if settled:
+            self._write(before, digest)
+        return digest
 
     def _entry(self, real: str) -> Path:
         return self._folder / f"{sha256_bytes(os.fsencode(real))}.json"

@@ -44,6 +44,8 @@ class Pages:
 
     def remember(self, address: str, page: Page) -> None:
         """Keep a page that was found sound."""
+        if self.recall(address) == page:
+            return
         with suppress(OSError, UnicodeError):
             entry = {"address": address, "body": page.body.decode(), "etag": page.etag}
             write_atomically(self.place(address), json.dumps(entry).encode())

@@ -62,6 +62,8 @@ class Web:
                 body = response.read(limit + 1)
                 if len(body) > limit:
                     raise IntegrityFault(f"{url} is larger than {limit:,} bytes", causes=("no index is that large",))
+                if response.headers.get("Content-Length", str(len(body))) != str(len(body)):
+                    raise TransportFault(f"{url} could not be read", causes=("the connection ended early",))
                 etag = response.headers.get("ETag")
                 return Page(body, etag if etag is not None and len(etag) <= _LONGEST_ETAG else None)
         except _Unchanged:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from brickctl.errors import IntegrityFault, NoSpace, NotFound, OfflineMiss
+from brickctl.errors import BrickctlError, IntegrityFault, NoSpace, NotFound, OfflineMiss, TransportFault
 from brickctl.sources.contents import read_contents
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
@@ -19,7 +19,7 @@ from brickctl.sources.verification import put_aside, verified
 from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress
@@ -98,40 +98,57 @@ class WebStore:
         return self.url(f"{brick_folder(pin)}/{file.path}")
 
     def _download(self, pin: Pin, file: File, progress: Progress | None) -> Path:
-        url, blob, label = self._file_url(pin, file), self._blob(file), f"{pin.source}/{file.path}"
+        blob, label = self._blob(file), f"{pin.source}/{file.path}"
+        advance = None if progress is None else partial(progress.advance, label)
         if progress is not None:
             progress.start(label, file.size)
         try:
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=".new-", delete=False) as new:
-                state = hashlib.sha256()
-                for piece in self._pieces(url, file.size):
-                    new.write(piece)
-                    state.update(piece)
-                    if progress is not None:
-                        progress.advance(label, len(piece))
-            if state.hexdigest() != file.sha256:
-                aside = Path(new.name).rename(blob.with_name(f"{blob.name}.incoming"))
-                reason = f"the server's bytes have sha256 {state.hexdigest()[:12]}... instead of {file.sha256[:12]}..."
-                raise put_aside(aside, self._blobs, where=label, reason=reason)
-            Path(new.name).replace(blob)
+            new = self._receive(self._file_url(pin, file), file, blob, advance)
+            new.replace(blob)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise NoSpace(f"no space left for {label}", hint="free some space, or set BRICKCTL_CACHE") from error
-            raise
-        finally:
-            Path(new.name).unlink(missing_ok=True)
+            reason = f"{error.strerror or error}"
+            hint = "set BRICKCTL_CACHE to a folder that you own"
+            raise BrickctlError(f"{blob} cannot be written", causes=(reason,), hint=hint) from error
         self._ledger.record(blob, file.sha256)
         if progress is not None:
             progress.finish(label)
         return blob
 
+    def _receive(self, url: str, file: File, blob: Path, advance: Callable[[int], None] | None) -> Path:
+        """Bring a file under a name that nobody knows, hashing on the way."""
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        state = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=".new-", delete=False) as new:
+            place = Path(new.name)
+            try:
+                for piece in self._pieces(url, file.size):
+                    new.write(piece)
+                    state.update(piece)
+                    if advance is not None:
+                        advance(len(piece))
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
+        if state.hexdigest() != file.sha256:
+            aside = place.rename(blob.with_name(f"{blob.name}.incoming"))
+            reason = f"the server's bytes have sha256 {state.hexdigest()[:12]}... instead of {file.sha256[:12]}..."
+            raise put_aside(aside, self._blobs, where=url, reason=reason)
+        return place
+
     def _pieces(self, url: str, size: int) -> Iterator[bytes]:
-        """The body of a file, refused as soon as it is too long."""
+        """The body of a file, refused as soon as it is too long, or when it ends early."""
         with self._web.open_range(url, 0, max(size, 1)) as answer:
             seen = 0
             for piece in answer.chunks:
                 seen += len(piece)
                 if seen > size:
-                    raise IntegrityFault(f"{url} is longer than the {size:,} bytes that were pinned")
+                    break
                 yield piece
+            if seen > size or answer.total not in {None, size}:
+                reason = f"it has another length than the {size:,} bytes that were pinned"
+                raise IntegrityFault(f"{url} is not what was pinned", causes=(reason,))
+            if seen < size:
+                reason = f"the connection ended after {seen:,} of {size:,} bytes"
+                raise TransportFault(f"{url} could not be read", causes=(reason,), hint="run the command again")

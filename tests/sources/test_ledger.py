@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brickctl.errors import IntegrityFault
+from brickctl.errors import BrickctlError, IntegrityFault
 from brickctl.sources import ledger as ledger_module
 from brickctl.sources.ledger import Identity, Ledger
 
@@ -148,3 +148,8 @@ def test_threads_agree(file: Path, ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert found == [sha256(file)] * 8
+
+
+def test_a_file_that_is_not_there_is_named(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(BrickctlError, match="gone cannot be read"):
+        ledger.digest(tmp_path / "gone")

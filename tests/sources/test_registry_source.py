@@ -255,12 +255,27 @@ def test_a_server_with_other_bytes_is_caught(
     assert not list((tmp_path / "cache").rglob(".new-*"))
 
 
-def test_a_truncated_download_is_caught(server: StaticServer, tmp_path: Path, amounts: Amounts) -> None:
+def test_a_shorter_file_is_not_the_file_and_a_cut_connection_is_a_transport_fault(
+    server: StaticServer, tmp_path: Path, amounts: Amounts
+) -> None:
     bricks = opened(tmp_path, server.url)
     pin = bricks.pin(SQL)
-    server.override["/files/acme/sql/1.1.0/model.safetensors"] = (200, {}, model()["model.safetensors"][:-1])
-    with pytest.raises(IntegrityFault, match="sha256"):
+    path, content = "/files/acme/sql/1.1.0/model.safetensors", model()["model.safetensors"]
+    server.override[path] = (200, {}, content[:-1])
+    with pytest.raises(IntegrityFault, match="another length"):
         install(bricks, pin, amounts)
+    server.override[path] = (200, {"Content-Length": str(len(content))}, content[:-1])
+    with pytest.raises(TransportFault, match="the connection ended after"):
+        install(bricks, pin, amounts)
+    assert not list((tmp_path / "cache").rglob(".new-*"))
+
+
+def test_half_an_index_is_not_taken_for_the_whole(server: StaticServer, registry: Path, tmp_path: Path) -> None:
+    body = (registry / "index/acme/sql").read_bytes()
+    half = body[: body.index(b"\n") + 1]
+    server.override["/index/acme/sql"] = (200, {"Content-Length": str(len(body))}, half)
+    with pytest.raises(TransportFault, match="the connection ended early"):
+        opened(tmp_path, server.url).pin(SQL)
 
 
 def test_an_index_without_end_is_cut_off(server: StaticServer, tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
         return _refused(error.response.status_code, asked)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NoSpace(f"no space left for {asked}", hint="free some space, or set HF_HOME to a larger disk")
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        hint = "set HF_HOME to a folder that you own"
+        return BrickctlError(f"no place to put {asked}: the Hub's cache is closed", causes=(plain(error),), hint=hint)
     host = asked.endpoint.split("//")[-1]
     return TransportFault(
         f"{asked} could not be fetched from {host}",
