@@ -29,7 +29,7 @@ _HUB_ADDRESS = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:mod
 _PATH_STARTS = ("./", "../", "/")
 _LONGEST_PATH = 1024
 _LONGEST_REVISION = 255
-_FORMS = "write `hf:owner/name[@revision]` for the Hub, or `path:folder` (also `./folder`, `/folder`) for a folder"
+_FORMS = "write `hf:owner/name[@revision]` for the Hub, `path:folder` (also `./folder`, `/folder`) for a folder"
 
 
 def parse_reference(text: str, *, registry: str | None = None) -> Reference:
@@ -63,7 +63,7 @@ def parse_shorthand(text: str, *, registry: str) -> RegistryReference:
     """
     name, at, wanted = text.partition("@")
     if not is_brick_name(name):
-        raise _unreadable(text, " or `namespace/name@range` for a brick in a registry")
+        raise _unreadable(text, ", or `namespace/name[@range]`, in lower case, for a brick in a registry")
     return RegistryReference(name=name, version=str(VersionRange.parse(wanted if at else "*")), registry=registry)
 
 

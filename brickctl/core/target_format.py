@@ -55,8 +55,9 @@ def _read_start(table: Table) -> Alias | None:
     start = table.take("from")
     if start is None or start == BASE:
         return None
-    if isinstance(start, str):
-        hint = f'write `from = {{ target = "{start}" }}`' if is_alias(start) else None
+    if not isinstance(start, dict):
+        name = start if isinstance(start, str) and is_alias(start) else "NAME"
+        hint = f'write `from = {{ target = "{name}" }}`, or `from = "base"`'
         raise table.error(f"`{shown(start)}` is nothing that {table.where} can start from", key="from", hint=hint)
     inner = table.table_or_none("from")
     if inner is None:

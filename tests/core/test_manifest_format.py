@@ -146,7 +146,7 @@ def test_a_base_may_come_from_a_registry() -> None:
             SMALL + "[targets.x]\nfrom = 'chat'\n[targets.chat]\n",
             "`chat` is nothing that [targets.x] can start from",
             6,
-            'write `from = { target = "chat" }`',
+            'write `from = { target = "chat" }`, or `from = "base"`',
         ),
         (
             SMALL + "[targets.a]\nfrom = { target = 'b' }\n[targets.b]\nfrom = { target = 'a' }\n",

@@ -56,7 +56,7 @@ def test_in_a_project_a_bare_name_means_its_default_registry(text: str, referenc
         ("path:bricks\\date", "write `/` between folders, on every system"),
         (
             "C:\\bricks",
-            "write `hf:owner/name[@revision]` for the Hub, or `path:folder` (also `./folder`, `/folder`) for a folder",
+            "write `hf:owner/name[@revision]` for the Hub, `path:folder` (also `./folder`, `/folder`) for a folder",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from brickctl.core.lock import Lock
 from brickctl.core.lock_format import decode
 from brickctl.core.manifest_format import parse_manifest
-from brickctl.core.staleness import echo, stale_reasons
+from brickctl.core.staleness import echo, stale_reasons, standing
 
 HERE = Path(__file__).parent
 MANIFEST = (HERE / "brick.toml").read_text(encoding="utf-8")
@@ -91,3 +91,13 @@ def test_a_brick_that_the_lock_only_speaks_of_is_missing() -> None:
 )
 def test_what_means_the_same_bytes_does_not_make_a_lock_stale(old: str, new: str) -> None:
     assert reasons(old, new) == ()
+
+
+def test_entries_whose_words_did_not_change_stand() -> None:
+    manifest = parse_manifest(MANIFEST.replace("acme/sql@^1.2", "acme/sql@^1.3"))
+    assert list(standing(manifest, LOCK)) == ["base", "coder", "date", "legal", "mail"]
+
+
+def test_another_address_of_a_registry_unsettles_the_bricks_that_come_from_it() -> None:
+    manifest = parse_manifest(MANIFEST.replace("bricks.corp.example", "other.example"))
+    assert list(standing(manifest, LOCK)) == ["base", "coder", "date", "legal", "mail"]
