@@ -1,37 +1,15 @@
-"""Verbs that live in a test only."""
+"""Fixtures of the command line's tests."""
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from brickctl.cli import app
-
-MakeVerbs = Callable[[Mapping[str, str]], app.Verbs]
-
-VERB = """
-import click
-
-from brickctl.cli import options
-
-
-@click.command()
-@options.console
-def command(*, console):
-    '''{summary}
-
-    More words.
-    '''
-    {body}
-"""
-
-
-def verb(body: str, summary: str = "Do something.") -> str:
-    """The text of a verb's module whose function does `body`."""
-    return VERB.format(summary=summary, body=body)
+from tests.support.verbs import MakeVerbs
 
 
 @pytest.fixture

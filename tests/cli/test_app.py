@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import MakeVerbs, verb
 
 from brickctl import __version__
 from brickctl.cli.app import run, verb_of
+from tests.support.verbs import MakeVerbs, verb
 
 HEAVY = (
     "torch",

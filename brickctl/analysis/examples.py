@@ -1,0 +1,89 @@
+"""Examples to check a model with: JSON lines, read strictly.
+
+An exact-match file has `{"prompt": ..., "completion": ...}` on every line, a perplexity file `{"text": ...}`: strings
+that are not empty, and no other key.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from brickctl.core.document import Table
+from brickctl.core.lines import Lines
+from brickctl.errors import NotFound, Place, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt as the model reads it, and the completion that it should give, to the character."""
+
+    prompt: str
+    completion: str
+
+
+def read_examples(path: Path, *, name: str | None = None) -> tuple[Example, ...]:
+    """The examples of an exact-match check; errors call the file `name`, or else `path`.
+
+    Raises:
+        NotFound: there is no such file.
+        UsageFault: a line is not an example; its place is named.
+    """
+    return _read(path, name or str(path), lambda line: Example(_text(line, "prompt"), _text(line, "completion")))
+
+
+def read_texts(path: Path, *, name: str | None = None) -> tuple[str, ...]:
+    """The texts of a perplexity check; otherwise as `read_examples`."""
+    return _read(path, name or str(path), lambda line: _text(line, "text"))
+
+
+def _read(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+    try:
+        content = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"`{file}` does not exist") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageFault(f"`{file}` is not UTF-8", place=Place(file=file, line=line)) from None
+    # split at "\n" alone: U+2028 may stand inside a JSON string, and splitlines would cut it there
+    lines = content.removesuffix("\n").split("\n") if content else []
+    if not lines:
+        raise UsageFault(f"`{file}` has no examples", place=Place(file=file))
+    return tuple(_parsed(line, file, number, parse) for number, line in enumerate(lines, start=1))
+
+
+def _parsed(line: str, file: str, number: int, parse: Callable[[Table], _T]) -> _T:
+    place = Place(file=file, line=number)
+    try:
+        value = json.loads(line, object_pairs_hook=_without_repeats)
+    except ValueError as error:  # json's own error is a ValueError as well
+        raise UsageFault("this line is not valid JSON", causes=(str(error),), place=place) from None
+    if not isinstance(value, dict):
+        raise UsageFault("this line is not a JSON object", place=place)
+    table = Table(value, file=file, lines=Lines({(): number}), fault=UsageFault)
+    parsed = parse(table)
+    table.finish()
+    return parsed
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key stands twice")
+    return values
+
+
+def _text(line: Table, key: str) -> str:
+    """A string, which unlike `Table.string` may have line breaks."""
+    value = line.take(key)
+    if not isinstance(value, str) or not value:
+        wrong = "must be a string, and not empty" if line.has(key) else "is missing"
+        raise line.error(f"`{key}` {wrong}", key=key)
+    return value
