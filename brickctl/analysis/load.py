@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.silence import silence
 from brickctl.errors import IntegrityFault, NotFound, Unsupported
-from brickctl.tensors.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +63,7 @@ def unmatched_keys(folder: Path) -> tuple[str, ...]:
     """
     _require_model(folder)
     with silence():
-        _, report = _load_model(folder, device_map="meta")
+        _, report = _load_model(folder, device_map="meta", ignore_mismatched_sizes=True)
     missing = (f"`{key}` is missing" for key in sorted(report["missing_keys"]))
     unexpected = (f"`{key}` is not in the model" for key in sorted(report["unexpected_keys"]))
     misshapen = (f"`{key[0]}` has another shape" for key in sorted(report["mismatched_keys"]))
@@ -124,40 +123,3 @@ def _explained(folder: Path) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def unmatched_keys(folder: Path) -> tuple[str, ...]:
-    """What does not fit between the tensors in `folder` and the model that its config describes, one sentence each.
-
-    The model is made on the meta device, so no data is read but the headers.
-
-    Raises:
-        Unsupported: transformers cannot make the model.
-    """
-    import torch
-    import transformers
-
-    with silence():
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            with torch.device("meta"):
-                model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise _unloadable(folder, error) from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tied = getattr(model, "_tied_weights_keys", None) or {}
-    shapes = _stored_shapes(folder)
-    missing = [f"`{name}` is missing" for name in wanted if name not in shapes and name not in tied]
-    extra = [f"`{name}` is unexpected" for name in shapes if name not in wanted]
-    other = [
-        f"`{name}` has shape {list(shape)}; the model has {list(wanted[name])}"
-        for name, shape in shapes.items()
-        if name in wanted and wanted[name] != shape
-    ]
-    return (*missing, *extra, *other)
-
-
-def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of every tensor of the model at the root, without its data."""
-    headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
-    return {entry.name: entry.spec.shape for header in headers for entry in header.entries}
