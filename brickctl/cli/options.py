@@ -97,6 +97,34 @@ project = click.option(
 )
 """`project: Path`, the absolute folder of brick.toml."""
 
+
+def _project_if_any(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    try:
+        return _project(context, parameter, folder)
+    except NotFound:
+        if folder is not None:
+            raise
+        return None
+
+
+def needed_project(folder: Path | None) -> Path:
+    """The project of a verb that works without one in other cases.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return find_project(Path.cwd()) if folder is None else folder
+
+
+project_if_any = click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    callback=_project_if_any,
+    help="Folder of brick.toml.  [default: here, or the nearest folder above]",
+)
+"""`project: Path | None`: as `project`, and None where there is no project."""
+
 locked = click.option("--locked", is_flag=True, help="Fail if brick.lock does not say what brick.toml says.")
 frozen = click.option("--frozen", is_flag=True, help="Use brick.lock as it is; do not compare it with brick.toml.")
 offline = click.option(
@@ -128,3 +156,12 @@ threads = click.option(
     help="Threads that work at once.",
 )
 """`threads: int`, at least 1."""
+
+dtype = click.option("--dtype", metavar="NAME", help="Type of every floating tensor.  [default: as the base has it]")
+shard_size = click.option("--shard-size", metavar="SIZE", help="Size of one weight file.  [default: 5GB]")
+save = click.option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write brick.toml and brick.lock of this command there.",
+)

@@ -57,3 +57,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint for a word that is not among the known ones, or None where nothing comes near."""
     match = nearest(word, known)
     return None if match is None else f"did you mean `{match}`?"
+
+
+def alias_from(text: str, taken: Iterable[str]) -> Alias:
+    """An alias made of the last part of a reference or path: valid, and not among those that are taken.
+
+    `alias_from("hf:acme/SQL-LoRA@v2", [])` is `sql-lora`; a second one becomes `sql-lora-2`.
+    """
+    last = text.split("@", 1)[0].rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+    word = re.sub(r"[^a-z0-9_-]+", "-", last.lower()).strip("-_")
+    stem = word if is_alias(word) else f"brick-{word}".rstrip("-")
+    used = {*taken, BASE}
+    numbered = (f"{stem}-{number}" for number in range(2, len(used) + 3))
+    return Alias(next(name for name in (stem, *numbered) if name not in used))

@@ -24,8 +24,7 @@ def model_card(recipe: Recipe, base: Locked, bricks: Sequence[Locked]) -> bytes:
     ordered = sorted(bricks, key=lambda locked: (locked.pin.digest, locked.alias))
     lines = [
         "---",
-        f"base_model: {_quoted(_model_id(base))}",
-        f"base_model_relation: {'merge' if merges else 'adapter'}",
+        *_base_lines(base, "merge" if merges else "adapter"),
         *_license_lines(chain),
         "library_name: transformers",
         "tags: [brickctl]",
@@ -59,8 +58,12 @@ def _steps(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*document["apply"], *(_steps(start["target"]) if isinstance(start, dict) else [])]
 
 
-def _model_id(base: Locked) -> str:
-    return base.pin.source.removeprefix("hf:")
+def _base_lines(base: Locked, relation: str) -> list[str]:
+    """The base by its id; one that is not on the Hub has none."""
+    source = base.pin.source
+    if not source.startswith("hf:"):
+        return []
+    return [f"base_model: {_quoted(source.removeprefix('hf:'))}", f"base_model_relation: {relation}"]
 
 
 def _license_lines(chain: str) -> list[str]:

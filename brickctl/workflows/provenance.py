@@ -50,8 +50,13 @@ def dependency(locked: Locked) -> dict[str, Any]:
 
 
 def uri(locked: Locked) -> str:
-    """Where the brick came from: a package URL for the Hub, else the source as the lock has it."""
+    """Where the brick came from: a package URL for the Hub, else the source as the lock has it.
+
+    Of a folder outside the project only its name is told: the rest is this machine's business.
+    """
     source = locked.pin.source
+    if source.startswith("path:/"):
+        source = f"path:{source.rsplit('/', 1)[-1]}"
     if source.startswith("hf:"):
         source = f"pkg:huggingface/{source.removeprefix('hf:')}@{locked.pin.commit}"
     return source if locked.pin.subfolder is None else f"{source}#{locked.pin.subfolder}"

@@ -85,7 +85,6 @@ class Session:
         if path.is_file() and path.read_bytes() == content:
             return False
         write_atomically(path, content)
-        path.chmod(0o644)
         return True
 
 

@@ -1,0 +1,117 @@
+"""`brickctl test`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brickctl.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from brickctl.cli.console import Console
+    from brickctl.workflows.measure import Score
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[CHECK|TARGET]...")
+@click.option("--bricks", is_flag=True, help="Also measure the base and each brick alone, as a table of skills.")
+@options.project
+@options.locked
+@options.frozen
+@options.offline
+@options.memory
+@options.threads
+@options.console
+def command(
+    *,
+    names: tuple[str, ...],
+    bricks: bool,
+    project: Path,
+    locked: bool,
+    frozen: bool,
+    offline: bool,
+    memory: int,
+    threads: int,
+    console: Console,
+) -> None:
+    """Run the [[checks]] of brick.toml on what their targets build to.
+
+    Locks, installs and builds first where that is needed. Exit code 8 when a check misses its bar.
+    """
+    from brickctl.tensors.executor import Budget
+    from brickctl.workflows import measure
+    from brickctl.workflows.lock import current_lock, mode_for
+    from brickctl.workflows.session import open_session
+
+    mode = mode_for(locked=locked, frozen=frozen)
+    session = open_session(project, console, offline=offline)
+    checks = measure.read_checks(session, names)
+    lock = current_lock(session, mode)
+    run = measure.skills if bricks else measure.gate
+    scores = list(run(session, lock, checks, Budget(threads=threads, memory=memory)))
+    gates = [score for score in scores if score.model == score.check.target]
+    console.answer({"passed": all(score.passed for score in gates), "scores": [_document(score) for score in scores]})
+    if bricks:
+        _show_skills(console, scores)
+    else:
+        _show_gates(console, gates)
+    _fail_if_missed(gates)
+
+
+def _document(score: Score) -> dict[str, Any]:
+    gated = score.model == score.check.target
+    return {
+        "check": score.check.name,
+        "kind": score.check.kind,
+        "model": score.model,
+        "value": score.value,
+        "count": score.count,
+        "passed": score.passed if gated else None,
+        "worst": [{"prompt": wrong.prompt, "wanted": wrong.wanted, "got": wrong.got} for wrong in score.worst],
+    }
+
+
+def _show_skills(console: Console, scores: Sequence[Score]) -> None:
+    """A row for each model, a column for each check."""
+    checks = list(dict.fromkeys(score.check.name for score in scores))
+    models = list(dict.fromkeys(score.model for score in scores))
+    cells = {(score.model, score.check.name): _figure(score) for score in scores}
+    console.table(("model", *checks), [(model, *(cells[model, check] for check in checks)) for model in models])
+
+
+def _show_gates(console: Console, scores: Sequence[Score]) -> None:
+    rows = [
+        (score.check.name, score.model, _figure(score), _bar(score), "ok" if score.passed else "MISSED")
+        for score in scores
+    ]
+    console.table(("check", "target", "reached", "bar", ""), rows)
+
+
+def _figure(score: Score) -> str:
+    return f"{score.value:.2f}" if score.check.kind == "perplexity" else f"{score.value:.1%}"
+
+
+def _bar(score: Score) -> str:
+    if score.check.kind == "perplexity":
+        return "-" if score.check.maximum is None else f"<= {score.check.maximum:.2f}"
+    return "-" if score.check.minimum is None else f">= {score.check.minimum:.1%}"
+
+
+def _fail_if_missed(gates: Sequence[Score]) -> None:
+    """Raise CheckFailed with each figure, its bar, and what went wrong."""
+    from brickctl.errors import CheckFailed
+
+    missed = [score for score in gates if not score.passed]
+    if not missed:
+        return
+    causes = [
+        f"`{score.check.name}` on `{score.model}` reached {_figure(score)}, not {_bar(score)}" for score in missed
+    ]
+    examples = [wrong for score in missed for wrong in score.worst][:3]
+    causes += [f"after {wrong.prompt!r} came {wrong.got!r}, not {wrong.wanted!r}" for wrong in examples]
+    message = f"{len(missed)} of {len(gates)} checks missed the bar"
+    raise CheckFailed(message, causes=tuple(causes), place=missed[0].check.place, hint="change the recipe, or the bar")

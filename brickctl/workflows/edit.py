@@ -1,0 +1,120 @@
+"""Edit: add bricks to a project and remove them, in brick.toml and brick.lock at once.
+
+Nothing is written before everything is known to be right: bad input loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.core.manifest_edit import add_brick, remove_brick
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import BASE, Alias, alias_from, is_alias
+from brickctl.errors import UsageFault
+from brickctl.operations.operation import read_step
+from brickctl.sources.ledger import write_atomically
+from brickctl.workflows.lock import Change, changes_between, resolve
+from brickctl.workflows.requirement import Asked, requirement_for
+from brickctl.workflows.session import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from brickctl.core.manifest import Manifest
+    from brickctl.errors import Place
+    from brickctl.workflows.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """What an edit did: the bricks it was about, and what became of the lock; no changes where there was none to do."""
+
+    names: tuple[Alias, ...]
+    changes: tuple[Change, ...]
+
+
+def add(session: Session, asked: Asked, name: str | None = None) -> Edited:
+    """Add a brick, and lock it; a brick that stands there in the same words is left alone.
+
+    Raises:
+        UsageFault: a name or reference that cannot be.
+        ManifestInvalid: the name is taken by another brick.
+        NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss: it cannot be locked.
+    """
+    alias = _alias(asked, name)
+    entry = requirement_for(session, asked)
+    text = _read(session.root)
+    if _stands(session.manifest, text, alias, entry):
+        return Edited(names=(alias,), changes=())
+    return Edited(names=(alias,), changes=_write(session, add_brick(text, alias, entry)))
+
+
+def remove(session: Session, names: Sequence[str]) -> Edited:
+    """Remove bricks that no target uses; a lock, where there is one, forgets them.
+
+    Raises:
+        NotFound: there is no such brick.
+        UsageFault: a target still uses one of them.
+    """
+    text = _read(session.root)
+    for name in dict.fromkeys(names):
+        if name == BASE:
+            raise UsageFault("the base cannot be removed", hint="change [base] in brick.toml")
+        text = remove_brick(text, name)
+    uses = list(_uses(session.manifest, names))
+    if uses:
+        causes = tuple(f"{where} uses `{name}` ({place})" for name, where, place in uses)
+        message = f"`{uses[0][0]}` is still used"
+        raise UsageFault(message, causes=causes, hint="take it out of there first; nothing was changed")
+    has_lock = session.read_lock() is not None
+    return Edited(names=tuple(map(Alias, dict.fromkeys(names))), changes=_write(session, text, locking=has_lock))
+
+
+def _alias(asked: Asked, name: str | None) -> Alias:
+    alias = alias_from(asked.reference, ()) if name is None else name
+    if not is_alias(alias) or alias == BASE:
+        cause = "names begin with a letter and have lower-case letters, digits, `_` and `-`; `base` is the base"
+        raise UsageFault(f"`{alias}` cannot name a brick", causes=(cause,), hint=f"`{alias_from(alias, ())}` would do")
+    return Alias(alias)
+
+
+def _stands(manifest: Manifest, text: str, alias: Alias, entry: str | Mapping[str, str]) -> bool:
+    """Whether the very same requirement stands there under this name."""
+    present = manifest.bricks.get(alias)
+    if present is None:
+        return False
+    other = alias_from(alias, manifest.requirements)
+    return replace(parse_manifest(add_brick(text, other, entry)).bricks[other], alias=alias) == present
+
+
+def _uses(manifest: Manifest, names: Sequence[str]) -> Iterator[tuple[str, str, Place | None]]:
+    for target in manifest.targets.values():
+        for at, step in enumerate(target.apply):
+            for name in read_step(step).aliases:
+                if name in names:
+                    yield name, f"[targets.{target.name}] apply[{at}]", step.place
+
+
+def _write(session: Session, text: str, *, locking: bool = True) -> tuple[Change, ...]:
+    """Lock what the new manifest means, then write both files, or neither."""
+    edited = replace(session, manifest=parse_manifest(text))
+    old = session.read_lock()
+    lock = resolve(edited, old) if locking else None
+    path = (session.root / MANIFEST).resolve()
+    before = path.read_bytes()
+    write_atomically(path, text.encode())
+    if lock is None:
+        return ()
+    try:
+        edited.write_lock(lock)
+    except BaseException:
+        write_atomically(path, before)
+        raise
+    return changes_between(old, lock)
+
+
+def _read(root: Path) -> str:
+    """The text of brick.toml with its own line ends."""
+    return (root / MANIFEST).read_bytes().decode("utf-8")

@@ -1,0 +1,151 @@
+"""Measure: what built models can do, by running them on the project's checks."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brickctl.analysis.examples import read_examples, read_texts
+from brickctl.core.names import BASE, Alias, did_you_mean
+from brickctl.core.numbers import Scalar
+from brickctl.errors import NotFound
+from brickctl.merging.method import methods
+from brickctl.operations.combine import Entry
+from brickctl.operations.merge import Merge
+from brickctl.operations.stack import Stack
+from brickctl.operations.target import Recipe, read_recipe
+from brickctl.workflows.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from brickctl.analysis.exact_match import Wrong
+    from brickctl.analysis.load import Loaded
+    from brickctl.core.lock import Lock
+    from brickctl.core.manifest import Check
+    from brickctl.tensors.executor import Budget
+    from brickctl.workflows.session import Session
+
+_SHARD_SIZE = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one model reached in one check: a share in [0, 1], or a perplexity; `worst` are answers that were wrong."""
+
+    check: Check
+    model: Alias
+    value: float
+    count: int
+    worst: tuple[Wrong, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value keeps to the bounds of the check; a check without bounds is only measured."""
+        low, high = self.check.minimum, self.check.maximum
+        return (low is None or self.value >= low) and (high is None or self.value <= high)
+
+
+def read_checks(session: Session, names: Sequence[str]) -> tuple[Check, ...]:
+    """The checks named (by check or by target), or all; their data is read once to be sure that it is there.
+
+    Raises:
+        NotFound: nothing is called so, or there is no check at all.
+        ManifestInvalid: the data of a check cannot be read.
+    """
+    checks = session.manifest.checks
+    known = [name for check in checks for name in (check.name, check.target)]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
+            raise NotFound(f"`{name}` is neither a check nor a target with checks", hint=hint)
+    chosen = tuple(check for check in checks if not names or check.name in names or check.target in names)
+    if not chosen:
+        raise NotFound("brick.toml has no check", hint="add a [[checks]] table with name, target, kind and data")
+    for check in chosen:
+        _read(session, check)
+    return chosen
+
+
+def gate(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+    """Every check on its own target, built first where that is needed; targets in the order of the manifest."""
+    for target in session.manifest.targets.values():
+        mine = [check for check in checks if check.target == target.name]
+        if mine:
+            recipe = read_recipe(session.manifest, target)
+            build(session, recipe, session.artifact_folder(target.name), lock, budget)
+            yield from _scores(session, recipe, session.artifact_folder(target.name), mine, budget)
+
+
+def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+    """Every check on the base, on each brick alone with weight 1, and on every target that has a check.
+
+    The models of base and bricks are made one after another in the project's cache, and removed again.
+    """
+    for alias in (BASE, *lock.bricks):
+        folder = session.caches / "skills" / alias
+        try:
+            recipe = _alone(alias)
+            build(session, recipe, folder, lock, budget)
+            yield from _scores(session, recipe, folder, checks, budget)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    for target in session.manifest.targets.values():
+        if any(check.target == target.name for check in checks):
+            recipe = read_recipe(session.manifest, target)
+            build(session, recipe, session.artifact_folder(target.name), lock, budget)
+            yield from _scores(session, recipe, session.artifact_folder(target.name), checks, budget)
+
+
+def _alone(alias: Alias) -> Recipe:
+    """The base with one brick merged in with weight 1; the base itself for `base`."""
+    method = methods()["task_arithmetic"]
+    merge = Merge(method=method, parameters=method.method(), entries=(Entry(alias, Scalar(1.0)),))
+    operations = () if alias == BASE else (merge,)
+    return Recipe(name=alias, start=None, dtype=None, shard_size=_SHARD_SIZE, operations=operations)
+
+
+def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+    """Load a model once and run checks on it."""
+    from brickctl.analysis.load import load
+
+    loaded = load(folder, active=_active(recipe), threads=budget.threads)
+    label = f"testing {recipe.name}"
+    session.events.start(label, len(checks))
+    for check in checks:
+        yield _score(session, loaded, recipe.name, check)
+        session.events.advance(label, 1)
+    session.events.finish(label)
+
+
+def _active(recipe: Recipe | None) -> str | None:
+    """The adapter that a stack activates; None for a merged model."""
+    if recipe is None:
+        return None
+    stacks = [operation for operation in recipe.operations if isinstance(operation, Stack)]
+    return stacks[-1].active if stacks else _active(recipe.start)
+
+
+def _score(session: Session, loaded: Loaded, model: Alias, check: Check) -> Score:
+    from brickctl.analysis.exact_match import exact_match
+    from brickctl.analysis.perplexity import perplexity
+
+    path = session.root / check.data
+    if check.kind == "perplexity":
+        surprise = perplexity(loaded.model, loaded.tokenizer, read_texts(path, name=check.data))
+        return Score(check=check, model=model, value=surprise.value, count=surprise.tokens)
+    result = exact_match(loaded.model, loaded.tokenizer, read_examples(path, name=check.data))
+    return Score(check=check, model=model, value=result.share, count=result.count, worst=result.worst)
+
+
+def _read(session: Session, check: Check) -> None:
+    path = session.root / check.data
+    if not path.is_file():
+        hint = "`data` is relative to brick.toml"
+        raise NotFound(f"the data of check `{check.name}` is not there: {path}", hint=hint)
+    if check.kind == "perplexity":
+        read_texts(path, name=check.data)
+    else:
+        read_examples(path, name=check.data)
