@@ -149,6 +149,7 @@ memory = click.option(
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
+    metavar="N",
     default=default_threads,
     show_default="all cores",
     envvar="BRICKCTL_THREADS",
