@@ -1,0 +1,110 @@
+"""From the text of a manifest to a folder, through the engine alone: no lock, no cache, no command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brickctl.core.brick import Brick, File
+from brickctl.core.digests import Sha256, tree_digest
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import BASE
+from brickctl.core.plan import Plan
+from brickctl.kinds.kind import detect_kind
+from brickctl.operations.operation import Ingredients
+from brickctl.operations.target import read_recipe
+from brickctl.sources.ledger import Ledger
+from brickctl.sources.local import LocalSource
+from brickctl.tensors.blobs import Blobs
+from brickctl.tensors.executor import DEFAULT_MEMORY, Budget, LocalExecutor
+from brickctl.tensors.journal import Journal
+from brickctl.tensors.layout import lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from brickctl.core.model import Artifact
+    from brickctl.core.ports import Progress
+
+
+class Silence:
+    """A `Progress` that says nothing."""
+
+    def start(self, label: str, total: int) -> None:
+        pass
+
+    def advance(self, label: str, amount: int) -> None:
+        pass
+
+    def finish(self, label: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A target that is ready to run: its lazy artifact, its plan, and the files that the plan reads."""
+
+    artifact: Artifact
+    plan: Plan
+    paths: Mapping[Sha256, Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """How a plan is run."""
+
+    threads: int = 2
+    memory: int = DEFAULT_MEMORY
+    progress: Progress = field(default_factory=Silence)
+
+    def run(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:
+        """Make the files; the journal lies beside the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(folder.with_name(folder.name + ".journal"))
+        with Blobs(prepared.paths) as blobs:
+            executor = LocalExecutor(blobs, Budget(threads=self.threads, memory=self.memory), self.progress, "build")
+            return executor.run(prepared.plan, folder, journal)
+
+
+def manifest(base: Path, bricks: Mapping[str, Path], apply: str, settings: str = "", more: str = "") -> str:
+    """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows."""
+    lines = [f'{alias} = {{ source = "path:{folder}" }}' for alias, folder in bricks.items()]
+    parts = ('[project]\nname = "test"', f'[base]\nsource = "path:{base}"', "[bricks]", *lines)
+    return "\n".join((*parts, "[targets.t]", settings, f"apply = [{apply}]", more))
+
+
+def sum_of(**weights: object) -> str:
+    """TOML of a merge step: task arithmetic with these weights."""
+    bricks = ", ".join(f"{alias} = {weight}" for alias, weight in weights.items())
+    return f'{{ op = "merge", method = "task_arithmetic", bricks = {{ {bricks} }} }}'
+
+
+def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
+    """Everything up to the first byte of weights."""
+    wanted = parse_manifest(text)
+    source = LocalSource(scratch, Ledger(scratch / "ledger"))
+    bricks: dict[str, Brick] = {}
+    paths: dict[Sha256, Path] = {}
+    for alias, requirement in wanted.requirements.items():
+        pin = source.pin(requirement.reference)
+        contents = source.inspect(pin)
+        kind = "base" if alias == BASE else detect_kind(alias, contents).name
+        bricks[alias] = Brick(name=alias, kind=kind, pin=pin, contents=contents, required_by=requirement.place)
+        paths |= {file.sha256: (source.locate(pin) or {})[file.path] for file in pin.files}
+    recipe = read_recipe(wanted, wanted.targets[target])
+    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks))
+    plan = Plan(tasks=lay_out(artifact, recipe.shard_size), notes=artifact.notes)
+    return Prepared(artifact=artifact, plan=plan, paths=paths)
+
+
+def build(text: str, folder: Path, target: str = "t", **budget: int) -> Path:
+    """Build a target into a folder."""
+    Runner(**budget).run(prepare(text, folder.parent, target), folder)
+    return folder
+
+
+def digest(text: str, folder: Path, target: str = "t", **budget: int) -> Sha256:
+    """Build a target and give the digest of what came out."""
+    files = Runner(**budget).run(prepare(text, folder.parent, target), folder)
+    return tree_digest((file.path, file.sha256) for file in files)
