@@ -49,7 +49,8 @@ def add_brick(text: str, alias: str, requirement: str | Mapping[str, str]) -> st
     wanted = tomli.loads(text)
     wanted.setdefault("bricks", {}).update(tomli.loads(line))
     edited = text if bricks is not None else _with_section(text)
-    return _checked(_with_line_ends_of(text, _insert(edited, alias, line)), wanted, f"add `{line}` to [bricks]")
+    inserted = _lift(_insert(edited, alias, line), line)
+    return _checked(_with_line_ends_of(text, inserted), wanted, f"add `{line}` to [bricks]")
 
 
 def remove_brick(text: str, alias: str) -> str:
@@ -79,6 +80,15 @@ def _insert(text: str, alias: str, line: str) -> str:
         return tomlkit.dumps(document)
     except _UNEDITABLE:
         return text
+
+
+def _lift(text: str, line: str) -> str:
+    """Move a new line up, over an empty line and what stands behind it: those comments are about what follows."""
+    lines = text.splitlines(keepends=True)
+    at = next((at for at, found in enumerate(lines) if found.rstrip("\r\n") == line), 0)
+    above = list(takewhile(_BLANK_OR_COMMENT.fullmatch, (found.rstrip("\r\n") for found in reversed(lines[:at]))))
+    blank = next((at for at in range(at - len(above), at) if not lines[at].strip()), at)
+    return "".join([*lines[:blank], lines[at], *lines[blank:at], *lines[at + 1 :]]) if blank < at else text
 
 
 def _delete(text: str, alias: str) -> str:

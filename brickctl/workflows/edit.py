@@ -6,7 +6,6 @@ Nothing is written before everything is known to be right: bad input loses nothi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_edit import add_brick, remove_brick
@@ -21,6 +20,7 @@ from brickctl.workflows.session import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from brickctl.core.manifest import Manifest
     from brickctl.errors import Place

@@ -1,0 +1,50 @@
+"""What became of brick.lock, as the verbs that write it tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brickctl.cli.console import Console
+    from brickctl.workflows.lock import Change, LockResult
+
+
+def show_lock(console: Console, result: LockResult, *, unchanged: str = "brick.lock is up to date") -> None:
+    """Say what changed, for people and programs; `unchanged` in one line where nothing did."""
+    console.answer({"written": result.written, "changes": change_documents(result.changes)})
+    show_changes(console, result.changes)
+    if not result.changes:
+        console.show("brick.lock says what brick.toml says again; no brick changed" if result.written else unchanged)
+
+
+def show_changes(console: Console, changes: Sequence[Change]) -> None:
+    """One line for each entry that is not as it was."""
+    for change in changes:
+        console.show(f"{change.what:<8} {change.alias}  {_detail(change)}".rstrip())
+
+
+def change_documents(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """Changes as JSON."""
+    from brickctl.workflows.inventory import label
+
+    return [
+        {
+            "name": change.alias,
+            "change": change.what,
+            "before": None if change.before is None else label(change.before.pin),
+            "after": None if change.after is None else label(change.after.pin),
+        }
+        for change in changes
+    ]
+
+
+def _detail(change: Change) -> str:
+    from brickctl.workflows.inventory import label
+
+    before = "" if change.before is None else label(change.before.pin)
+    after = "" if change.after is None else label(change.after.pin)
+    if change.what == "updated":
+        return f"{before} -> {after}" if before != after else f"{after} (what is said of it, not its files)"
+    return before or after

@@ -1,0 +1,48 @@
+"""`brickctl list`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from brickctl.cli import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brickctl.cli.console import Console
+
+
+@click.command()
+@options.project
+@options.console
+def command(*, project: Path, console: Console) -> None:
+    """List the base and the bricks of a project: kind, version, size, licence and source.
+
+    Says what brick.lock pins, and what brick.toml asks for where nothing is pinned yet. Uses no network.
+    """
+    from brickctl.core.sizes import format_size
+    from brickctl.workflows.inventory import inventory
+    from brickctl.workflows.session import open_session
+
+    session = open_session(project, console, offline=True)
+    items = inventory(session.manifest, session.read_lock())
+    console.answer({"bricks": [item.document() for item in items]})
+    console.table(
+        ("brick", "kind", "version", "size", "licence", "source"),
+        [
+            (
+                item.alias,
+                item.kind or "-",
+                item.revision,
+                "-" if item.size is None else format_size(item.size),
+                item.license,
+                item.source,
+            )
+            for item in items
+        ],
+    )
+    loose = [item.alias for item in items if item.locked is None]
+    if loose:
+        console.note(f"not locked as brick.toml asks: {', '.join(loose)}; `brickctl lock` pins them")

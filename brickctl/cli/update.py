@@ -1,0 +1,34 @@
+"""`brickctl update`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from brickctl.cli import options
+from brickctl.cli.changes import show_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brickctl.cli.console import Console
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@options.project
+@options.offline
+@options.console
+def command(*, names: tuple[str, ...], project: Path, offline: bool, console: Console) -> None:
+    """Pin bricks anew, within what brick.toml allows; all of them, and the base, unless some are named.
+
+    Branches move to their newest commit, names of a registry to the newest version in range.
+    """
+    from brickctl.workflows.lock import update
+    from brickctl.workflows.session import open_session
+
+    result = update(open_session(project, console, offline=offline), names)
+    many = len(names) or len(result.lock.entries)
+    words = "1 brick is" if many == 1 else f"{many} bricks are"
+    show_lock(console, result, unchanged=f"nothing to update: {words} at the newest that brick.toml allows")
