@@ -41,7 +41,8 @@ class Source(Protocol):
     def pin(self, reference: Reference, old: Pin | None = None) -> Pin:
         """Find exactly which files a reference means now; moves small files only.
 
-        `old` is the pin of the last lock: a branch keeps its commit when `old` fits the reference.
+        `old`, the pin of the last lock, saves work and keeps a version that is still in its range; it never overrides
+        what the reference says.
 
         Raises:
             NotFound, Gated, TransportFault, OfflineMiss, PolicyViolation.
@@ -49,6 +50,8 @@ class Source(Protocol):
 
     def inspect(self, pin: Pin) -> Contents:
         """Read small documents and safetensors headers, wherever they are; no weights.
+
+        A header of a file that is not on this machine is the server's word: look again after `fetch`.
 
         Raises:
             HeaderInvalid, IntegrityFault, TransportFault, OfflineMiss.
@@ -62,6 +65,9 @@ class Source(Protocol):
         Raises:
             IntegrityFault: a file is there and its content is not what the pin says.
         """
+
+    def storage(self, pin: Pin) -> Path | None:
+        """The folder, which need not exist yet, that `fetch` puts files into; None where they are used in place."""
 
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """Bring one file to this machine, verified.

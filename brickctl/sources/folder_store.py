@@ -51,6 +51,10 @@ class FolderStore:
         """The files where they lie, verified."""
         return self._folder(pin).locate(pin)
 
+    def storage(self, pin: Pin) -> Path | None:  # noqa: ARG002 - files are used where they lie
+        """Nowhere."""
+        return None
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:  # noqa: ARG002 - nothing travels
         """One verified file, where it lies."""
         return self._folder(pin).fetch(file)

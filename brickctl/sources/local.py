@@ -60,6 +60,10 @@ class LocalSource:
             return None
         return folder.locate(pin)
 
+    def storage(self, pin: Pin) -> Path | None:  # noqa: ARG002 - files are used where they lie
+        """Nowhere."""
+        return None
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:  # noqa: ARG002 - nothing travels
         """One verified file, where it lies."""
         return self._folder(pin.source, pin.subfolder).fetch(file)

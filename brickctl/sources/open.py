@@ -79,6 +79,10 @@ class Sources:
         """As `Source.locate`."""
         return self._for(pin).locate(pin)
 
+    def storage(self, pin: Pin) -> Path | None:
+        """As `Source.storage`."""
+        return self._for(pin).storage(pin)
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """As `Source.fetch`."""
         return self._for(pin).fetch(pin, file, progress)

@@ -59,6 +59,10 @@ class RegistrySource:
         """As the place of the files does it."""
         return self._place(pin).locate(pin)
 
+    def storage(self, pin: Pin) -> Path | None:
+        """As the place of the files does it."""
+        return self._place(pin).storage(pin)
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """As the place of the files does it."""
         return self._place(pin).fetch(pin, file, progress)

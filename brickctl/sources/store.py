@@ -46,6 +46,9 @@ class Store(Protocol):
     def locate(self, pin: Pin) -> Mapping[str, Path] | None:
         """As `Source.locate`."""
 
+    def storage(self, pin: Pin) -> Path | None:
+        """As `Source.storage`."""
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """As `Source.fetch`."""
 

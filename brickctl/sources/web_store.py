@@ -80,6 +80,10 @@ class WebStore:
         present = {path: place for path, place in found.items() if place is not None}
         return present if len(present) == len(found) else None
 
+    def storage(self, pin: Pin) -> Path:  # noqa: ARG002 - one cache for all
+        """The folder of files by digest."""
+        return self._blobs
+
     def fetch(self, pin: Pin, file: File, progress: Progress | None = None) -> Path:
         """Bring one file into the cache, verified on the way."""
         place = self._present(pin, file)

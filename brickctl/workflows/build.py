@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, tree_digest
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plan import Plan, Shard, Text
-from brickctl.core.sizes import format_size
-from brickctl.errors import NoSpace, NotFound, NotReproducible
+from brickctl.errors import NotFound, NotReproducible
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
@@ -21,6 +20,7 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.install import bring
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.replace import Workbench, check_replaceable
+from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
-    from brickctl.core.plan import Task
+    from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
 
 
@@ -95,7 +95,11 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     plan = make_plan(session, recipe, lock)
     bench = Workbench(folder)
     with bench.opened():
-        files = _execute(session, recipe, plan, lock, bench, budget)
+        check_space({bench.folder: _size(plan) - _size_of(bench.new)})
+        installed = bring(session, lock, (BASE, *recipe.aliases))
+        if installed.fetched:  # until now some headers were only a server's word
+            plan = make_plan(session, recipe, lock)
+        files = _execute(session, recipe, plan, installed, bench, budget)
         (bench.new / provenance.FILE).write_bytes(provenance.statement(definition, files))
         bench.exchange()
     for file in files:
@@ -118,8 +122,8 @@ def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outli
     plan = make_plan(session, recipe, lock)
     aliases = (BASE, *recipe.aliases)
     inputs = sum(file.size for alias in aliases for file in lock.entries[alias].pin.files)
-    output = sum(_size(task) for task in plan.tasks)
-    return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=output, peak=peak_memory(plan))
+    peak = peak_memory(plan)
+    return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=_size(plan), peak=peak)
 
 
 def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any]) -> Sha256 | None:
@@ -183,32 +187,25 @@ def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
 
 
 def _execute(
-    session: Session, recipe: Recipe, plan: Plan, lock: Lock, bench: Workbench, budget: Budget
+    session: Session, recipe: Recipe, plan: Plan, installed: Installed, bench: Workbench, budget: Budget
 ) -> tuple[File, ...]:
-    """Fetch what is missing, and run the plan on the workbench."""
-    _check_space(plan, bench)
+    """Run the plan on the workbench, over what a killed build left there."""
     bench.keep_only(frozenset(task.path for task in plan.tasks))
-    installed = bring(session, lock, (BASE, *recipe.aliases))
     with Blobs(installed.files) as blobs:
         executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
         return executor.run(plan, bench.new, Journal(bench.journal))
-
-
-def _check_space(plan: Plan, bench: Workbench) -> None:
-    needed = sum(_size(task) for task in plan.tasks)
-    there = sum(path.stat().st_size for path in bench.new.rglob("*") if path.is_file())
-    free = shutil.disk_usage(bench.folder).free
-    if needed > free + there:
-        cause = f"the artifact needs {format_size(needed)}, and {format_size(free)} are free"
-        raise NoSpace(f"the disk of {bench.target.parent} is too full", causes=(cause,), hint="nothing was changed")
 
 
 def _digest(files: Sequence[File]) -> Sha256:
     return tree_digest((file.path, file.sha256) for file in files)
 
 
-def _size(task: Task) -> int:
-    return len(task.content) if isinstance(task, Text) else task.size
+def _size(plan: Plan) -> int:
+    return sum(len(task.content) if isinstance(task, Text) else task.size for task in plan.tasks)
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:

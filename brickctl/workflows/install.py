@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.parallel import in_parallel
+from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,6 +61,7 @@ def bring(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Installed:
     jobs = [
         _Fetch(alias, pins[alias], file) for alias in aliases if located[alias] is None for file in pins[alias].files
     ]
+    check_space(_needed(session, jobs))
     jobs.sort(key=lambda job: -job.file.size)  # the longest first, so that nothing is left to wait for at the end
     moved = _Moved(session.events)
     places = in_parallel(lambda job: session.sources.fetch(job.pin, job.file, moved.of(job.alias)), jobs)
@@ -73,6 +75,16 @@ def bring(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Installed:
         fetched=tuple(alias for alias in aliases if alias in moved.amounts),
         bytes=sum(moved.amounts.values()),
     )
+
+
+def _needed(session: Session, jobs: Iterable[_Fetch]) -> dict[Path, int]:
+    """Bytes that will be fetched, by the folder that they go into."""
+    needed: dict[Path, int] = {}
+    for job in jobs:
+        folder = session.sources.storage(job.pin)
+        if folder is not None:
+            needed[folder] = needed.get(folder, 0) + job.file.size
+    return needed
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,10 @@ class HubSource:
             file.path: self._verified(pin, file, place) for file, place in zip(pin.files, present, strict=True) if place
         }
 
+    def storage(self, pin: Pin) -> Path:  # noqa: ARG002 - one cache for all
+        """The shared cache."""
+        return self._client.cache
+
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """Bring a file into the shared cache unless it is there, and verify it."""
         return self._bring(pin, file, progress)
