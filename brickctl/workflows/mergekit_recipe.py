@@ -1,0 +1,263 @@
+"""A mergekit recipe, read strictly: what brickctl cannot say the same way is refused by name, never passed over.
+
+mergekit itself ignores keys that it does not know; here they are mistakes, with the key that was probably meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.document import Table, shown
+from brickctl.core.names import did_you_mean
+from brickctl.core.reference import HubReference, PathReference
+from brickctl.core.reference_format import hub_reference
+from brickctl.errors import Place, Unsupported, UsageFault
+from brickctl.workflows.mergekit_numbers import Rules, read_rules
+from brickctl.workflows.yaml_table import read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+METHODS = ("linear", "passthrough", "task_arithmetic")
+_OTHER_METHODS = (
+    "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "dare_linear", "dare_ties", "della", "della_linear", "karcher",
+    "model_stock", "multislerp", "nearswap", "nuslerp", "ram", "ramplus_tl", "sce", "slerp", "ties",
+)  # fmt: skip
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
+_NO_EFFECT = ("density", "epsilon", "gamma", "int8_mask", "rescale")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model as mergekit names it: a repository or folder, with an adapter upon it or not."""
+
+    model: HubReference | PathReference
+    lora: HubReference | PathReference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One model that takes part, with the rules for its weight (empty where it has none)."""
+
+    model: Model
+    weight: Rules = ()
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergekitRecipe:
+    """What a recipe says.
+
+    Attributes:
+        method: one of `METHODS`.
+        normalize: None where it is not said.
+        scale: mergekit's `lambda`.
+        weight: the weight of models that have none of their own, or none for some tensor.
+        dtype: what tensors are written as; None where each keeps its own.
+        computed_in: what mergekit would round to before it computes.
+    """
+
+    method: str
+    base: Model | None
+    inputs: tuple[Input, ...]
+    normalize: bool | None = None
+    scale: float = 1.0
+    weight: Rules = ()
+    dtype: str | None = None
+    computed_in: str | None = None
+
+
+def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
+    """Read a recipe.
+
+    Raises:
+        UsageFault: not YAML, an unknown key, or a value that cannot be.
+        Unsupported: something that mergekit does and this brickctl does not.
+    """
+    top = read_yaml(text, file=file)
+    method = _read_method(top)
+    for key, reason in (("slices", "takes models apart into layers"), ("modules", "merges modules apart")):
+        _refuse(top, key, f"`{key}` {reason}")
+    base = None if _absent(top, "base_model") else _read_model(top, "base_model")
+    inputs = tuple(_read_input(entry, method) for entry in _models(top))
+    _check_inputs(inputs, method, top)
+    _read_tokenizer(top, base or inputs[0].model)
+    computed_in, written_as = _read_dtype(top, "dtype"), _read_dtype(top, "out_dtype")
+    shared = None if _absent(top, "parameters") else top.table_or_none("parameters")
+    normalize, scale, weight = (None, 1.0, ()) if shared is None else _read_shared(shared, method)
+    top.finish()
+    return MergekitRecipe(
+        method=method,
+        base=base,
+        inputs=inputs,
+        normalize=normalize,
+        scale=scale,
+        weight=weight,
+        dtype=written_as or computed_in,
+        computed_in=computed_in,
+    )
+
+
+def _absent(table: Table, key: str) -> bool:
+    """Whether a key is not there, or empty: mergekit makes no difference."""
+    return table.take(key) is None
+
+
+def _refuse(table: Table, key: str, what: str, hint: str | None = None) -> None:
+    if not _absent(table, key):
+        raise Unsupported(f"{what}; this brickctl does not", place=table.place(key), hint=hint)
+
+
+def _read_method(top: Table) -> str:
+    method = top.string("merge_method")
+    if method in METHODS:
+        return method
+    known = f"this brickctl imports {', '.join(METHODS)}"
+    if method in _OTHER_METHODS:
+        raise Unsupported(f"the merge method `{method}` is not built yet", place=top.place("merge_method"), hint=known)
+    hint = did_you_mean(method, (*METHODS, *_OTHER_METHODS)) or known
+    raise top.error(f"there is no merge method `{shown(method)}`", key="merge_method", hint=hint)
+
+
+def _models(top: Table) -> tuple[Table, ...]:
+    found = top.tables_or_none("models") if not _absent(top, "models") else None
+    if not found:
+        raise top.error(f"{top.file} names no `models`", hint="write `models:` and below it `- model: owner/name`")
+    return found
+
+
+def _read_input(entry: Table, method: str) -> Input:
+    model = _read_model(entry, "model")
+    table = None if _absent(entry, "parameters") else entry.table_or_none("parameters")
+    entry.finish()
+    if table is None:
+        return Input(model=model, place=entry.place())
+    for key in ("lambda", "normalize"):
+        if table.has(key):
+            hint = "mergekit reads it at the top of the recipe only: move it there, or remove it"
+            raise table.error(f"{table.named(key)} has no effect", key=key, hint=hint)
+    weight = _read_weight(table, method)
+    _finish_parameters(table)
+    return Input(model=model, weight=weight, place=entry.place())
+
+
+def _read_shared(table: Table, method: str) -> tuple[bool | None, float, Rules]:
+    weight = _read_weight(table, method)
+    if method == "passthrough":
+        _finish_parameters(table)
+        return None, 1.0, ()
+    normalize = table.boolean_or_none("normalize")
+    if method != "task_arithmetic":
+        _finish_parameters(table)
+        return normalize, 1.0, weight
+    if normalize:
+        place = table.place("normalize")
+        raise Unsupported("`normalize: true` in task_arithmetic is not built yet", place=place, hint="divide by hand")
+    scale = read_rules(table, "lambda")
+    if len(scale) > 1 or any(not isinstance(rule.value, float) for rule in scale):
+        hint = "multiply it into the weights: those may have filters and gradients"
+        raise Unsupported("`lambda` can only be one number here", place=table.place("lambda"), hint=hint)
+    _finish_parameters(table)
+    return None, next((rule.value for rule in scale if isinstance(rule.value, float)), 1.0), weight
+
+
+def _read_weight(table: Table, method: str) -> Rules:
+    if method == "passthrough":
+        _refuse(table, "scale", "passthrough with `scale` multiplies every tensor")
+        return ()
+    return read_rules(table, "weight")
+
+
+def _finish_parameters(table: Table) -> None:
+    """Refuse what is left: keys that are known elsewhere by what they are, others by what they may have been."""
+    for key in _NO_EFFECT:
+        present = table.has(key)
+        table.take(key)
+        if present:
+            hint = "mergekit ignores it with this method: remove it, or choose the method that it belongs to"
+            raise table.error(f"{table.named(key)} has no effect", key=key, hint=hint)
+    table.finish()
+
+
+def _check_inputs(inputs: tuple[Input, ...], method: str, top: Table) -> None:
+    seen: list[Model] = []
+    for entry in inputs:
+        if entry.model in seen:
+            message = "a model stands twice in `models`"
+            raise UsageFault(message, place=entry.place, hint="name it once, with the sum of its weights")
+        seen.append(entry.model)
+    if method == "passthrough" and (len(inputs) > 1 or not _absent(top, "base_model")):
+        message = "passthrough takes one model, and no `base_model`"
+        raise top.error(message, key="models", hint="to merge several, use linear or task_arithmetic")
+
+
+def _read_tokenizer(top: Table, base: Model) -> None:
+    """The tokenizer of the base is what brickctl takes; anything else would change the vocabulary."""
+    _refuse(top, "chat_template", "`chat_template` replaces the tokenizer's template")
+    if not _absent(top, "tokenizer_source"):
+        _check_source(top, "tokenizer_source", base)
+    tokenizer = None if _absent(top, "tokenizer") else top.table_or_none("tokenizer")
+    if tokenizer is not None:
+        for key in ("tokens", "pad_to_multiple_of"):
+            _refuse(tokenizer, key, f"`{key}` in `tokenizer` changes the vocabulary")
+        if not _absent(tokenizer, "source"):
+            _check_source(tokenizer, "source", base)
+        tokenizer.finish()
+
+
+def _check_source(table: Table, key: str, base: Model) -> None:
+    source = table.take(key)
+    if source == "base" or (source != "union" and _read_model(table, key) == base):
+        return
+    what = f"`{key}: {shown(source)}` makes another tokenizer than the base's"
+    raise Unsupported(f"{what}; this brickctl does not", place=table.place(key), hint=f"write `{key}: base`")
+
+
+def _read_dtype(top: Table, key: str) -> str | None:
+    text = None if _absent(top, key) else top.string(key).removeprefix("torch.")
+    if text is not None and text not in _DTYPES:
+        hint = did_you_mean(text, _DTYPES) or f"known: {', '.join(_DTYPES)}"
+        raise top.error(f"`{shown(text)}` is no dtype to merge in", key=key, hint=hint)
+    return text
+
+
+def _read_model(table: Table, key: str) -> Model:
+    """`path[@revision][+lora[@revision]]`, or the same as a table of `model` and `lora`."""
+    value = table.take(key)
+    if not isinstance(value, dict):
+        model, plus, lora = table.string(key).partition("+")
+        return Model(model=_reference(table, key, model), lora=_reference(table, key, lora) if plus else None)
+    inner = table.table_or_none(key)
+    if inner is None:
+        raise table.error(f"{table.named(key)} is empty", key=key)
+    _refuse(inner, "override_architecture", "`override_architecture` renames the model's class")
+    lora = None if _absent(inner, "lora") else _read_path(inner, "lora")
+    found = Model(model=_read_path(inner, "model"), lora=lora)
+    inner.finish()
+    return found
+
+
+def _read_path(table: Table, key: str) -> HubReference | PathReference:
+    value = table.take(key)
+    if not isinstance(value, dict):
+        return _reference(table, key, table.string(key))
+    inner: Mapping[str, Any] = value
+    path, revision = inner.get("path"), inner.get("revision")
+    if {*inner} - {"path", "revision"} or not isinstance(path, str) or not isinstance(revision, str | None):
+        raise table.error(f"{table.named(key)} has `path`, and may have `revision`, both strings", key=key)
+    return _reference(table, key, path if revision is None else f"{path}@{revision}")
+
+
+def _reference(table: Table, key: str, text: str) -> HubReference | PathReference:
+    """As mergekit reads it: what is a folder here is that folder, everything else is on the Hub."""
+    path, at, revision = text.partition("@")
+    if path.startswith((".", "/", "~")) or Path(path).is_dir():
+        if at or path.startswith("~"):
+            raise table.error(f"`{shown(text)}` is no folder", key=key, hint="folders have no revision, and no `~`")
+        return PathReference(path=path)
+    try:
+        return hub_reference(path, revision if at else None)
+    except UsageFault as fault:
+        raise table.error(fault.message, key=key, hint="write `owner/name`, or a folder") from None
