@@ -127,7 +127,7 @@ def resolve(session: Session, old: Lock | None = None, anew: Collection[Alias] =
     entries = kept | {alias: _locked(brick) for alias, brick in found.items()}
     changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
     check_fit(session, entries, found, changed)
-    bricks = {alias: entries[alias] for alias in session.manifest.bricks}
+    bricks = {alias: entries[alias] for alias in sorted(session.manifest.bricks)}
     lock = Lock(base=entries[BASE], bricks=bricks, manifest=echo(session.manifest))
     check_declared_bases(session, lock, changed)
     return lock

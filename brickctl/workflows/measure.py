@@ -84,7 +84,7 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
 
     The models of base and bricks are made one after another in the project's cache, and removed again.
     """
-    for alias in (BASE, *lock.bricks):
+    for alias in session.manifest.requirements:
         folder = session.caches / "skills" / alias
         try:
             recipe = _alone(alias)

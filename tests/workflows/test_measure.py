@@ -57,7 +57,7 @@ def test_a_table_of_skills_has_the_base_every_brick_and_every_target(project: Pa
     scores = list(skills(session, current_lock(session, LockMode.REFRESH), checks, BUDGET))
 
     reached = {score.model: score.value for score in scores}
-    assert list(reached) == ["base", "next", "odd", "reverse", "sort", "upper", "assistant"]
+    assert list(reached) == ["base", "upper", "next", "reverse", "odd", "sort", "assistant"]
     assert reached["base"] == 0.0
     assert reached["upper"] >= 0.9
     assert reached["assistant"] >= 0.9

@@ -62,7 +62,7 @@ def test_a_folder_that_is_no_artifact_is_named(tmp_path: Path) -> None:
 def test_an_artifact_of_another_lock_is_found(project: Path) -> None:
     lock = project / "brick.lock"
     rewrite(project, 'next = "starter/next@^1"', 'next = "starter/odd@^1"')
-    rewrite(project, '"upper", "next", "reverse", "odd"', '"upper"')
+    rewrite(project, '"upper", "next", "reverse", "odd"', '"upper", "reverse"')
     build_targets(opened(project), ["bundle"], LockMode.REFRESH, Budget(threads=2))
     assert "starter/next" not in lock.read_text()
 
