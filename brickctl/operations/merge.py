@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core import parameters
+from brickctl.core.digests import canonical_json
 from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
 from brickctl.errors import ManifestInvalid
@@ -59,10 +60,17 @@ class Merge:
         return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
 
     def _ordered(self, ingredients: Ingredients) -> tuple[Entry, ...]:
-        """The order of the arithmetic: by digest where order does not matter, so that no renaming changes a bit."""
+        """The order of the arithmetic: by digest where order does not matter, so that no renaming changes a bit.
+
+        Among bricks of equal content the weights decide.
+        """
         if "permutation" not in self.method.laws:
             return self.entries
-        return tuple(sorted(self.entries, key=lambda entry: (ingredients.brick(entry.alias).digest, entry.alias)))
+
+        def content(entry: Entry) -> tuple[str, bytes]:
+            return ingredients.brick(entry.alias).digest, canonical_json(entry.weight.document())
+
+        return tuple(sorted(self.entries, key=content))
 
 
 def read_merge(step: Step) -> Operation:

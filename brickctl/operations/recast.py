@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _KEYS = ("dtype", "torch_dtype")
 
 
-def recast(artifact: Artifact, base: LazyModel, dtype: DType | None) -> Artifact:
-    """Round every floating tensor once: to `dtype`, or to the type that the base stores it in."""
+def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifact:
+    """Round every floating tensor once: to `dtype`, or to the type that it has where the target starts."""
     root = artifact.root
-    tensors = {name: cast(node, _wanted(name, base, dtype)) for name, node in root.tensors.items()}
+    tensors = {name: cast(node, _wanted(name, start, dtype)) for name, node in root.tensors.items()}
     if dtype is None or not _must_change(root.config, dtype):
         return dataclasses.replace(artifact, root=dataclasses.replace(root, tensors=tensors))
     config = _with_dtype(root.config, dtype)
@@ -28,8 +28,8 @@ def recast(artifact: Artifact, base: LazyModel, dtype: DType | None) -> Artifact
     )
 
 
-def _wanted(name: str, base: LazyModel, dtype: DType | None) -> DType:
-    stored = base.node(name).spec.dtype
+def _wanted(name: str, start: LazyModel, dtype: DType | None) -> DType:
+    stored = start.node(name).spec.dtype
     return stored if dtype is None or not stored.is_mergeable else dtype
 
 

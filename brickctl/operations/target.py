@@ -57,9 +57,10 @@ class Recipe:
             Misfit, Unsupported, ManifestInvalid.
         """
         start = Artifact(root=ingredients.base) if self.start is None else self.start.artifact(ingredients)
+        artifact = start
         for operation in self.operations:
-            start = operation.apply(start, ingredients)
-        return recast(start, ingredients.base, self.dtype)
+            artifact = operation.apply(artifact, ingredients)
+        return recast(artifact, start.root, self.dtype)
 
 
 def read_recipe(manifest: Manifest, target: Target) -> Recipe:
