@@ -1,0 +1,45 @@
+"""What verbs import: nothing heavy, and what they leave out, asked of a process of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.sandbox import Sandbox
+
+RUN = """
+import sys
+from brickctl.cli import main
+sys.argv[0] = "brickctl"
+code = main()
+print(" ".join(name for name in sys.argv_watched if name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+HEAVY = ("torch", "transformers", "peft", "numpy")
+
+
+def imported(project: Sandbox, *arguments: str, watched: tuple[str, ...]) -> list[str]:
+    """Which of the watched modules a command has imported."""
+    outcome = project.spawn(*arguments, python=("-c", f"import sys; sys.argv_watched = {watched!r}\n{RUN}"))
+    assert outcome.code == 0, outcome.err
+    return outcome.err.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",), ("tree",), ("lock", "--check"), ("remove", "--help")])
+def test_looking_imports_nothing_heavy_and_no_client(project: Sandbox, arguments: tuple[str, ...]) -> None:
+    assert project.run("lock").code == 0
+    watched = (*HEAVY, "huggingface_hub", "rich", "tomlkit", "yaml", "semantic_version")
+    assert imported(project, *arguments, watched=watched) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("lock",), ("install",), ("update",), ("info", "sql"), ("add", "./bricks/mail", "--name", "m")]
+)
+def test_locking_and_installing_import_no_tensor_library(project: Sandbox, arguments: tuple[str, ...]) -> None:
+    assert imported(project, *arguments, watched=(*HEAVY, "rich")) == []
+
+
+def test_help_imports_no_workflow(project: Sandbox) -> None:
+    assert imported(project, "--help", watched=("brickctl.workflows", "brickctl.operations", "brickctl.sources")) == []

@@ -1,0 +1,121 @@
+"""`list`, `tree` and `info`: what can be told without weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import sandbox as bricks
+
+if TYPE_CHECKING:
+    from tests.support.sandbox import Sandbox
+
+TREE = """\
+support
+├── base (path:models/base)
+├── assistant
+│   └── merge task_arithmetic scale=1
+│       └── sql (path:bricks/sql) weight=0.5
+└── mail (path:bricks/mail)  (in no target)
+"""
+
+
+def test_list_shows_what_is_asked_for_while_nothing_is_locked(project: Sandbox) -> None:
+    outcome = project.run("list")
+    assert [line.split() for line in outcome.lines] == [
+        ["brick", "kind", "version", "size", "licence", "source"],
+        ["base", "base", "-", "-", "unknown", "path:models/base"],
+        ["sql", "-", "-", "-", "unknown", "path:bricks/sql"],
+        ["mail", "-", "-", "-", "MIT", "path:bricks/mail"],
+    ]
+    assert "`brickctl lock` pins them" in outcome.err
+
+
+def test_list_shows_what_is_locked(project: Sandbox) -> None:
+    project.run("lock")
+    outcome = project.run("list")
+    assert [line.split()[:2] for line in outcome.lines[1:]] == [
+        ["base", "base"],
+        ["sql", "adapter"],
+        ["mail", "adapter"],
+    ]
+    assert outcome.err == ""
+    answer = project.run("list", "--json").json["bricks"]
+    assert [(item["name"], item["locked"], item["size"]) for item in answer][1] == (
+        "sql",
+        True,
+        sum(map(len, bricks.adapter().values())),
+    )
+
+
+def test_list_does_not_show_an_old_pin_for_a_new_wish(project: Sandbox) -> None:
+    project.run("lock")
+    project.write({"brick.toml": project.manifest.replace("bricks/sql", "bricks/sql2")})
+    answer = project.run("list", "--json").json["bricks"]
+    assert [item["name"] for item in answer if not item["locked"]] == ["sql"]
+
+
+def test_tree_shows_targets_steps_bricks_and_weights(project: Sandbox) -> None:
+    assert project.run("tree").out == TREE
+    answer = project.run("tree", "--json").json
+    (target,) = answer["targets"]
+    assert target["steps"] == [
+        {"op": "merge", "method": "task_arithmetic", "scale": 1.0, "bricks": [{"brick": "sql", "weight": 0.5}]}
+    ]
+    assert answer["unused"] == ["mail"]
+
+
+def test_tree_tells_weights_in_every_form_and_where_a_target_starts(project: Sandbox) -> None:
+    project.write(
+        {
+            "brick.toml": project.manifest.replace("sql = 0.5", "sql = [0, 1]")
+            + '[targets.next]\nfrom = { target = "assistant" }\napply = [{ op = "stack", bricks = ["mail"] }]\n'
+            + '[targets.last]\napply = [{ op = "merge", method = "linear", bricks = [{ brick = "base", weight = '
+            + '[{ filter = "*norm*", value = 0.5 }, { value = 1 }] }] }]\n'
+        }
+    )
+    text = project.run("tree").out
+    assert "weight=[0, 1]" in text
+    assert "next from assistant" in text
+    assert "stack active=mail" in text
+    assert "weight=[*norm*: 0.5, else: 1]" in text
+
+
+def test_info_of_an_adapter_tells_rank_and_interface(project: Sandbox) -> None:
+    answer = project.run("info", "sql", "--json").json
+    assert (answer["kind"], answer["type"], answer["rank"], answer["alpha"]) == ("adapter", "LoRA", 2, 4.0)
+    assert (answer["tensors"], answer["parameters"], answer["dtypes"]) == (2, 32, {"BF16": 2})
+    assert answer["interface"].startswith("sha256:")
+    text = project.run("info", "mail").out
+    assert "license     MIT\n" in text
+
+
+def test_info_of_the_base_and_of_a_folder_outside_of_any_project(project: Sandbox, empty: Sandbox) -> None:
+    assert project.run("info", "base", "--json").json["architecture"] == "LlamaForCausalLM"
+    outside = empty.home
+    outside.mkdir(parents=True, exist_ok=True)
+    outcome = empty.run("info", "../project/models/base", "--json", cwd=outside)
+    assert outcome.json["kind"] == "expert"
+    assert outcome.json["parameters"] == 2 * 16 * 8 + 2 * 8 * 8 + 8
+
+
+def test_info_of_an_adapter_that_cannot_be_merged_still_tells_what_it_is(project: Sandbox) -> None:
+    config = json.dumps({"peft_type": "IA3", "r": 2})
+    project.write({**bricks.adapter(), "adapter_config.json": config}, "bricks/ia3")
+    answer = project.run("info", "./bricks/ia3", "--json").json
+    assert answer["kind"] == "adapter"
+    assert "peft_type = IA3" in answer["refused"]
+
+
+@pytest.mark.parametrize(("text", "hint"), [("sqll", "did you mean `sql`?"), ("zzz", "write a reference")])
+def test_info_of_an_unknown_name_says_what_may_be_written(project: Sandbox, text: str, hint: str) -> None:
+    outcome = project.run("info", text)
+    assert outcome.code == 1
+    assert hint in outcome.err
+
+
+def test_a_name_of_the_builtin_registry_needs_no_project(empty: Sandbox) -> None:
+    answer = empty.run("info", "starter/upper", "--json").json
+    assert (answer["kind"], answer["version"], answer["license"]) == ("adapter", "1.0.0", "Apache-2.0")
