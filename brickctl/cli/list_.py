@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @options.project
 @options.console
 def command(*, project: Path, console: Console) -> None:
-    """List the base and the bricks of a project: kind, version, size, licence and source.
+    """List the base and the bricks of a project.
 
-    Says what brick.lock pins, and what brick.toml asks for where nothing is pinned yet. Uses no network.
+    With kind, version, size, licence and source. Says what brick.lock pins, and what brick.toml asks for where nothing is pinned yet. Uses no network.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows.inventory import inventory

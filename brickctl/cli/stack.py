@@ -40,7 +40,9 @@ def command(
     threads: int,
     console: Console,
 ) -> None:
-    """Put adapters beside BASE without merging them; PEFT switches between them.
+    """Put adapters beside BASE, without merging them.
+
+    PEFT switches between them when the model runs; `how-to-load.md` in the artifact has the lines.
 
     BASE and BRICK are `hf:owner/name[@revision]`, `path:folder`, `./folder` or `/folder`.
     """

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @options.project
 @options.console
 def command(*, project: Path, console: Console) -> None:
-    """Show a project as a tree: its base, its targets, their steps, and the bricks with their weights.
+    """Show the targets of a project and what they are made of.
 
-    Uses no network.
+    A tree of the base, the targets, their steps, and the bricks with their weights. Uses no network.
     """
     from brickctl.workflows.project_tree import draw, project_tree
     from brickctl.workflows.session import open_session

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 @options.offline
 @options.console
 def command(*, names: tuple[str, ...], project: Path, offline: bool, console: Console) -> None:
-    """Pin bricks anew, within what brick.toml allows; all of them, and the base, unless some are named.
+    """Pin bricks anew; all of them unless some are named.
 
-    Branches move to their newest commit, names of a registry to the newest version in range.
+    Only within what brick.toml allows: branches move to their newest commit, names of a registry to the newest version
+    in range.
     """
     from brickctl.workflows.lock import update
     from brickctl.workflows.session import open_session

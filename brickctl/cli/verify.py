@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @options.project_if_any
 @options.console
 def command(*, path: Path | None, load: bool, project: Path | None, console: Console) -> None:
-    """Read every byte again and compare: bricks with the lock, artifacts with their record and the lock.
+    """Read every byte again and compare it with the promise.
 
-    With PATH, one artifact with its own record; no project is needed.
+    Bricks are compared with the lock, artifacts with their own record and with the lock. With PATH, one artifact with its own record; no project is needed.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows import verify
