@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def command(*, project: Path, console: Console) -> None:
     """List the base and the bricks of a project.
 
-    With kind, version, size, licence and source. Says what brick.lock pins, and what brick.toml asks for where nothing is pinned yet. Uses no network.
+    With kind, version, size, licence and source: as brick.lock pins them, or as brick.toml asks for them where nothing
+    is pinned yet. Uses no network.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows.inventory import inventory

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def command(*, path: Path | None, load: bool, project: Path | None, console: Console) -> None:
     """Read every byte again and compare it with the promise.
 
-    Bricks are compared with the lock, artifacts with their own record and with the lock. With PATH, one artifact with its own record; no project is needed.
+    Bricks are compared with the lock, artifacts with their own record and with the lock. With PATH, one artifact with
+    its own record; no project is needed.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows import verify
