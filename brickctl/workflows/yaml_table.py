@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_NODES = 100_000
+_DEEPEST = 32
 
 
 def read_yaml(text: str, *, file: str) -> Table:
@@ -44,7 +45,7 @@ def _lines(root: yaml.Node, path: KeyPath, file: str) -> Iterator[tuple[KeyPath,
     while waiting:
         path, node = waiting.pop()
         count += 1
-        if count > _MOST_NODES:
+        if count > _MOST_NODES or len(path) > _DEEPEST:
             raise UsageFault(f"{file} is too large for a recipe, or refers to itself", place=Place(file=file))
         if isinstance(node, yaml.SequenceNode):
             for at, entry in enumerate(node.value):
