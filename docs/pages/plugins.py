@@ -1,0 +1,107 @@
+"""Pages about what is found by import: merge methods, operations, kinds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pages.markdown import arguments, document, filled, listed, prose, sentence, table
+
+from brickctl.core.parameters import Parameter, describe
+from brickctl.core.plan import Op
+from brickctl.kinds import adapter_config, base
+from brickctl.kinds.kind import kinds as all_kinds
+from brickctl.merging.method import Declared, methods
+from brickctl.operations.operation import readers
+from brickctl.tensors.kernels import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_METHODS = """\
+The `method` of a merge step; how weights are written stands under [operations](operations.md). A method of the space
+`weight` combines whole models, one of the space `delta` combines differences from the base and adds the result to the
+running model. With the law `permutation` the order of the bricks does not matter: `bricks` may be a table, and the
+arithmetic follows their digests. `exact` arithmetic gives the same bits on every CPU."""
+
+_LAWS = {
+    "idempotence": "equal inputs give that input",
+    "permutation": "the order of the bricks does not matter",
+    "scale": "the result is homogeneous in the weights",
+}
+
+
+def merge_methods() -> str:
+    """`merge-methods.md`."""
+    overview = table(
+        ("method", "space", "laws", ""),
+        ((_link(found.name), found.space, listed(sorted(found.laws)), _told(found)) for found in methods().values()),
+    )
+    return document("Merge methods", _METHODS, overview, *map(_method, methods().values()), _laws())
+
+
+def _method(found: Declared) -> str:
+    law = find(Op.make(f"merge.{found.name}", 1)).law
+    meanings = arguments(found.method)
+    rows = ((f"`{one.name}`", one.type, f"`{_default(one)}`", meanings[one.name]) for one in describe(found.method))
+    facts = f"Space `{found.space}`; {found.reproducible}, arithmetic `{law}`. Reference: <{found.reference}>."
+    parameters = table(("parameter", "type", "default", ""), rows)
+    return "\n\n".join((f"## {found.name}", prose(found.method), parameters, facts))
+
+
+def _laws() -> str:
+    used = sorted({law for found in methods().values() for law in found.laws})
+    return "## Laws\n\n" + table(("law", "meaning"), ((f"`{law}`", _LAWS[law]) for law in used))
+
+
+def _default(parameter: Parameter) -> str:
+    return json.dumps(parameter.default)
+
+
+def _link(name: str) -> str:
+    return f"[`{name}`](#{name})"
+
+
+def _told(found: Declared) -> str:
+    return sentence(sys.modules[found.method.__module__]).partition(": ")[2]
+
+
+def operations() -> str:
+    """`operations.md`."""
+    return filled("operations.md", operations="\n\n".join(map(_operation, readers())))
+
+
+def _operation(name: str) -> str:
+    reader = readers()[name]
+    told = sentence(sys.modules[reader.__module__]).partition(": ")[2]
+    form = prose(reader).removeprefix("Read ")
+    return f"## {name}\n\n{told[:1].upper()}{told[1:]}\n\nWritten {form}"
+
+
+def kinds() -> str:
+    """`kinds.md`."""
+    found = all_kinds().values()
+    rows = ((f"`{kind.name}`", _about(kind), sentence(kind.detect)) for kind in found)
+    return filled(
+        "kinds.md",
+        kinds=table(("kind", "what it is", "recognised by"), (("`base`", _about(base.whole_model), "`[base]`"), *rows)),
+        training=_wrapped(adapter_config._WITHOUT_EFFECT),  # noqa: SLF001 - the page tells what the module holds
+        neutral=table(("field", "accepted"), _neutral_fields()),
+    )
+
+
+def _about(declared: Any) -> str:
+    module = declared.__module__ if hasattr(declared, "__name__") else type(declared).__module__
+    return sentence(sys.modules[module]).partition(": ")[2]
+
+
+def _neutral_fields() -> Iterable[tuple[str, str]]:
+    for field, values in sorted(adapter_config._NEUTRAL.items()):  # noqa: SLF001 - the page tells what the module holds
+        yield f"`{field}`", listed(json.dumps(value) for value in values)
+    accepted = [json.dumps(value) for value in adapter_config._HARMLESS_INITIALISATIONS]  # noqa: SLF001 - as above
+    yield "`init_lora_weights`", listed(accepted)
+
+
+def _wrapped(fields: Iterable[str]) -> str:
+    return listed(sorted(fields))
