@@ -233,8 +233,8 @@ def _read_model(table: Table, key: str) -> Model:
     if inner is None:
         raise table.error(f"{table.named(key)} is empty", key=key)
     _refuse(inner, "override_architecture", "`override_architecture` renames the model's class")
-    lora = None if _absent(inner, "lora") else _read_path(inner, "lora")
-    found = Model(model=_read_path(inner, "model"), lora=lora)
+    upon = None if _absent(inner, "lora") else _read_path(inner, "lora")
+    found = Model(model=_read_path(inner, "model"), lora=upon)
     inner.finish()
     return found
 
