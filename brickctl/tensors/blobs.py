@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from brickctl.errors import IntegrityFault
+from brickctl.tensors.copying import copy_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +53,25 @@ class Blobs:
         while into:
             count = os.preadv(descriptor, [into], offset)
             if count == 0:
-                path = self._paths[blob]
-                reason = "it became shorter while it was read"
-                raise IntegrityFault(f"{path} changed under brickctl", causes=(reason,), hint="run the command again")
+                raise self._shortened(blob)
             into, offset = into[count:], offset + count
+
+    def copy(self, blob: Sha256, offset: int, target: int, target_offset: int, count: int) -> None:
+        """Copy bytes into the open file `target`, without reading them where the kernel can do so.
+
+        Raises:
+            IntegrityFault: the file ends before.
+            OSError: as the system says, ENOSPC among others.
+        """
+        try:
+            copy_range(self.descriptor(blob), offset, target, target_offset, count)
+        except EOFError:
+            raise self._shortened(blob) from None
+
+    def _shortened(self, blob: Sha256) -> IntegrityFault:
+        reason = "it became shorter while it was read"
+        hint = "run the command again"
+        return IntegrityFault(f"{self._paths[blob]} changed under brickctl", causes=(reason,), hint=hint)
 
     def read_region(self, node: Stored, region: Region, into: memoryview) -> None:
         """Fill `into` with a rectangle of a stored tensor, row by row where its rows are cut."""

@@ -40,9 +40,14 @@ class Buffer:
 
 
 class Buffers:
-    """A pool of buffers, shared by threads; sizes are rounded up to powers of two."""
+    """A pool of buffers, shared by threads; sizes are rounded up to powers of two.
 
-    def __init__(self) -> None:
+    Free buffers are let go of where keeping them would take the pool over `limit` bytes; what is in use is never
+    limited here: whoever asks for work bounds it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._free: dict[int, list[Buffer]] = {}
         self._guard = threading.Lock()
         self.allocated = 0
@@ -54,8 +59,16 @@ class Buffers:
             free = self._free.get(rounded)
             if free:
                 return free.pop()
+            self._make_room(rounded)
             self.allocated += rounded
         return Buffer(rounded)
+
+    def _make_room(self, size: int) -> None:
+        """Let go of free buffers, the largest first, until `size` more bytes fit."""
+        for other in sorted(self._free, reverse=True):
+            while self._free[other] and self.allocated + size > self._limit:
+                self._free[other].pop()
+                self.allocated -= other
 
     def give_back(self, buffer: Buffer) -> None:
         """Let others use it."""

@@ -11,7 +11,7 @@ from brickctl.core.digests import Sha256, sha256_bytes
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import Buffers
-from brickctl.tensors.copying import copy_range, write_at
+from brickctl.tensors.copying import write_at
 from brickctl.tensors.pieces import peak_piece
 from brickctl.tensors.shard_writer import ShardWriter
 from brickctl.tensors.workers import Workers
@@ -55,8 +55,9 @@ class LocalExecutor:
         Returns the files, sorted by path, with the digests of what was written.
 
         Raises:
-            NoSpace: one block does not fit into the memory budget, or the disk is full.
+            NoSpace: one block does not fit into the memory budget.
             IntegrityFault: a source became shorter.
+            OSError: as the system says, ENOSPC among others.
         """
         self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
         peak = peak_memory(plan)
@@ -64,7 +65,8 @@ class LocalExecutor:
             need = f"one block of this plan needs {peak >> 20} MiB of buffers"
             raise NoSpace("the memory budget is too small", causes=(need,), hint=f"pass --memory {(peak >> 20) + 1}MiB")
         window = max(1, min(4 * self._budget.threads, self._budget.memory // max(peak, 1)))
-        with Workers(self._blobs, Buffers(), min(self._budget.threads, window)) as workers:
+        buffers = Buffers(self._budget.memory)
+        with Workers(self._blobs, buffers, min(self._budget.threads, window)) as workers:
             writer = ShardWriter(workers, window, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)
@@ -77,6 +79,7 @@ class LocalExecutor:
             return File(path=task.path, size=task.size, sha256=self._make_shard(task, path, journal, writer))
         if isinstance(task, Text):
             _write(path, task.content)
+            self._progress.advance(self._label, len(task.content))
             return File(path=task.path, size=len(task.content), sha256=sha256_bytes(task.content))
         self._copy(task, path)
         self._progress.advance(self._label, task.size)
@@ -95,7 +98,7 @@ class LocalExecutor:
         """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            copy_range(self._blobs.descriptor(task.blob), 0, file, 0, task.size)
+            self._blobs.copy(task.blob, 0, file, 0, task.size)
             os.fsync(file)
         finally:
             os.close(file)

@@ -52,6 +52,7 @@ class ShardWriter:
     def _fill(self, shard: Shard, file: int) -> Sha256:
         hasher = hashlib.sha256(shard.header)
         write_at(file, shard.header, 0)
+        self._advance(len(shard.header))
         for piece, result in self._in_order(shard, file):
             if isinstance(piece, Compute):
                 block: Block = result

@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from brickctl.tensors.copying import copy_range
 from brickctl.tensors.evaluate import Block, Evaluator, Statistics
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ class Workers:
 
     def copy(self, piece: Stretch, target: int) -> Future[None]:
         """Copy a stretch into the open file `target`."""
-        source = self._blobs.descriptor(piece.blob)
-        return self._pool.submit(copy_range, source, piece.source_offset, target, piece.offset, piece.size)
+        return self._pool.submit(self._blobs.copy, piece.blob, piece.source_offset, target, piece.offset, piece.size)
 
     def give_back(self, block: Block) -> None:
         """Let the buffer of a block be used again."""
