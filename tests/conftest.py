@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support import sandbox as bricks
 from tests.support.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+settings.register_profile("brickctl", deadline=None)  # the first call may import torch; machines are busy
+settings.load_profile("brickctl")
 
 PROJECT = """\
 # the assistant of our support team
