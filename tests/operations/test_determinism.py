@@ -1,0 +1,109 @@
+"""The same bytes on every machine: builds in processes of their own, under whatever could move a bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.building import manifest, sum_of
+from tests.support.models import LINEAR, adapter, tiny_model, tuned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+pytestmark = pytest.mark.full
+
+ROOT = Path(__file__).parents[2]
+MEBIBYTE = 1 << 20
+LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
+
+SURROUNDINGS: dict[str, dict[str, Any]] = {
+    "one thread": {"threads": 1},
+    "four threads": {"threads": 4},
+    "a small budget": {"memory": 22 * MEBIBYTE},
+    "a large budget": {"memory": 1024 * MEBIBYTE},
+    "another hash seed": {"PYTHONHASHSEED": "1"},
+    "a third hash seed": {"PYTHONHASHSEED": "4711"},
+    "portable matrix products": {"MKL_CBWR": "COMPATIBLE"},
+    "two threads of torch": {"OMP_NUM_THREADS": "2"},
+    "another folder": {"folder": "another/folder/with a space"},
+    **{f"kernels for {level}": {"ATEN_CPU_CAPABILITY": level} for level in LEVELS},
+    "the plainest products and kernels": {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"},
+}
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("determinism")
+
+
+@pytest.fixture(scope="module")
+def text(scratch: Path) -> str:
+    """Four targets over one base with every form of brick, large enough for several blocks a tensor."""
+    sizes = {"vocab_size": 700, "hidden_size": 384, "intermediate_size": 1500, "num_hidden_layers": 2}
+    base = tiny_model(scratch / "base", dtype="bfloat16", **sizes)
+    bricks = {
+        "lora": adapter(base, scratch / "lora", seed=1, r=16),
+        "rslora": adapter(base, scratch / "rslora", seed=2, r=5, use_rslora=True),
+        "dora": adapter(base, scratch / "dora", seed=3, use_dora=True, target_modules=[*LINEAR, "embed_tokens"]),
+        "expert": tuned(base, scratch / "expert", seed=4),
+    }
+    means = '{ op = "merge", method = "linear", bricks = { base = 1, expert = 0.3, dora = 0.4 } }'
+    targets = {
+        "bf16": ("bfloat16", sum_of(lora=0.3, rslora=0.7, dora=0.9, expert=0.1)),
+        "fp32": ("float32", sum_of(lora=0.3, rslora=0.7, dora=0.9, expert=0.1)),
+        "fp64": ("float64", sum_of(lora=0.3, rslora="[0.2, 0.9]", dora=0.9)),
+        "mean": ("float32", means),
+    }
+    more = "\n".join(
+        f'[targets.{name}]\ndtype = "{dtype}"\nshard-size = "1MB"\napply = [{step}]'
+        for name, (dtype, step) in targets.items()
+    )
+    return manifest(base, bricks, "", more=more)
+
+
+def drive(text: str, folder: Path, surrounding: Mapping[str, Any]) -> dict[str, Any]:
+    """Build every target in a process of its own."""
+    folder.mkdir(parents=True)
+    (folder / "brick.toml").write_text(text)
+    budget = [str(surrounding.get("threads", 2)), str(surrounding.get("memory", 64 * MEBIBYTE))]
+    command = [sys.executable, "-m", "tests.support.drive", str(folder / "brick.toml"), str(folder), *budget]
+    variables = {key: value for key, value in surrounding.items() if key.isupper()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **variables}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def has(level: str) -> bool:
+    """Whether this CPU can run the kernels of a level: the flags that torch asks for."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    needed = {"default": [], "avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512vl", "avx512dq"]}
+    return all(flag in flags for flag in needed[level])
+
+
+@pytest.fixture(scope="module")
+def expected(text: str, scratch: Path) -> dict[str, str]:
+    digests: dict[str, str] = drive(text, scratch / "expected", {})["digests"]
+    assert len(set(digests.values())) == 5, "four targets and `t`, the base itself"
+    return digests
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_nothing_around_a_build_changes_a_byte(
+    name: str, text: str, scratch: Path, expected: Mapping[str, str]
+) -> None:
+    surrounding = SURROUNDINGS[name]
+    level = surrounding.get("ATEN_CPU_CAPABILITY")
+    if level is not None and not has(level):
+        pytest.skip(f"this CPU has no {level}")
+    answer = drive(text, scratch / surrounding.get("folder", name), surrounding)
+    assert level is None or answer["cpu"] == LEVELS[level], "the variable took no effect"
+    assert answer["digests"] == expected
