@@ -165,20 +165,24 @@ def _read_pattern(table: Table, key: str) -> dict[str, float]:
 
 
 def _check_expression(table: Table, key: str, expression: str) -> None:
-    """Refuse what is no regular expression, and what could take for ever: a repeat inside a repeat."""
+    """Refuse what is no regular expression, and what could take for ever: a repeated group, or many repeats."""
     try:
-        re.compile(expression)
+        _whole(expression)
     except (re.error, OverflowError, RecursionError):
         raise table.error(f"{table.named(key)} has `{shown(expression)}`, no regular expression") from None
     repeats = sum(expression.count(sign) for sign in "*+{")
-    nested = re.search(r"[*+}]\s*\)\s*[*+{]", expression) is not None
-    if len(expression) > _LONGEST_PATTERN or nested or repeats > 5:  # noqa: PLR2004 - module names need one or two
+    grouped = re.search(r"\)\s*[*+{]", expression) is not None
+    if len(expression) > _LONGEST_PATTERN or grouped or repeats > 5:  # noqa: PLR2004 - module names need one or two
         raise table.error(f"{table.named(key)} has `{shown(expression)}`, which is too intricate to be a module name")
 
 
 def _first_match(pattern: Mapping[str, float], module: str, default: float) -> float:
     """PEFT's rule: the first key of the pattern that matches the end of the module's name."""
     for expression, value in pattern.items():
-        if re.match(rf"(.*\.)?({expression})$", module):
+        if _whole(expression).match(module):
             return value
     return default
+
+
+def _whole(expression: str) -> re.Pattern[str]:
+    return re.compile(rf"(.*\.)?({expression})$")

@@ -1,0 +1,279 @@
+"""What cannot be merged exactly is refused before a weight is read: the brick, the tensor or field, the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftType
+
+from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.adapter_config import read_lora_config
+from tests.support.building import manifest, prepare, sum_of
+from tests.support.models import adapter, edit_config, edit_tensors, tiny_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from brickctl.errors import BrickctlError
+
+    Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+Q_PROJ = "base_model.model.model.layers.0.self_attn.q_proj"
+EXAMPLE = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base") / "base")
+
+
+@pytest.fixture(scope="module")
+def original(base: Path) -> Path:
+    return adapter(base, base.parent / "adapter", r=4)
+
+
+@pytest.fixture
+def brick(original: Path, tmp_path: Path) -> Path:
+    """An adapter to spoil."""
+    return shutil.copytree(original, tmp_path / "adapter")
+
+
+def refused(error: type[BrickctlError], base: Path, brick: Path, *words: str) -> None:
+    with pytest.raises(error) as caught:
+        prepare(manifest(base, {"sql": brick}, sum_of(sql=1.0)), brick.parent)
+    for word in ("sql", *words):
+        assert word in str(caught.value)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("name", [member.value for member in PeftType if member.value != "LORA"])
+def test_every_other_type_of_peft_is_refused_by_name(name: str) -> None:
+    with pytest.raises(Unsupported, match=f"`peft_type = {name}`") as caught:
+        read_lora_config("sql", {**EXAMPLE, "peft_type": name})
+    assert "merge it with PEFT into a full model first" in (caught.value.hint or "")
+
+
+CHANGED: dict[str, Any] = {
+    "alora_invocation_tokens": [1, 2],
+    "arrow_config": {"top_k": 3},
+    "bias": "all",
+    "fan_in_fan_out": True,
+    "init_lora_weights": "pissa",
+    "kasa_config": {"beta": 1},
+    "layer_replication": [[0, 2], [1, 3]],
+    "lora_bias": True,
+    "lora_ga_config": {"stable_gamma": 16},
+    "monteclora_config": {"samples": 8},
+    "target_parameters": ["mlp.experts.gate_up_proj"],
+    "trainable_token_indices": [0, 1],
+    "use_bdlora": {"nblocks": 2},
+    "use_qalora": True,
+    "velora_config": {"groups": 4},
+}
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_a_field_that_changes_the_formula_is_refused_by_name(field: str) -> None:
+    with pytest.raises(Unsupported, match=f"`{field} = "):
+        read_lora_config("sql", {**EXAMPLE, field: CHANGED[field]})
+
+
+@pytest.mark.parametrize(
+    "value", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "something_new", 1.5, None, ["pissa"]]
+)
+def test_an_initialisation_that_may_change_the_base_is_refused(value: Any) -> None:
+    with pytest.raises(Unsupported, match="replaces the base's weights when PEFT loads it"):
+        read_lora_config("sql", {**EXAMPLE, "init_lora_weights": value})
+
+
+@pytest.mark.parametrize("value", [True, False, "gaussian", "orthogonal", "eva"])
+def test_an_initialisation_that_only_matters_for_training_is_not(value: Any) -> None:
+    assert read_lora_config("sql", {**EXAMPLE, "init_lora_weights": value}).rank == 4
+
+
+@pytest.mark.parametrize("value", ["all", "lora_only", True, None, 0])
+def test_trained_biases_are_refused(value: Any) -> None:
+    with pytest.raises(Unsupported, match="`bias = "):
+        read_lora_config("sql", {**EXAMPLE, "bias": value})
+
+
+def test_every_field_that_peft_writes_is_known_and_harmless_as_it_comes() -> None:
+    """A newer PEFT with a new field makes this test fail, and that is what it is for."""
+    document = json.loads(json.dumps(LoraConfig(r=4, target_modules=["q_proj"]).to_dict(), default=list))
+    assert read_lora_config("sql", document).alpha == 8
+
+
+def test_a_field_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(Unsupported, match="use_quora") as caught:
+        read_lora_config("sql", {**EXAMPLE, "use_quora": True})
+    assert "newer PEFT" in str(caught.value)
+
+
+MISTYPED: list[dict[str, Any]] = [
+    {"r": "4"},
+    {"r": 4.0},
+    {"r": True},
+    {"lora_alpha": "8"},
+    {"lora_alpha": float("inf")},
+    {"use_dora": 1},
+    {"use_rslora": "yes"},
+    {"rank_pattern": [["q_proj", 2]]},
+    {"rank_pattern": {"q_proj": 0}},
+    {"rank_pattern": {"q_proj": -2}},
+    {"alpha_pattern": {"q_proj": "2"}},
+    {"modules_to_save": "lm_head"},
+]
+
+
+@pytest.mark.parametrize("change", MISTYPED, ids=str)
+def test_a_field_of_the_wrong_type_is_refused_by_name(change: dict[str, Any]) -> None:
+    with pytest.raises(Misfit, match=next(iter(change))):
+        read_lora_config("sql", {**EXAMPLE, **change})
+
+
+def test_a_configuration_without_a_rank_is_refused() -> None:
+    with pytest.raises(Misfit, match="`r`"):
+        read_lora_config("sql", {"peft_type": "LORA"})
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+",
+        "(a*)*b",
+        "((a+)b*)+",
+        "(.*)*",
+        "(a|a)*",
+        "(a|aa)+",
+        "(ab?){9}",
+        "a*" * 6,
+        "x" * 600,
+        "(",
+        "[",
+        "a{99999999999}",
+    ],
+)
+def test_a_pattern_that_could_take_for_ever_or_is_none_is_refused(pattern: str) -> None:
+    for field in ("rank_pattern", "alpha_pattern"):
+        with pytest.raises(Misfit, match=field):
+            read_lora_config("sql", {**EXAMPLE, field: {pattern: 4}})
+
+
+@pytest.mark.parametrize("pattern", ["q_proj", r"model\.layers\.\d+\.mlp\..*", r".*\.(q|k)_proj", r"layers\.[0-4]\..+"])
+def test_patterns_that_people_write_are_taken(pattern: str) -> None:
+    assert read_lora_config("sql", {**EXAMPLE, "alpha_pattern": {pattern: 4}}).alpha_pattern == {pattern: 4}
+
+
+def without(ending: str) -> Change:
+    return lambda found: {key: tensor for key, tensor in found.items() if not key.endswith(ending)}
+
+
+def with_one(key: str, *shape: int) -> Change:
+    return lambda found: {**found, key: torch.zeros(shape)}
+
+
+def renamed(old: str, new: str) -> Change:
+    return lambda found: {key.replace(old, new): tensor for key, tensor in found.items()}
+
+
+def test_half_a_pair_is_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, without("layers.0.self_attn.q_proj.lora_B.weight"))
+    refused(Misfit, base, brick, "`model.layers.0.self_attn.q_proj` has no lora_B")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "base_model.", "base_model.model.base_model.model."])
+def test_keys_that_peft_would_drop_without_a_word_are_refused(prefix: str, base: Path, brick: Path) -> None:
+    edit_tensors(brick, renamed("base_model.model.", prefix))
+    refused(Misfit, base, brick, "layers.0.mlp.down_proj")
+
+
+def test_one_key_too_many_is_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, with_one("base_model.model.model.layers.0.self_attn.gate.weight", 3, 3))
+    refused(Misfit, base, brick, "`model.layers.0.self_attn.gate.weight`, which the base does not have")
+
+
+def test_a_module_that_the_base_does_not_have_is_refused(base: Path, brick: Path) -> None:
+    """A base with fewer layers: PEFT loads such an adapter without a word."""
+    edit_tensors(brick, renamed("layers.2.", "layers.7."))
+    refused(Misfit, base, brick, "it changes `model.layers.7.", "which the base does not have")
+
+
+def test_another_hidden_size_is_refused_with_both_numbers(base: Path, tmp_path: Path) -> None:
+    wide = tiny_model(tmp_path / "wide", hidden_size=64)
+    brick = adapter(wide, tmp_path / "adapter", target_modules=["q_proj"])
+    refused(Misfit, base, brick, "`model.layers.0.self_attn.q_proj.weight` needs in_features 64; the base has 32")
+
+
+def test_another_vocabulary_is_refused_with_both_numbers(base: Path, tmp_path: Path) -> None:
+    large = tiny_model(tmp_path / "large", vocab_size=128)
+    brick = adapter(large, tmp_path / "adapter", target_modules=["embed_tokens"])
+    refused(Misfit, base, brick, "model.embed_tokens.weight", "128", "96")
+
+
+def test_a_saved_module_of_another_shape_is_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, with_one("base_model.model.lm_head.weight", 97, 32))
+    refused(Misfit, base, brick, "`lm_head.weight` is saved with shape [97, 32]; the base has [96, 32]")
+
+
+def test_ranks_that_contradict_each_other_are_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, with_one(f"{Q_PROJ}.lora_A.weight", 5, 32))
+    refused(Misfit, base, brick, "the factors of `model.layers.0.self_attn.q_proj` have ranks 5 and 4")
+
+
+def test_a_rank_that_is_not_the_configured_one_is_refused(base: Path, brick: Path) -> None:
+    """The scale would be wrong."""
+    edit_config(brick, r=8)
+    refused(Misfit, base, brick, "has factors of rank 4; its configuration says 8")
+
+
+def test_dora_without_magnitudes_and_magnitudes_without_dora_are_refused(base: Path, brick: Path) -> None:
+    edit_config(brick, use_dora=True)
+    refused(Misfit, base, brick, "needs a DoRA magnitude of")
+    edit_config(brick, use_dora=False)
+    edit_tensors(brick, with_one(f"{Q_PROJ}.lora_magnitude_vector", 32))
+    refused(Misfit, base, brick, "has a DoRA magnitude and `use_dora` is not set")
+
+
+def test_a_magnitude_of_another_length_is_refused(base: Path, brick: Path) -> None:
+    edit_config(brick, use_dora=True)
+    edit_tensors(brick, with_one(f"{Q_PROJ}.lora_magnitude_vector", 31))
+    refused(Misfit, base, brick, "needs a DoRA magnitude of")
+
+
+@pytest.mark.parametrize(
+    "key", ["hada_w1_a", "lokr_w1", "ia3_l", "oft_R.weight", "vera_lambda_b", "lora_E", "lora_B.bias"]
+)
+def test_tensors_of_other_methods_are_refused(key: str, base: Path, brick: Path) -> None:
+    edit_tensors(brick, with_one(f"{Q_PROJ}.{key}", 4, 4))
+    refused(Unsupported, base, brick, f"q_proj.{key}")
+
+
+def test_convolutions_are_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, with_one("base_model.model.model.conv.lora_A.weight", 4, 3, 3, 3))
+    refused(Unsupported, base, brick, "conv.lora_A.weight` has shape [4, 3, 3, 3]")
+
+
+def test_an_adapter_without_tensors_that_touch_anything_is_refused(base: Path, brick: Path) -> None:
+    edit_tensors(brick, lambda _: {"unrelated": torch.zeros(1)})
+    refused(Misfit, base, brick, "`unrelated`")
+
+
+def test_a_quantised_base_is_refused(base: Path, brick: Path, tmp_path: Path) -> None:
+    quantised = shutil.copytree(base, tmp_path / "quantised")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    edit_tensors(quantised, lambda found: {**found, name: found[name].to(torch.int8)})
+    with pytest.raises(Unsupported, match="quantised weights cannot be merged") as caught:
+        prepare(manifest(quantised, {"sql": brick}, sum_of(sql=1.0)), tmp_path)
+    assert f"`{name}` of the base is stored as I8" in str(caught.value)
+
+
+def test_messages_name_the_line_of_the_manifest_and_the_model_that_it_was_trained_on(base: Path, brick: Path) -> None:
+    edit_config(brick, r=8, base_model_name_or_path="meta-llama/Llama-3.1-8B")
+    refused(Misfit, base, brick, "required by: brick.toml line 6", "was trained on meta-llama/Llama-3.1-8B")
