@@ -157,6 +157,7 @@ def test_a_configuration_without_a_rank_is_refused() -> None:
         "x" * 600,
         "(",
         "[",
+        "(?i)q_proj",
         "a{99999999999}",
     ],
 )
