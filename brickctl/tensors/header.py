@@ -135,6 +135,8 @@ def _parse_entry(name: str, value: Any, start: int, where: str) -> Entry:
     offsets = _counts(value["data_offsets"], name, where)
     if len(shape) > _MOST_DIMENSIONS or len(offsets) != 2:  # noqa: PLR2004 - begin and end
         raise _lie(where, f"`{name}` has {len(shape)} dimensions and {len(offsets)} offsets")
+    if math.prod(shape) >= 1 << 62:
+        raise _lie(where, f"`{name}` claims more elements than any file can hold")
     spec = Spec(_dtype(value["dtype"], name, where), shape)
     begin, end = offsets
     if end - begin != spec.bytes:
@@ -145,8 +147,6 @@ def _parse_entry(name: str, value: Any, start: int, where: str) -> Entry:
 def _counts(value: Any, name: str, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(count) is int and 0 <= count < 1 << 62 for count in value):
         raise _lie(where, f"`{name}` has a shape or offsets that are not lists of counts")
-    if math.prod(value) >= 1 << 62:
-        raise _lie(where, f"`{name}` claims more elements than any file can hold")
     return tuple(value)
 
 

@@ -55,6 +55,17 @@ def test_entries_come_in_the_order_of_their_bytes() -> None:
     assert [entry.name for entry in parse(dict(reversed(GOOD.items()))).entries] == ["a", "b"]
 
 
+def test_files_may_be_larger_than_any_machine() -> None:
+    """Two tensors of 8 TB: the product of the offsets of the second is beyond 64 bits, and means nothing."""
+    size = 1 << 43
+    document = {
+        "a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]},
+        "b": {"dtype": "U8", "shape": [size], "data_offsets": [size, 2 * size]},
+    }
+    header = parse(document, 2 * size)
+    assert header.entries[1].end - header.start == 2 * size
+
+
 LIES: dict[str, tuple[Any, str]] = {
     "a name twice": (b'{"a":{"dtype":"U8","shape":[32],"data_offsets":[0,32]},"a":1}', "stands in it twice"),
     "a field twice": (b'{"a":{"dtype":"U8","dtype":"I8","shape":[32],"data_offsets":[0,32]}}', "stands in it twice"),
