@@ -31,6 +31,10 @@ class Linear:
         """Why these weights have no result."""
         return "the weights sum to 0, so there is no mean" if self.normalize and sum(weights) == 0 else None
 
+    def passes_through(self, weights: Sequence[float]) -> bool:
+        """Whether a single input with these weights comes out as it went in."""
+        return len(weights) == 1 and (self.normalize or weights[0] == 1.0)
+
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
         """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
         weighted_sum(inputs, weights, out)

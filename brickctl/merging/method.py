@@ -33,6 +33,9 @@ class MergeMethod(Protocol):
     def refusal(self, weights: Sequence[float]) -> str | None:
         """Why these weights, one for each brick that takes part in a tensor, have no result; None where they have."""
 
+    def passes_through(self, weights: Sequence[float]) -> bool:
+        """Whether a single input with these weights comes out as it went in, so that nothing need be computed."""
+
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
         """One block: inputs n of (rows, columns) fp64, free to be overwritten; weights n; out (rows, columns)."""
 
@@ -87,6 +90,8 @@ def methods() -> Mapping[str, Declared]:
 
 
 def combine(method: Declared, parameters: Any, inputs: Sequence[Node], weights: Sequence[float]) -> Node:
-    """A node that combines inputs of one shape; fp64."""
+    """A node that combines inputs of one shape; fp64. A single input that the method would not change is that node."""
+    if len(inputs) == 1 and parameters.passes_through(weights):
+        return inputs[0]
     op = Op.make(f"merge.{method.name}", 1, parameters=dataclasses.asdict(parameters), weights=list(weights))
     return Map(Spec(DType.F64, inputs[0].spec.shape), op, tuple(Input(node) for node in inputs))

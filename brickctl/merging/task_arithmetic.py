@@ -32,6 +32,10 @@ class TaskArithmetic:
         """Why these weights have no result."""
         return None
 
+    def passes_through(self, weights: Sequence[float]) -> bool:
+        """Whether a single input with these weights comes out as it went in."""
+        return [self.scale * weight for weight in weights] == [1.0]
+
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
         """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
         weighted_sum(inputs, weights, out)
