@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 
-_PLACE = re.compile(r"(?<=<!-- skills -->\n\n```text\n).*?(?=```\n)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- skills -->\n\n```text\n).*?(```\n)", re.DOTALL)
 
 
 def renewed(text: str) -> str:
     """A page with its table as the starter project gives it now; takes half a minute."""
-    return _PLACE.sub(lambda _: measured(), text)
+    return _PLACE.sub(lambda place: f"{place[1]}{measured()}{place[2]}", text)
 
 
 def measured() -> str:

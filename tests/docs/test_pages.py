@@ -1,0 +1,133 @@
+"""Pages do what they say: each block runs, and prints what stands below it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.sources.open import builtin_registry
+from tests.docs.pages import ROOT, blocks, fits, marked, run
+from tests.support.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
+TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
+
+RECIPE = """\
+merge_method: task_arithmetic
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+models:
+  - model: acme/SmolLM2-coder
+    parameters: {weight: 0.7}
+dtype: bfloat16
+"""
+
+
+def how_to(name: str) -> Path:
+    return ROOT / f"docs/how-to/{name}.md"
+
+
+def brick(name: str) -> Path:
+    return builtin_registry() / f"files/starter/{name}/1.0.0"
+
+
+def brickctl(folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "brickctl", *arguments]
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def starter(folder: Path, environment: Mapping[str, str]) -> Path:
+    """A starter project that is built."""
+    brickctl(folder, environment, "init", "--template", "starter")
+    brickctl(folder, environment, "build")
+    return folder
+
+
+@pytest.fixture
+def hub_environment(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """A Hub that holds the starter bricks under the names that pages use."""
+    with Hub() as hub:
+        for name, source, prefix in (
+            ("HuggingFaceTB/SmolLM2-135M-Instruct", "base", ""),
+            ("acme/sql-lora", "upper", ""),
+            ("acme/legal-lora", "next", "checkpoint-300/"),
+            ("acme/SmolLM2-coder", "sort", ""),
+        ):
+            repository = hub.repository(name, card={"license": "apache-2.0"})
+            repository.commit({prefix + path.name: path for path in brick(source).iterdir()})
+            repository.tag("v2")
+        own = {key: value for key, value in environment.items() if key != "HF_HUB_OFFLINE"}
+        settings = hub.environment(tmp_path / "hf")
+        yield own | {key: settings[key] for key in settings if key.startswith("HF_") or key.lower() == "no_proxy"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    run(page, folder, environment)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["run-in-ci", "verify-and-reproduce"])
+def test_a_guide_to_a_project_does_what_it_says(name: str, starter: Path, environment: Mapping[str, str]) -> None:
+    run(how_to(name), starter, environment)
+
+
+@pytest.mark.full
+def test_the_guide_to_building_without_a_manifest_does_what_it_says(
+    folder: Path, environment: Mapping[str, str]
+) -> None:
+    shutil.copytree(brick("base"), folder / "models/base")
+    for name in ("upper", "next"):
+        shutil.copytree(brick(name), folder / "bricks" / name)
+    run(how_to("build-without-a-manifest"), folder, environment)
+
+
+@pytest.mark.full
+def test_the_guide_to_the_hub_does_what_it_says(folder: Path, hub_environment: Mapping[str, str]) -> None:
+    run(how_to("merge-adapters-of-the-hub"), folder, hub_environment)
+
+
+@pytest.mark.full
+def test_the_guide_to_recipes_does_what_it_says(folder: Path, hub_environment: Mapping[str, str]) -> None:
+    (folder / "recipe.yml").write_text(RECIPE)
+    run(how_to("import-a-mergekit-recipe"), folder, hub_environment)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+def test_every_manifest_on_a_page_can_be_read(page: Path) -> None:
+    for text in marked(page.read_text(encoding="utf-8"), "toml"):
+        tomllib.loads(text)
+        if "[project]" in text:
+            parse_manifest(text)
+
+
+def test_every_page_with_blocks_is_run_by_a_test() -> None:
+    """What has no test of its own above must have nothing to run."""
+    run_above = {
+        "build-without-a-manifest",
+        "import-a-mergekit-recipe",
+        "merge-adapters-of-the-hub",
+        "run-in-ci",
+        "verify-and-reproduce",
+    }
+    others = [page for page in PAGES if page not in TUTORIALS and page.stem not in run_above]
+    assert [page.name for page in others if any(blocks(page.read_text(encoding="utf-8")))] == []
+
+
+def test_dots_stand_for_anything_and_everything_else_for_itself() -> None:
+    assert fits("a  1\nb 2\nc 3\n", "a 1\n...\nc 3\n")
+    assert fits("built  /tmp/demo/dist/x  sha256:12ab\n", "built .../dist/x sha256:...\n")
+    assert not fits("a 1\nb 2\n", "a 1\n")
+    assert not fits("upper 0.0%\n", "upper 90.0%\n")
+    assert fits("upper 99.2%\n", "upper 100.0%\n")

@@ -1,0 +1,96 @@
+"""The wheel: what is in it, and that it works far away from any checkout, in the words of the README."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.conftest import environment, folder
+from tests.docs.pages import PERCENT, ROOT, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["environment", "folder"]
+
+pytestmark = pytest.mark.full
+
+SECONDS = 900
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT)]
+    subprocess.run(command, check=True, timeout=SECONDS)
+    return next(place.glob("brickctl-*.whl"))
+
+
+def readme_blocks(language: str) -> list[str]:
+    return marked((ROOT / "README.md").read_text(encoding="utf-8"), language)
+
+
+def skills(table: str) -> dict[str, dict[str, float]]:
+    """Cells of a printed table, by model and check."""
+    head, *rows = (line.split() for line in table.strip().splitlines())
+    return {row[0]: dict(zip(head[1:], (float(cell.rstrip("%")) for cell in row[1:]), strict=True)) for row in rows}
+
+
+def test_the_wheel_holds_the_package_the_registry_and_the_licence_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    here = {path.relative_to(ROOT).as_posix() for path in (ROOT / "brickctl").rglob("*.py")}
+    parts = ("config.json", "index", "files", "templates")
+    packed = [path for part in parts for path in (ROOT / "registry" / part, *(ROOT / "registry" / part).rglob("*"))]
+    here |= {f"brickctl/{path.relative_to(ROOT).as_posix()}" for path in packed if path.is_file()}
+    here |= {"brickctl/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == here
+    assert any(re.fullmatch(r"brickctl-[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
+
+
+def test_the_first_command_of_the_readme_works_far_from_any_checkout(
+    wheel: Path, folder: Path, environment: Mapping[str, str]
+) -> None:
+    """The block as it stands, but for the wheel instead of the checkout; prints the table that the README shows."""
+    block = readme_blocks("bash")[0]
+    assert block.count("pip install .\n") == 1
+    script = "set -euo pipefail\n" + block.replace("pip install .\n", f"pip install '{wheel}'\n")
+    done = subprocess.run(
+        ["/bin/bash", "-c", script],
+        cwd=folder,
+        env={**environment, "CI": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(ROOT) not in done.stdout
+    printed = done.stdout[done.stdout.index("\nmodel ") + 1 :]
+    shown = next(text for text in readme_blocks("text") if text.startswith("model "))
+    found, told = skills(printed), skills(shown)
+    assert {model: list(row) for model, row in found.items()} == {model: list(row) for model, row in told.items()}
+    apart = {
+        (model, check): (found[model][check], told[model][check])
+        for model in told
+        for check in told[model]
+        if abs(found[model][check] - told[model][check]) > (0.02 if check == "text" else PERCENT)
+    }
+    assert apart == {}
+
+
+def test_the_table_of_the_readme_says_what_bricks_are_for() -> None:
+    shown = next(text for text in readme_blocks("text") if text.startswith("model "))
+    table = skills(shown)
+    named = [name for name in table["base"] if name in table]
+    assert len(named) >= 3
+    assert all(table["base"][name] <= 2 for name in named)
+    assert all(table[name][name] >= 95 for name in named)
+    assert sum(table["assistant"][name] >= 90 for name in named) >= 2
