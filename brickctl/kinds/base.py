@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.model import LazyModel
+from brickctl.errors import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,14 +24,34 @@ def whole_model(brick: Brick) -> LazyModel:
 
     A head that `config.json` ties to the embedding is a tie, not a tensor; if the file holds a copy of it all the same,
     no loader reads that copy, and neither does brickctl.
+
+    Raises:
+        Misfit: it is not a model.
     """
+    check_base(brick)
     contents = brick.contents
-    config = contents.documents.get("config.json", {})
+    config = contents.documents["config.json"]
     ties = _ties(config, contents.tensors)
     carried = {file.path: file for file in brick.pin.files if not file.path.endswith(_WEIGHTS)}
     source_config = carried.pop("config.json", None)
     tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in ties}
     return LazyModel(config=config, tensors=tensors, ties=ties, files=carried, source_config=source_config)
+
+
+def check_base(brick: Brick) -> None:
+    """Refuse what is not a whole model.
+
+    Raises:
+        Misfit: it has no `config.json`, or it is an adapter.
+    """
+    if "adapter_config.json" in brick.contents.documents:
+        cause = "it has an adapter_config.json, which makes it an adapter of another model"
+    elif "config.json" not in brick.contents.documents:
+        cause = "it has no config.json, without which nobody can tell what its tensors are"
+    else:
+        return
+    hint = "name a whole model here; what changes one belongs in [bricks]"
+    raise Misfit(f"`{brick.name}` is not a whole model", causes=(cause,), place=brick.required_by, hint=hint)
 
 
 def _ties(config: Mapping[str, Any], tensors: Mapping[str, Stored]) -> dict[str, str]:

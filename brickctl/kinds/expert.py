@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.names import did_you_mean
+from brickctl.core.names import BASE, did_you_mean
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.tensors.arithmetic import subtract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
     from brickctl.core.plan import Node
+
+_QUANTISED = ("quantization_config", "compression_config")
+_BUFFERS = (
+    "position_ids",
+    "token_type_ids",
+    "relative_position_index",
+    "num_batches_tracked",
+    "attention.bias",  # the causal masks of older models
+    "attn.bias",
+)
+"""How the names of tensors of integers end that a model computes for itself, whatever it was trained to."""
 
 
 class ExpertKind:
@@ -41,13 +52,15 @@ class ExpertKind:
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
         expert = whole_model(brick)
-        names = (*base.tensors, *base.ties)
+        for owner, model in ((brick.name, expert), (BASE, base)):
+            _refuse_quantised_config(brick, owner, model.config)
+        names = dict.fromkeys((*base.tensors, *base.ties))
         _refuse_strangers(brick, expert, names)
         found = {name: _change(brick, name, expert, base.node(name)) for name in names}
         return {name: change for name, change in found.items() if change is not None}
 
 
-def _refuse_strangers(brick: Brick, expert: LazyModel, names: tuple[str, ...]) -> None:
+def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -> None:
     strange = [name for name in (*expert.tensors, *expert.ties) if name not in names]
     if strange:
         hint = did_you_mean(strange[0], names) or "an expert has the architecture of the base"
@@ -64,18 +77,34 @@ def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | 
         cause = f"`{name}` has shape {list(tuned.spec.shape)}; the base has {list(base.spec.shape)}"
         hint = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
         raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
-    if not tuned.spec.dtype.is_mergeable or not base.spec.dtype.is_mergeable:
-        _refuse_quantised(brick, name, tuned, base)
-        return None  # buffers of integers stay the base's
-    return None if tuned == base else Change(subtract(tuned, base), tuned)
+    if tuned.spec.dtype.is_mergeable and base.spec.dtype.is_mergeable:
+        return None if tuned == base else Change(subtract(tuned, base), tuned)
+    _refuse_packed(brick, name, tuned, base)
+    return None  # buffers of integers stay the base's
 
 
-def _refuse_quantised(brick: Brick, name: str, tuned: Node, base: Node) -> None:
-    for owner, node in ((brick.name, tuned), ("base", base)):
-        if node.spec.dtype.itemsize == 1 and node.spec.elements > 1:
-            cause = f"`{name}` of `{owner}` is stored as {node.spec.dtype.code}"
-            hint = "use the bf16 or fp32 release of the model"
-            raise Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by, hint=hint)
+def _refuse_packed(brick: Brick, name: str, tuned: Node, base: Node) -> None:
+    """Refuse what may be weights in integers or in small floats; a buffer that the model computes is neither."""
+    same_class = tuned.spec.dtype.is_mergeable == base.spec.dtype.is_mergeable
+    harmless = tuned == base or tuned.spec.elements <= 1 or name.endswith(_BUFFERS)
+    if same_class and harmless:
+        return
+    odd = tuned if not tuned.spec.dtype.is_mergeable else base
+    owner = brick.name if odd is tuned else BASE
+    raise _quantised(brick, f"`{name}` of `{owner}` is stored as {odd.spec.dtype.code}")
+
+
+def _refuse_quantised_config(brick: Brick, owner: str, config: Mapping[str, Any]) -> None:
+    nested = config.get("text_config")
+    for place in (config, nested if isinstance(nested, dict) else {}):
+        for key in _QUANTISED:
+            if place.get(key) is not None:
+                raise _quantised(brick, f"config.json of `{owner}` has a `{key}`")
+
+
+def _quantised(brick: Brick, cause: str) -> Unsupported:
+    hint = "use the bf16 or fp32 release of the model"
+    return Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by, hint=hint)
 
 
 register(ExpertKind())

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from brickctl.core.brick import Brick, Contents, Pin
+from brickctl.core.digests import Sha256
+from brickctl.core.dtypes import DType
+from brickctl.core.model import LazyModel
+from brickctl.core.plan import Spec, Stored
 from brickctl.errors import BrickctlError, Misfit, Unsupported
+from brickctl.kinds.expert import ExpertKind
 from tests.support.building import build, manifest, prepare, sum_of
 from tests.support.models import edit_config, edit_tensors, tiny_model, tuned, weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from torch import Tensor
 
 NAME = "model.layers.1.mlp.up_proj.weight"
 
@@ -83,6 +93,63 @@ def test_quantised_weights_are_refused_on_either_side(side: str, dtype: torch.dt
     with pytest.raises(Unsupported, match="quantised weights cannot be merged") as caught:
         prepare(manifest(base, {"sql": expert}, sum_of(sql=1.0)), expert.parent)
     assert f"`{NAME}` of `{'base' if side == 'base' else 'sql'}`" in str(caught.value)
+
+
+PACKED = NAME.replace(".weight", ".qweight")
+
+
+def packed(seed: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """The weight of one module as GPTQ packs it: integers of 32 bits."""
+    numbers = torch.arange(seed, seed + 96, dtype=torch.int32)
+    return lambda found: {**{name: tensor for name, tensor in found.items() if name != NAME}, PACKED: numbers}
+
+
+def test_weights_packed_into_wide_integers_are_refused(base: Path, expert: Path) -> None:
+    edit_tensors(base, packed(0))
+    edit_tensors(expert, packed(7))
+    refused(Unsupported, base, expert, "quantised weights cannot be merged", f"`{PACKED}` of `sql` is stored as I32")
+
+
+@pytest.mark.parametrize("side", ["base", "expert"])
+def test_integers_on_one_side_only_are_refused(side: str, base: Path, expert: Path) -> None:
+    edit_tensors({"base": base, "expert": expert}[side], lambda found: {**found, NAME: found[NAME].to(torch.int64)})
+    refused_as = {"base": "base", "expert": "sql"}[side]
+    with pytest.raises(Unsupported, match=f"`{NAME}` of `{refused_as}` is stored as I64"):
+        prepare(manifest(base, {"sql": expert}, sum_of(sql=1.0)), expert.parent)
+
+
+@pytest.mark.parametrize("side", ["base", "expert"])
+def test_a_configuration_that_speaks_of_quantised_weights_is_refused(side: str, base: Path, expert: Path) -> None:
+    folder = {"base": base, "expert": expert}[side]
+    edit_config(folder, "config.json", quantization_config={"quant_method": "awq", "bits": 4})
+    with pytest.raises(Unsupported, match="quantised weights cannot be merged") as caught:
+        prepare(manifest(base, {"sql": expert}, sum_of(sql=1.0)), expert.parent)
+    assert "has a `quantization_config`" in str(caught.value)
+    assert "bf16" in (caught.value.hint or "")
+
+
+def test_an_expert_of_very_many_tensors_is_compared_in_a_moment() -> None:
+    spec = Spec(DType.F32, (1,))
+    tensors = {f"layers.{number}": Stored(spec, blob=Sha256("0" * 64), offset=0) for number in range(30_000)}
+    contents = Contents(documents={"config.json": {}}, tensors=tensors)
+    brick = Brick(name="sql", kind="expert", pin=Pin(source="path:sql", files=()), contents=contents)
+    begin = time.perf_counter()
+    assert ExpertKind().changes(brick, LazyModel(config={}, tensors=tensors)) == {}
+    assert time.perf_counter() - begin < 2
+
+
+def test_a_base_without_a_configuration_is_refused(base: Path, expert: Path) -> None:
+    (base / "config.json").unlink()
+    with pytest.raises(Misfit, match="`base` is not a whole model") as caught:
+        prepare(manifest(base, {"sql": expert}, sum_of(sql=1.0)), expert.parent)
+    assert "it has no config.json" in str(caught.value)
+
+
+def test_a_base_that_is_an_adapter_is_refused(base: Path, expert: Path) -> None:
+    (base / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+    with pytest.raises(Misfit, match="`base` is not a whole model") as caught:
+        prepare(manifest(base, {"sql": expert}, sum_of(sql=1.0)), expert.parent)
+    assert "makes it an adapter" in str(caught.value)
 
 
 def test_buffers_of_integers_stay_those_of_the_base(base: Path, tmp_path: Path) -> None:
