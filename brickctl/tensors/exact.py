@@ -68,26 +68,26 @@ def run_quantise(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, 
 @kernel("product")
 def run_product(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Multiply: scale * left @ right; every partial sum is exact."""
-    import torch
-
     del block
-    torch.mm(inputs[0], inputs[1], out=out)
-    _scale(out, arguments["scale"])
+    left, right = inputs
+    _scaled_product(left, right, arguments["scale"], out)
 
 
 @kernel("product-transposed")
 def run_product_transposed(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Multiply: scale * (left @ right).T; every partial sum is exact."""
+    left, right = inputs
+    _scaled_product(right.T, left[block.left : block.right].T, arguments["scale"], out)
+
+
+def _scaled_product(left: Tensor, right: Tensor, scale: float, out: Tensor) -> None:
+    """Write scale * left @ right; a power of two scales the small factor instead, which gives the same bits."""
     import torch
 
-    left, right = inputs
-    torch.mm(right.T, left[block.left : block.right].T, out=out)
-    _scale(out, arguments["scale"])
-
-
-def _scale(out: Tensor, scale: float) -> None:
-    if scale != 1.0:
-        out.mul_(scale)
+    if abs(math.frexp(scale)[0]) == 0.5:  # noqa: PLR2004 - the mantissa of a power of two
+        torch.mm(left * scale, right, out=out)
+    else:
+        torch.mm(left, right, out=out).mul_(scale)
 
 
 def sum_of_squares(block: Tensor, *, dim: int) -> Tensor:

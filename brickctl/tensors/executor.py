@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, sha256_bytes
-from brickctl.core.plan import Copy, Plan, Shard, Task, Text
+from brickctl.core.plan import Copy, Plan, Shard, Stored, Task, Text
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
@@ -67,6 +67,8 @@ class LocalExecutor:
         window = max(1, min(4 * self._budget.threads, self._budget.memory // max(peak, 1)))
         buffers = Buffers(self._budget.memory)
         with Workers(self._blobs, buffers, min(self._budget.threads, window)) as workers:
+            if _computes(plan):
+                workers.warm_up()
             writer = ShardWriter(workers, window, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)
@@ -102,6 +104,11 @@ class LocalExecutor:
             os.fsync(file)
         finally:
             os.close(file)
+
+
+def _computes(plan: Plan) -> bool:
+    shards = (task for task in plan.tasks if isinstance(task, Shard))
+    return any(not isinstance(node, Stored) for shard in shards for _, node in shard.tensors)
 
 
 def _size(task: Task) -> int:

@@ -36,6 +36,10 @@ class Workers:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def warm_up(self) -> None:
+        """Begin to import torch, which takes a second or two, while the first bytes are copied."""
+        self._pool.submit(_use_one_torch_thread)
+
     def compute(self, piece: Compute) -> Future[Block]:
         """Make one block; the caller gives it back."""
         return self._pool.submit(self._compute, piece)

@@ -140,7 +140,8 @@ def test_the_scale_is_one_multiplication_at_the_end() -> None:
     up, down = factors(8, seed=9)
     left, right = quantised(up, 8, "rows"), quantised(down, 8)
     plain = run(exact_product(stored(6, 8), stored(8, 5), 1.0), left, right)
-    assert torch.equal(run(exact_product(stored(6, 8), stored(8, 5), 0.1), left, right), plain * 0.1)
+    for scale in (0.1, 0.75, -3.0, 0.25, 2.0, -16.0, 0.0):
+        assert torch.equal(run(exact_product(stored(6, 8), stored(8, 5), scale), left, right), plain * scale)
 
 
 @given(st.integers(1, 40), st.integers(0, 1))
