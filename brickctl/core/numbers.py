@@ -21,6 +21,12 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)(?:\.|$)")
 _BEFORE_LAYERS = re.compile(r"(?:^|\.)(?:embed\w*|\w*_embed(?:ding)?s?|wte|wpe|\w*embeddings?)(?:\.|$)")
 
 
+def stack_of(name: str) -> str:
+    """What stands before the layers of a tensor: a model with several towers has several stacks of layers."""
+    match = _LAYER.search(name)
+    return "" if match is None else name[: match.start()]
+
+
 def layer_of(name: str) -> int | None:
     """The number of the layer that a tensor lies in, found by pattern; None outside the layers."""
     match = _LAYER.search(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from brickctl.merging.method import merge_method
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+
+_NOTHING = 1e-12
+"""A sum this small beside its terms is what rounding leaves of 0."""
 
 
 @merge_method(
@@ -29,17 +34,20 @@ class Linear:
 
     def refusal(self, weights: Sequence[float]) -> str | None:
         """Why these weights have no result."""
-        return "the weights sum to 0, so there is no mean" if self.normalize and sum(weights) == 0 else None
+        total, size = math.fsum(weights), math.fsum(map(abs, weights))
+        if self.normalize and abs(total) <= _NOTHING * size:
+            return f"the weights sum to 0, so there is no mean: {list(weights)}"
+        return None
 
     def passes_through(self, weights: Sequence[float]) -> bool:
-        """Whether a single input with these weights comes out as it went in."""
-        return len(weights) == 1 and (self.normalize or weights[0] == 1.0)
+        """Whether equal inputs with these weights come out as they went in."""
+        return self.normalize or math.fsum(weights) == 1.0
 
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
         """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
         weighted_sum(inputs, weights, out)
         if self.normalize:
-            out.div_(sum(weights))
+            out.div_(math.fsum(weights))
 
 
 def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from brickctl.core.dtypes import DType
 from brickctl.core.plan import Input, Map, Node, Op, Spec
 from brickctl.core.plugins import import_all
+from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Law, kernel
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class MergeMethod(Protocol):
         """Why these weights, one for each brick that takes part in a tensor, have no result; None where they have."""
 
     def passes_through(self, weights: Sequence[float]) -> bool:
-        """Whether a single input with these weights comes out as it went in, so that nothing need be computed."""
+        """Whether equal inputs with these weights come out as they went in, so that nothing need be computed."""
 
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
         """One block: inputs n of (rows, columns) fp64, free to be overwritten; weights n; out (rows, columns)."""
@@ -90,8 +91,9 @@ def methods() -> Mapping[str, Declared]:
 
 
 def combine(method: Declared, parameters: Any, inputs: Sequence[Node], weights: Sequence[float]) -> Node:
-    """A node that combines inputs of one shape; fp64. A single input that the method would not change is that node."""
-    if len(inputs) == 1 and parameters.passes_through(weights):
+    """A node that combines inputs of one shape, fp64; the input itself where all are equal and pass through."""
+    if all(node == inputs[0] for node in inputs) and parameters.passes_through(weights):
         return inputs[0]
     op = Op.make(f"merge.{method.name}", 1, parameters=dataclasses.asdict(parameters), weights=list(weights))
-    return Map(Spec(DType.F64, inputs[0].spec.shape), op, tuple(Input(node) for node in inputs))
+    wide = tuple(Input(cast(node, DType.F64)) for node in inputs)  # `combine` is promised fp64, whatever is stored
+    return Map(Spec(DType.F64, inputs[0].spec.shape), op, wide)

@@ -33,7 +33,7 @@ class TaskArithmetic:
         return None
 
     def passes_through(self, weights: Sequence[float]) -> bool:
-        """Whether a single input with these weights comes out as it went in."""
+        """Whether equal inputs with these weights come out as they went in."""
         return [self.scale * weight for weight in weights] == [1.0]
 
     def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:

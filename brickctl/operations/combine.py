@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
-from brickctl.core.numbers import Number, depth_of, layer_of
+from brickctl.core.numbers import Number, depth_of, layer_of, stack_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import Declared, combine
 from brickctl.tensors.arithmetic import add
@@ -29,64 +29,58 @@ class Entry:
     weight: Number
 
 
-def combine_models(
-    model: LazyModel,
-    ingredients: Ingredients,
-    method: Declared,
-    parameters: Any,
-    entries: Sequence[Entry],
-    place: Place | None,
-) -> dict[str, Node]:
-    """The node of every tensor after the merge, tied ones under their own names."""
-    depths = _Depths(model)
-    merged: dict[str, Node] = {}
-    for name in (*model.tensors, *model.ties):
-        weighted = [(entry.alias, depths.weight(entry, name)) for entry in entries]
-        taking_part = [(alias, weight) for alias, weight in weighted if weight != 0.0]
-        combine_tensor = _in_delta_space if method.space == "delta" else _in_weight_space
-        node, weights = combine_tensor(name, model.node(name), ingredients, method, parameters, taking_part)
-        reason = None if weights is None else parameters.refusal(weights)
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A method with its parameters, and bricks with their weights, in the order of the arithmetic."""
+
+    method: Declared
+    parameters: Any
+    entries: Sequence[Entry]
+    place: Place | None
+
+    def combine_models(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
+        """The node of every tensor after the merge, tied ones under their own names.
+
+        Raises:
+            Misfit, Unsupported: a brick does not fit.
+            ManifestInvalid: the weights of a tensor have no result.
+        """
+        depths = Depths(model)
+        in_space = self._in_delta_space if self.method.space == "delta" else self._in_weight_space
+        merged: dict[str, Node] = {}
+        for name in (*model.tensors, *model.ties):
+            weighted = [(entry.alias, depths.weight(entry, name)) for entry in self.entries]
+            taking_part = [(alias, weight) for alias, weight in weighted if weight != 0.0]
+            merged[name] = in_space(name, model.node(name), ingredients, taking_part)
+        return merged
+
+    def _in_delta_space(
+        self, name: str, running: Node, ingredients: Ingredients, entries: Sequence[tuple[Alias, float]]
+    ) -> Node:
+        """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
+        found = [(ingredients.changes(alias).get(name), weight) for alias, weight in entries]
+        deltas = [(change.delta, weight) for change, weight in found if change is not None]
+        if not deltas:
+            return running
+        return add(running, self._combined(name, [delta for delta, _ in deltas], [weight for _, weight in deltas]))
+
+    def _in_weight_space(
+        self, name: str, running: Node, ingredients: Ingredients, entries: Sequence[tuple[Alias, float]]
+    ) -> Node:
+        """The combined tensors of whole models; `base` stands for the running model."""
+        if not running.spec.dtype.is_mergeable:
+            return running
+        inputs = [running if alias == BASE else _tuned(name, ingredients, alias) for alias, _ in entries]
+        return self._combined(name, inputs, [weight for _, weight in entries])
+
+    def _combined(self, name: str, inputs: Sequence[Node], weights: Sequence[float]) -> Node:
+        reason = self.parameters.refusal(weights)
+        if reason is None and not inputs:
+            reason = "every weight is 0, so no model takes part"
         if reason is not None:
-            raise ManifestInvalid(f"`{method.name}` has no result for `{name}`", causes=(reason,), place=place)
-        merged[name] = node
-    return merged
-
-
-def _in_delta_space(
-    name: str,
-    running: Node,
-    ingredients: Ingredients,
-    method: Declared,
-    parameters: Any,
-    entries: Sequence[tuple[Alias, float]],
-) -> tuple[Node, list[float] | None]:
-    """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
-    found = [(ingredients.changes(alias).get(name), weight) for alias, weight in entries]
-    deltas = [(change.delta, weight) for change, weight in found if change is not None]
-    if not deltas:
-        return running, None
-    weights = [weight for _, weight in deltas]
-    return add(running, combine(method, parameters, [delta for delta, _ in deltas], weights)), weights
-
-
-def _in_weight_space(
-    name: str,
-    running: Node,
-    ingredients: Ingredients,
-    method: Declared,
-    parameters: Any,
-    entries: Sequence[tuple[Alias, float]],
-) -> tuple[Node, list[float] | None]:
-    """The combined tensors of whole models; `base` stands for the running model."""
-    weights = [weight for _, weight in entries]
-    if not running.spec.dtype.is_mergeable:
-        return running, None
-    if not entries:
-        return running, weights
-    inputs = [running if alias == BASE else _tuned(name, ingredients, alias) for alias, _ in entries]
-    if "idempotence" in method.laws and _is_mean(parameters) and all(node == inputs[0] for node in inputs):
-        return inputs[0], weights
-    return combine(method, parameters, inputs, weights), weights
+            message = f"`{self.method.name}` has no result for `{name}`"
+            raise ManifestInvalid(message, causes=(reason,), place=self.place)
+        return combine(self.method, self.parameters, inputs, weights)
 
 
 def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:
@@ -95,12 +89,7 @@ def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:
     return base if change is None else change.model(base)
 
 
-def _is_mean(parameters: Any) -> bool:
-    """Equal inputs come out unchanged only where the weights are normalised."""
-    return getattr(parameters, "normalize", True) is True
-
-
-class _Depths:
+class Depths:
     """Where each tensor of a model lies, counted per stack of layers (a model may have several towers)."""
 
     def __init__(self, model: LazyModel) -> None:
@@ -109,23 +98,18 @@ class _Depths:
         for name in model.tensors:
             layer = layer_of(name)
             if layer is not None:
-                stack = _stack(name, layer)
+                stack = stack_of(name)
                 self._layers[stack] = max(self._layers.get(stack, 0), layer + 1)
 
     def weight(self, entry: Entry, name: str) -> float:
         """The weight of a brick in one tensor; a tied head has that of the tensor it shares."""
         name = self._ties.get(name, name)
         layer = layer_of(name)
-        layers = 1 if layer is None else self._layers[_stack(name, layer)]
+        layers = 1 if layer is None else self._layers[stack_of(name)]
         weight = entry.weight.at(name, depth_of(name, layers))
         if weight is None:  # `check_number` has seen every name
             raise ManifestInvalid(f"the weight of `{entry.alias}` says nothing about `{name}`")
         return weight
-
-
-def _stack(name: str, layer: int) -> str:
-    """What stands before the number of the layer."""
-    return name.split(f".{layer}.", 1)[0]
 
 
 def untie(model: LazyModel, merged: dict[str, Node]) -> tuple[LazyModel, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import Declared, methods
-from brickctl.operations.combine import Entry, combine_models, untie
+from brickctl.operations.combine import Combination, Entry, untie
 from brickctl.operations.operation import Ingredients, Operation, register
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Merge:
         for entry in self.entries:
             check_number(entry.weight, names, label=f"the weight of `{entry.alias}`", place=self.place)
         entries = self._ordered(ingredients)
-        merged = combine_models(model, ingredients, self.method, self.parameters, entries, self.place)
+        merged = Combination(self.method, self.parameters, entries, self.place).combine_models(model, ingredients)
         root, notes = untie(model, merged)
         return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
 

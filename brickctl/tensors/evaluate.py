@@ -127,13 +127,30 @@ class Evaluator:
 
 
 def peak_bytes(node: Node, region: Region) -> int:
-    """Bytes of buffers that making one rectangle needs at once, everything below it included."""
-    own = buffer_size(region.elements * node.spec.dtype.itemsize)
-    if isinstance(node, Map):
-        parts = [(entry.node, entry.access.region(region, entry.node.spec)) for entry in node.inputs]
-        return own + sum(peak_bytes(child, part) for child, part in parts)
+    """Bytes of buffers that making one rectangle needs at once, with what is kept for the next one."""
+    passing, kept = _peaks(node, region)
+    return passing + kept
+
+
+def _peaks(node: Node, region: Region) -> tuple[int, int]:
+    """Bytes while the rectangle is made, its own included, and bytes that stay for the blocks that follow.
+
+    Inputs are made one after another; what one needed for itself is free again when the next one is made.
+    """
+    own = _bytes(node, region)
     if isinstance(node, Statistic):
         first = next(blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))))
-        whole = buffer_size(node.spec.bytes)
-        return own + whole + sum(peak_bytes(child, first) for child in node.inputs)
-    return own
+        return own + sum(sum(_peaks(child, first)) for child in node.inputs), buffer_size(node.spec.bytes)
+    held = peak = kept = 0
+    for entry in node.inputs if isinstance(node, Map) else ():
+        part = entry.access.region(region, entry.node.spec)
+        passing, staying = _peaks(entry.node, part)
+        size = _bytes(entry.node, part)
+        peak = max(peak, held + passing)
+        kept += staying + (size if entry.access.stays else 0)
+        held += 0 if entry.access.stays else size
+    return max(peak, held + own), kept
+
+
+def _bytes(node: Node, region: Region) -> int:
+    return buffer_size(region.elements * node.spec.dtype.itemsize)

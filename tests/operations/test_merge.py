@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import (
     LINEAR,
     adapter,
+    edit_tensors,
     load,
     load_with_adapter,
     logits,
@@ -27,7 +29,6 @@ from tests.support.models import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -357,3 +358,27 @@ def test_shards_hold_the_tensors_of_the_base_in_its_order(
     assert sorted(set(index["weight_map"].values())) == shards
     assert worst_ratio(weights(built), weights(whole)) == 0
     torch.testing.assert_close(logits(load(built)), logits(load(whole)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_mean_of_whole_models_is_rounded_once_whatever_they_are_stored_in(
+    base: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """Against fp64, rounded to the stored type at the end: no element may differ, in any order of the digests."""
+
+    def stored(folder: Path) -> Path:
+        return edit_tensors(folder, lambda tensors: {name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+    shares = {"one": 0.3, "two": 0.3, "three": 0.4}
+    start = stored(Path(shutil.copytree(base, tmp_path / "base")))
+    experts = {alias: stored(tuned(base, tmp_path / alias, seed=20 + at)) for at, alias in enumerate(shares)}
+    entries = ", ".join(f"{alias} = {share}" for alias, share in shares.items())
+    step = LINEAR_STEP.format(settings="", bricks=entries)
+
+    built = weights(build(manifest(start, experts, step), tmp_path / "built"))
+
+    models = {alias: weights(folder) for alias, folder in experts.items()}
+    for name, tensor in built.items():
+        wide = [models[alias][name].double() * share for alias, share in shares.items()]
+        possible = {(sum(order, torch.tensor(0.0)) / 1.0).to(dtype) for order in itertools.permutations(wide)}
+        assert any(torch.equal(tensor, one) for one in possible), name
