@@ -28,4 +28,6 @@ def command(*, folder: Path, template: str | None, name: str | None, console: Co
     started = start_project(folder.absolute(), template=template, name=name)
     console.answer({"folder": str(started.folder), "name": started.name, "files": list(started.files)})
     console.show(f"started `{started.name}` in {started.folder}: {', '.join(started.files)}")
-    console.note("next: " + ("`brickctl build`" if template else "set [base] in brick.toml, then `brickctl lock`"))
+    steps = [] if started.folder == Path.cwd() else [f"`cd {folder}`"]
+    steps += ["`brickctl build`"] if template else ["set [base] in brick.toml", "`brickctl lock`"]
+    console.note(f"next: {', then '.join(steps)}")

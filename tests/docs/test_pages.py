@@ -94,6 +94,12 @@ def test_the_guide_to_building_without_a_manifest_does_what_it_says(
 
 
 @pytest.mark.full
+def test_the_guide_to_registries_does_what_it_says(folder: Path, environment: Mapping[str, str]) -> None:
+    shutil.copytree(brick("upper"), folder / "bricks/upper")
+    run(how_to("use-a-private-registry"), folder, environment)
+
+
+@pytest.mark.full
 def test_the_guide_to_the_hub_does_what_it_says(folder: Path, hub_environment: Mapping[str, str]) -> None:
     run(how_to("merge-adapters-of-the-hub"), folder, hub_environment)
 
@@ -119,6 +125,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "import-a-mergekit-recipe",
         "merge-adapters-of-the-hub",
         "run-in-ci",
+        "use-a-private-registry",
         "verify-and-reproduce",
     }
     others = [page for page in PAGES if page not in TUTORIALS and page.stem not in run_above]
