@@ -13,7 +13,7 @@ from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.pieces import peak_piece
-from brickctl.tensors.shard_writer import ShardWriter
+from brickctl.tensors.shard_writer import ShardWriter, open_new
 from brickctl.tensors.workers import Workers
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class LocalExecutor:
 
     def _copy(self, task: Copy, path: Path) -> None:
         """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        file = open_new(path)
         try:
             self._blobs.copy(task.blob, 0, file, 0, task.size)
             os.fsync(file)
@@ -116,7 +116,7 @@ def _size(task: Task) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    file = open_new(path)
     try:
         write_at(file, content, 0)
         os.fsync(file)

@@ -39,7 +39,9 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         content = canonical_json({"identity": _identity(path), "sha256": digest})
         partial = self._entry(shard).with_suffix(".partial")
-        partial.write_bytes(content)
+        partial.unlink(missing_ok=True)  # never write through a link
+        with partial.open("xb") as file:
+            file.write(content)
         partial.replace(self._entry(shard))
 
     def _entry(self, shard: Shard) -> Path:

@@ -40,7 +40,7 @@ class ShardWriter:
     def write(self, shard: Shard, path: Path) -> Sha256:
         """Write the file, flushed to the disk; it stands at `path` only when it is whole."""
         partial = path.with_name(path.name + ".partial")
-        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        file = open_new(partial)
         try:
             digest = self._fill(shard, file)
             os.fsync(file)
@@ -98,6 +98,12 @@ class ShardWriter:
                 raise EOFError
             position += count
         return content
+
+
+def open_new(path: Path) -> int:
+    """Open a new file for reading and writing in the place of what is there; never what a link there leads to."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def start_writing_back(file: int, offset: int, size: int) -> None:

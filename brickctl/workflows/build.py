@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, tree_digest
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plan import Plan, Shard, Text
-from brickctl.errors import NotFound, NotReproducible
+from brickctl.errors import BrickctlError, NotFound, NotReproducible
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
@@ -17,6 +17,7 @@ from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
+from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.replace import Workbench, check_replaceable
@@ -100,10 +101,10 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
         files = _execute(session, recipe, plan, installed, bench, budget)
-        (bench.new / provenance.FILE).write_bytes(provenance.statement(definition, files))
+        write_new(bench.new / provenance.FILE, provenance.statement(definition, files))
         bench.exchange()
-    for file in files:
-        session.ledger.record(folder / file.path, file.sha256)
+        for file in files:
+            session.ledger.record(folder / file.path, file.sha256)
     return Built(target=recipe.name, folder=folder, digest=_digest(files), fresh=True, notes=plan.notes)
 
 
@@ -133,10 +134,17 @@ def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any]) ->
         return None
     files = recorded[1]
     for path, digest in files.items():
-        place = folder / path
-        if not place.is_file() or session.ledger.digest(place) != digest:
+        if _digest_now(session, folder / path) != digest:
             return None
     return tree_digest(files.items())
+
+
+def _digest_now(session: Session, place: Path) -> Sha256 | None:
+    """The digest of a file of an artifact; None where it is no file, or one that changes or cannot be read."""
+    try:
+        return session.ledger.digest(place) if place.is_file() and not place.is_symlink() else None
+    except BrickctlError:
+        return None
 
 
 def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget) -> Built:
@@ -205,7 +213,7 @@ def _size(plan: Plan) -> int:
 
 
 def _size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:

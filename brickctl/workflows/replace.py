@@ -8,16 +8,15 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from brickctl.errors import Busy, UsageFault
+from brickctl.errors import UsageFault
+from brickctl.workflows.files import alone, flush, flush_tree, refuse_link
 from brickctl.workflows.provenance import FILE as STATEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -42,41 +41,40 @@ class Workbench:
     def opened(self) -> Iterator[None]:
         """Hold the workbench alone, and recover what a killed process left; tidy it away when the work succeeded.
 
+        The lock file lies beside the workbench, since it has to outlive it.
+
         Raises:
             Busy: another process is building the same artifact.
+            UsageFault: a part of the workbench is a link.
         """
-        self.new.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            hint = "wait for it, or stop it; nothing was changed"
-            raise Busy(f"another brickctl is building {self.target}", hint=hint) from None
-        try:
+        with alone(self.target.with_name(f".{self.target.name}.lock"), f"building {self.target}"):
+            refuse_link(self.folder, self.new, self.journal, self._old)
+            self.new.mkdir(parents=True, exist_ok=True)
             self._recover()
             yield
             shutil.rmtree(self.folder)
-        finally:
-            lock.release()
 
     def keep_only(self, paths: frozenset[str]) -> None:
-        """Remove what an earlier, different build left in `new`."""
-        for found in sorted(self.new.rglob("*"), reverse=True):
-            if found.is_dir() and not found.is_symlink():
-                if not any(found.iterdir()):
+        """Remove what an earlier, different build left in `new`, and every link."""
+        for inside, folders, files in os.walk(self.new, topdown=False):
+            for found in (Path(inside, name) for name in files):
+                if found.is_symlink() or not found.is_file() or found.relative_to(self.new).as_posix() not in paths:
+                    found.unlink()
+            for found in (Path(inside, name) for name in folders):
+                if found.is_symlink():
+                    found.unlink()
+                elif not any(found.iterdir()):
                     found.rmdir()
-            elif found.relative_to(self.new).as_posix() not in paths:
-                found.unlink()
 
     def exchange(self) -> None:
         """Put `new` in the place of the artifact; an old artifact is deleted afterwards."""
-        _flush(self.new)
+        flush_tree(self.new)
         if not self.target.exists():
             self.new.rename(self.target)
         elif not _swap(self.new, self.target):
             self.target.rename(self._old)
             self.new.rename(self.target)
-        _flush(self.target.parent)
+        flush(self.target.parent)
 
     def _recover(self) -> None:
         """Finish or undo an exchange in two steps that was cut off between them."""
@@ -91,12 +89,10 @@ def check_replaceable(target: Path) -> None:
     """Make sure that a folder is ours to replace: absent, empty, or an artifact.
 
     Raises:
-        UsageFault: it holds something else.
+        UsageFault: it holds something else, or is a link.
     """
-    if target.is_dir() and not target.is_symlink():
-        if not any(target.iterdir()) or (target / STATEMENT).is_file():
-            return
-    elif not target.exists() and not target.is_symlink():
+    refuse_link(target)
+    if not target.exists() or not any(target.iterdir()) or (target / STATEMENT).is_file():
         return
     cause = f"it exists and has no {STATEMENT}, so brickctl did not make it"
     hint = "choose another place, or move it away; --force does not replace it either"
@@ -116,12 +112,3 @@ def _swap(one: Path, other: Path) -> bool:
     if error in _CANNOT:
         return False
     raise OSError(error, os.strerror(error), str(other))
-
-
-def _flush(folder: Path) -> None:
-    """Write a folder's entries to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

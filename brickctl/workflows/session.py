@@ -14,6 +14,7 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
 from brickctl.sources.ledger import Ledger, write_atomically
 from brickctl.sources.open import open_sources
+from brickctl.workflows.files import refuse_link, write_new
 
 if TYPE_CHECKING:
     from brickctl.core.lock import Lock
@@ -52,16 +53,26 @@ class Session:
 
     @property
     def caches(self) -> Path:
-        """The project's own cache folder, which git does not see; made at the first call."""
+        """The project's own cache folder, which git does not see; made at the first call.
+
+        Raises:
+            UsageFault: it is a link.
+        """
         folder = self.root / CACHES
+        refuse_link(folder)
         ignore = folder / ".gitignore"
-        if not ignore.exists():
+        if not ignore.is_file() or ignore.is_symlink():
             folder.mkdir(parents=True, exist_ok=True)
-            ignore.write_text("*\n")
+            write_new(ignore, b"*\n")
         return folder
 
     def artifact_folder(self, target: str) -> Path:
-        """Where a target is built into."""
+        """Where a target is built into.
+
+        Raises:
+            UsageFault: the folder of all artifacts is a link, which could lead anywhere.
+        """
+        refuse_link(self.root / DIST)
         return self.root / DIST / target
 
     def read_lock(self) -> Lock | None:

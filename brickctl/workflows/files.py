@@ -1,0 +1,128 @@
+"""Files and folders that are written where others may have put links: nothing is written through one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.errors import Busy, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MODE = 0o644
+
+
+def refuse_link(*places: Path) -> None:
+    """Make sure that each place is free or a real folder.
+
+    A link in a project that came from elsewhere could lead what is written, or removed, to any folder of the user.
+
+    Raises:
+        UsageFault: one is a link, or a file.
+    """
+    for place in places:
+        if place.is_symlink():
+            cause = f"it is a link to {place.readlink()}, and brickctl writes through no link"
+            hint = "remove the link, or put a folder in its place; nothing was changed"
+            raise UsageFault(f"{place} will not be used", causes=(cause,), hint=hint)
+        if place.exists() and not place.is_dir():
+            hint = "move it away; nothing was changed"
+            raise UsageFault(f"{place} will not be used", causes=("it is not a folder",), hint=hint)
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` alone; it is gone afterwards, and never removed while somebody else may hold it.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _lock(path, what)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path, what: str) -> int:
+    """The locked file at `path`; one that its last holder removed in the meantime is not it."""
+    while True:
+        if path.is_symlink():
+            raise UsageFault(f"{path} will not be used", causes=("it is a link",), hint="remove the link")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            hint = "wait for it, or stop it; nothing was changed"
+            raise Busy(f"another brickctl is {what}", hint=hint) from None
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that takes the place of what is there, be it a link; flushed to the disk."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def write_text_of_user(path: Path, content: bytes) -> None:
+    """Replace a file that people own, so that readers see the old content or the new: its mode stays, links are kept.
+
+    Raises:
+        UsageFault: it is a folder, or a link to nothing.
+    """
+    if path.is_symlink() and not path.exists():
+        raise UsageFault(f"{path} is a link to nothing", hint="remove the link; nothing was changed")
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise UsageFault(f"{path} is not a file", hint="move it away; nothing was changed")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _MODE
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def flush_tree(folder: Path) -> None:
+    """Write the entries of a folder, and of every folder below it, to the disk."""
+    for inside, _, _ in os.walk(folder):
+        flush(Path(inside))
+
+
+def flush(folder: Path) -> None:
+    """Write a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
