@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.dtypes import DType
 
-BLOCK_ELEMENTS = 1 << 19
+BLOCK_ELEMENTS = 1 << 18
 """Elements in a block. A constant of the engine: block boundaries depend on nothing but the plan."""
 
 

@@ -99,10 +99,10 @@ def test_blocks_tile_a_tensor_in_the_order_of_its_bytes(shape: list[int], whole_
 def test_blocks_of_common_shapes() -> None:
     assert list(blocks(Spec(DType.F32, ()))) == [Region(0, 1, 0, 1)]
     assert list(blocks(Spec(DType.F32, (0, 4)))) == []
-    assert [region.shape for region in blocks(Spec(DType.F32, (600, 1024)))] == [(512, 1024), (88, 1024)]
-    assert [region.shape for region in blocks(Spec(DType.F32, (2, 300, 1024)))] == [(512, 1024), (88, 1024)]
+    assert [region.shape for region in blocks(Spec(DType.F32, (600, 1024)))] == [(256, 1024)] * 2 + [(88, 1024)]
+    assert [region.shape for region in blocks(Spec(DType.F32, (2, 300, 1024)))] == [(256, 1024)] * 2 + [(88, 1024)]
     long = [region.shape for region in blocks(Spec(DType.F32, (2, 600_000)))]
-    assert long == [(1, 524_288), (1, 75_712)] * 2
+    assert long == [(1, 262_144), (1, 262_144), (1, 75_712)] * 2
     assert [region.shape for region in blocks(Spec(DType.F32, (2, 600_000)), whole_rows=True)] == [(1, 600_000)] * 2
 
 
