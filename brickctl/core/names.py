@@ -44,6 +44,8 @@ def is_safe_path(text: str) -> bool:
         return False
     if any(ord(character) < 32 or ord(character) == 127 for character in text):  # noqa: PLR2004 - control characters
         return False
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # noqa: PLR2004 - half a pair; no UTF-8 has it
+        return False
     return all(part not in {"", ".", ".."} for part in text.split("/"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import belongs
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, is_sha256, parse_prefixed, prefixed, tree_digest
 from brickctl.core.document import shown
@@ -27,8 +28,8 @@ def read_files(table: Table) -> tuple[File, ...]:
     """Read `files`, and check that `digest` is their tree digest.
 
     Raises:
-        whatever the table raises: no files, an unsafe path, paths that are unsorted, repeated or inside one another, a
-        size or hash that cannot be, or a digest that does not fit.
+        whatever the table raises: no files, an unsafe path, a file that belongs to no brick, paths that are unsorted,
+        repeated or inside one another, a size or hash that cannot be, or a digest that does not fit.
     """
     tables = table.tables_or_none("files")
     if not tables or len(tables) > _MOST_FILES:
@@ -50,6 +51,11 @@ def _read_file(table: Table) -> File:
     path, size, sha256 = table.take("path"), table.integer("size"), table.string("sha256")
     if not isinstance(path, str) or not is_safe_path(path):
         raise table.error(f"`{shown(path)}` is no path inside a brick", key="path")
+    if not belongs(path):
+        hint = (
+            "a brick is weights in safetensors, configurations and tokenizer files; take the list anew from its source"
+        )
+        raise table.error(f"`{shown(path)}` is no file that belongs to a brick", key="path", hint=hint)
     if not 0 <= size <= _LARGEST_FILE:
         raise table.error(f"`{shown(path)}` cannot have {size} bytes", key="size")
     if not is_sha256(sha256):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import INDEXES, WEIGHTS
 from brickctl.core.brick import Contents
+from brickctl.core.document import shown
 from brickctl.core.plan import Stored
 from brickctl.errors import IntegrityFault, PolicyViolation
-from brickctl.sources.selection import INDEXES, WEIGHTS, read_json, weight_map
+from brickctl.sources.selection import read_json, weight_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
 LARGEST_DOCUMENT = 16_000_000
 """Bytes of JSON that are parsed; an index of a thousand shards has 4 MB."""
 
-_DOCUMENTS = (
-    "config.json",
-    "adapter_config.json",
-    "tokenizer_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    *INDEXES,
-)
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 _CODE_BY_NAME = ("attn_implementation", "experts_implementation")  # a value with "/" loads a kernel from the Hub
 _AT_ONCE = 4
@@ -42,7 +36,7 @@ def read_contents(pin: Pin, read: Callable[[File], bytes], header: Callable[[Fil
         IntegrityFault: documents that cannot be read, an index that contradicts the headers, a tensor that comes twice.
         PolicyViolation: a config that makes transformers run code from elsewhere.
     """
-    small = [file for file in pin.files if file.path in _DOCUMENTS]
+    small = [file for file in pin.files if _is_document(file.path)]
     weights = [file for file in pin.files if file.path.endswith(WEIGHTS)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         documents = dict(pool.map(lambda file: (file.path, _document(pin, file, read)), small))
@@ -53,6 +47,11 @@ def read_contents(pin: Pin, read: Callable[[File], bytes], header: Callable[[Fil
             _check_index(documents[name], weights, headers, where=f"{pin.source}/{name}")
     shards = {file.path: head.start for file, head in zip(weights, headers, strict=True)}
     return Contents(documents=documents, tensors=tensors, shards=shards)
+
+
+def _is_document(path: str) -> bool:
+    """Whether a library may read settings from the file: every configuration, and the index."""
+    return path in INDEXES or ("/" not in path and path.lower().endswith("config.json"))
 
 
 def refuse_remote_code(document: Mapping[str, Any], *, where: str) -> None:
@@ -69,7 +68,7 @@ def refuse_remote_code(document: Mapping[str, Any], *, where: str) -> None:
         if (key in _CODE_KEYS and value) or by_name:
             raise PolicyViolation(
                 f"{where} asks for code from elsewhere",
-                causes=(f"`{key}` makes transformers download Python or kernels and run them",),
+                causes=(f"`{shown(key)}` makes transformers download Python or kernels and run them",),
                 hint="use a model that transformers supports by itself, or ask the publisher for a config without it",
             )
 
@@ -103,7 +102,7 @@ def _tensors(pin: Pin, weights: list[File], headers: list[Header]) -> dict[str, 
     for file, header in zip(weights, headers, strict=True):
         for entry in header.entries:
             if entry.name in tensors:
-                reason = f"`{entry.name}` is in {holder[entry.name]} and in {file.path}"
+                reason = f"`{shown(entry.name)}` is in {shown(holder[entry.name])} and in {shown(file.path)}"
                 raise IntegrityFault(
                     f"{pin.source} holds a tensor twice",
                     causes=(reason,),
@@ -120,7 +119,8 @@ def _check_index(index: dict[str, Any], weights: list[File], headers: list[Heade
     if promised == found:
         return
     name = min(name for name in promised.keys() | found.keys() if promised.get(name) != found.get(name))
-    reason = f"`{name}` should be in {promised.get(name, 'no file')} and is in {found.get(name, 'no file')}"
+    should, does = (shown(names.get(name, "no file")) for names in (promised, found))
+    reason = f"`{shown(name)}` should be in {should} and is in {does}"
     raise IntegrityFault(
         f"{where} does not agree with its shards",
         causes=(reason,),

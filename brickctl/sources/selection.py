@@ -8,43 +8,21 @@ other formats, pickles or Python.
 from __future__ import annotations
 
 import json
-from fnmatch import fnmatchcase
+import math
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import INDEXES, PICKLES, WEIGHTS, is_companion, is_shard
+from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-WEIGHTS = ".safetensors"
-"""How the name of a file that holds tensors ends."""
-
-INDEXES = ("model.safetensors.index.json", "adapter_model.safetensors.index.json")
-"""Names of files that say which shard holds which tensor; the first one found counts."""
-
 _SINGLES = ("model.safetensors", "adapter_model.safetensors")
-_COMPANIONS = (
-    "config.json",
-    "adapter_config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "image_processor_config.json",
-    "video_preprocessor_config.json",
-    "feature_extractor_config.json",
-)
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
-_NEVER = (*_PICKLES, ".py", ".pyc", ".so", WEIGHTS)
 _MOST_SHOWN = 8
+_LONGEST_NUMBER = 20
 
 
 def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
@@ -69,7 +47,7 @@ def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) ->
         weights = (single,)
     else:
         raise _no_weights(present, where)
-    chosen = {*weights, *(path for path in present if _is_companion(path))}
+    chosen = {*weights, *(path for path in present if is_companion(path))}
     for path in chosen:
         check_path(path, where=where)
     return tuple(sorted(chosen))
@@ -81,16 +59,16 @@ def shards(index: dict[str, Any], present: frozenset[str], *, where: str) -> tup
     found = sorted(frozenset(names))
     for name in found:
         check_path(name, where=where)
-        if not name.endswith(WEIGHTS):
+        if not is_shard(name):
             raise PolicyViolation(
-                f"{where} names a shard that is not safetensors",
-                causes=(f"the shard is {name!r}",),
+                f"{where} names a shard that is not safetensors, or hidden",
+                causes=(f"the shard is {shown(name)}",),
                 hint="only safetensors are read; ask the publisher for a conversion",
             )
         if name not in present:
             raise IntegrityFault(
                 f"{where} names a shard that is not there",
-                causes=(f"{name} is missing",),
+                causes=(f"{shown(name)} is missing",),
                 hint="the upload is incomplete; ask its publisher, or pin an earlier revision",
             )
     return tuple(found)
@@ -108,7 +86,8 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
     """A JSON object, read strictly.
 
     Raises:
-        IntegrityFault: not UTF-8, not JSON, not an object, a key that stands twice, NaN or an infinity.
+        IntegrityFault: not UTF-8, not JSON, not an object, a key that stands twice, NaN or an infinity, half a
+            surrogate pair.
     """
 
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,15 +99,28 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
     def refuse_constant(text: str) -> Any:
         raise ValueError(f"{text} is not JSON")
 
+    def finite(text: str) -> float:
+        value = float(text)
+        if math.isinf(value):
+            raise ValueError(f"{text[:_LONGEST_NUMBER]} is beyond every number")
+        return value
+
     try:
         document = json.loads(
-            content.decode("utf-8"), object_pairs_hook=without_duplicates, parse_constant=refuse_constant
+            content.decode(), object_pairs_hook=without_duplicates, parse_constant=refuse_constant, parse_float=finite
         )
+        _check_encodable(content, document)
     except (ValueError, RecursionError) as error:
         raise IntegrityFault(f"{where} cannot be read as JSON", causes=(str(error),)) from None
     if not isinstance(document, dict):
         raise IntegrityFault(f"{where} must hold a JSON object")
     return document
+
+
+def _check_encodable(content: bytes, document: Any) -> None:
+    """Refuse half a surrogate pair, which only an escape can bring in and which no file can hold again."""
+    if b"\\u" in content:
+        json.dumps(document, ensure_ascii=False).encode()
 
 
 def check_path(path: str, *, where: str) -> None:
@@ -140,20 +132,14 @@ def check_path(path: str, *, where: str) -> None:
     if not is_safe_path(path):
         raise PolicyViolation(
             f"{where} has a file name that brickctl refuses",
-            causes=(f"{path[:200]!r} is absolute, leaves its folder, or means different things on different systems",),
+            causes=(f"{shown(path)} is absolute, leaves its folder, or means different things on different systems",),
             hint="do not use this brick until its publisher has explained the name",
         )
 
 
-def _is_companion(path: str) -> bool:
-    if "/" in path or path.lower().endswith(_NEVER):
-        return False
-    return any(fnmatchcase(path, pattern) for pattern in _COMPANIONS)
-
-
 def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolation:
     candidates = sorted(path for path in present if path.endswith(WEIGHTS))
-    pickles = sorted(path for path in present if path.lower().endswith(_PICKLES) and "/" not in path)
+    pickles = sorted(path for path in present if path.lower().endswith(PICKLES) and "/" not in path)
     if pickles and not candidates:
         return PolicyViolation(
             f"{where} holds its weights as pickle only",
@@ -166,8 +152,8 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
     message = f"{where} has no weights that brickctl reads"
     wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
     if not candidates:
-        shown = _listed(sorted(present)) if present else "nothing"
-        return NotFound(message, causes=(wanted, f"found {shown}"), hint="check the name of the repository or folder")
+        found = _listed(sorted(present)) if present else "nothing"
+        return NotFound(message, causes=(wanted, f"found {found}"), hint="check the name of the repository or folder")
     return NotFound(message, causes=(wanted, f"found {_listed(candidates)}"), hint=_subfolder_hint(candidates))
 
 
@@ -179,5 +165,5 @@ def _subfolder_hint(candidates: list[str]) -> str:
 
 
 def _listed(paths: list[str]) -> str:
-    shown = ", ".join(ascii(path)[1:-1] for path in paths[:_MOST_SHOWN])
-    return shown if len(paths) <= _MOST_SHOWN else f"{shown} and {len(paths) - _MOST_SHOWN} more"
+    names = ", ".join(shown(path) for path in paths[:_MOST_SHOWN])
+    return names if len(paths) <= _MOST_SHOWN else f"{names} and {len(paths) - _MOST_SHOWN} more"

@@ -14,6 +14,7 @@ import brickctl
 from brickctl.cli.console import Console
 from brickctl.core import lock as lock_model
 from brickctl.core import lock_format, target_format, versions
+from brickctl.core.belonging import COMPANIONS, INDEXES
 from brickctl.core.manifest import Target
 from brickctl.core.names import Alias
 from brickctl.core.plan import BLOCK_ELEMENTS
@@ -22,7 +23,6 @@ from brickctl.kinds.kind import kinds
 from brickctl.merging.method import methods
 from brickctl.operations.operation import readers
 from brickctl.sources.open import builtin_registry
-from brickctl.sources.selection import _COMPANIONS, INDEXES
 from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import open_session
 
@@ -90,7 +90,7 @@ def artifact() -> str:
 def registry() -> str:
     """`registry.md`."""
     line = (builtin_registry() / "index/starter/upper").read_text(encoding="utf-8").splitlines()[0]
-    return filled("registry.md", line=code(line, "json"), indexes=listed(INDEXES), companions=listed(_COMPANIONS))
+    return filled("registry.md", line=code(line, "json"), indexes=listed(INDEXES), companions=listed(COMPANIONS))
 
 
 def environment() -> str:

@@ -20,14 +20,18 @@ digests = st.binary(min_size=32, max_size=32).map(lambda raw: Sha256(raw.hex()))
 commits = st.binary(min_size=20, max_size=20).map(bytes.hex)
 aliases = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True).filter(lambda name: name != "base").map(Alias)
 names = st.sampled_from(
-    ["config.json", "model.safetensors", "ünïcode.model", 'quote".json', "a b.json", "nbsp\u00a0.json"]
+    [
+        "config.json",
+        "model.safetensors",
+        "deep/er/model.safetensors",
+        "ünïcode.model",
+        'vocab"quote".json',
+        "tokenizer a b.json",
+        "vocab\u00a0nbsp.json",
+    ]
 )
 files = st.builds(
-    lambda folder, name, size, digest: File(path=folder + name, size=size, sha256=digest),
-    st.sampled_from(["", "deep/", "deep/er/"]),
-    names,
-    st.integers(0, 2**40),
-    digests,
+    lambda name, size, digest: File(path=name, size=size, sha256=digest), names, st.integers(0, 2**40), digests
 )
 file_lists = st.lists(files, min_size=1, max_size=4, unique_by=lambda file: file.path).map(
     lambda some: tuple(sorted(some))
@@ -143,8 +147,8 @@ def fault(text: str) -> BrickctlError:
         ('path = "config.json"', 'path = "/etc/passwd"', "`/etc/passwd` is no path inside a brick"),
         (
             'path = "config.json"',
-            'path = "z.json"',
-            "`generation_config.json` stands after `z.json`: files are sorted and never repeated",
+            'path = "vocab.json"',
+            "`generation_config.json` stands after `vocab.json`: files are sorted and never repeated",
         ),
         ("size = 861", "size = -1", "`config.json` cannot have -1 bytes"),
         ("size = 861", 'size = "861"', "`size` in [base] files[0] must be an integer, not a string"),
@@ -166,12 +170,33 @@ def test_a_damaged_lock_is_refused_in_plain_words(old: str, new: str, message: s
 
 
 def test_a_file_cannot_be_a_folder_too() -> None:
-    listed = tuple(File(path=path, size=1, sha256=Sha256("0" * 64)) for path in ("a", "a/b"))
+    listed = tuple(File(path=path, size=1, sha256=Sha256("0" * 64)) for path in ("vocab", "vocab/a.safetensors"))
     lock = decode(EXAMPLE)
     base = Locked(
         alias=BASE, kind="base", pin=Pin(source="path:x", files=listed), interface=lock.base.interface, license="MIT"
     )
-    assert fault(encode(Lock(base=base))).message == "`a/b` lies in something that is itself a file"
+    assert fault(encode(Lock(base=base))).message == "`vocab/a.safetensors` lies in something that is itself a file"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/hooks/x",
+        "README.md",
+        "brick.build.json",
+        "modeling.py",
+        "pytorch_model.bin",
+        "tokenizer.py",
+        "onnx/config.json",
+    ],
+)
+def test_a_file_that_belongs_to_no_brick_is_refused(path: str) -> None:
+    lock = decode(EXAMPLE)
+    pin = Pin(source="path:x", files=(File(path=path, size=1, sha256=Sha256("0" * 64)),))
+    base = Locked(alias=BASE, kind="base", pin=pin, interface=lock.base.interface, license="MIT")
+    error = fault(encode(Lock(base=base)))
+    assert isinstance(error, LockInvalid)
+    assert error.message == f"`{path}` is no file that belongs to a brick"
 
 
 def test_a_newer_format_is_refused_with_the_hint_to_upgrade() -> None:

@@ -113,6 +113,13 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.parametrize("path", [".git/hooks/x", "README.md", "modeling.py", "pytorch_model.bin"])
+def test_a_line_lists_no_file_that_belongs_to_no_brick(path: str) -> None:
+    error = fault(changed(files=[{"path": path, "size": 1, "sha256": "0" * 64}]))
+    assert isinstance(error, IntegrityFault)
+    assert error.message == f"`{path}` is no file that belongs to a brick"
+
+
 @given(st.sampled_from(sorted(json.loads(EXAMPLE))), anything)
 def test_a_line_with_anything_under_one_key_is_a_line_or_a_fault(key: str, value: Any) -> None:
     with contextlib.suppress(UnicodeEncodeError, BrickctlError):

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brickctl.core.belonging import belongs
+from brickctl.core.brick import File, Pin
+from brickctl.core.digests import Sha256
+from brickctl.core.names import is_safe_path
 from brickctl.errors import BrickctlError, IntegrityFault, NotFound, PolicyViolation
-from brickctl.sources.contents import refuse_remote_code
+from brickctl.sources.contents import read_contents, refuse_remote_code
 from brickctl.sources.selection import read_json, select
+from brickctl.tensors.header import Header
+from tests.sources.bricks import model
 
 
 def no_reading(path: str) -> bytes:
@@ -127,7 +133,21 @@ def test_whatever_is_listed_only_safe_names_come_out(paths: list[str]) -> None:
     assert not any(path.startswith("/") or ".." in path.split("/") or path.endswith(".py") for path in chosen)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"a": 1, "a": 2}', b'{"a": NaN}', b'{"a":' * 50_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": -1e999}',
+        b'{"a": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"a":' * 50_000,
+    ],
+)
 def test_only_strict_json_objects_are_read(content: bytes) -> None:
     with pytest.raises(IntegrityFault):
         read_json(content, where="config.json")
@@ -153,3 +173,25 @@ def test_ordinary_configs_pass() -> None:
     refuse_remote_code(
         {"attn_implementation": "sdpa", "auto_map": None, "trust_remote_code": False, "a": ["b/c"]}, where="config.json"
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "video_preprocessor_config.json",
+        "image_processor_config.json",
+        "feature_extractor_config.json",
+        "generation_config.json",
+    ],
+)
+def test_every_configuration_that_is_taken_along_is_looked_into(name: str) -> None:
+    files = {**model(), name: b'{"auto_map": {"AutoModel": "evil.Model"}}'}
+    pin = Pin(source="path:x", files=tuple(File(path=path, size=1, sha256=Sha256("0" * 64)) for path in sorted(files)))
+    with pytest.raises(PolicyViolation, match=f"path:x/{name} asks for code"):
+        read_contents(pin, lambda file: files[file.path], lambda _: Header((), {}, 0))
+
+
+def test_a_pair_of_surrogates_is_a_character_and_half_of_one_is_none() -> None:
+    assert read_json(b'{"a": "\\ud83e\\uddf1"}', where="x") == {"a": "\U0001f9f1"}
+    assert not is_safe_path("vocab\ud800")
+    assert not belongs("vocab\ud800")
