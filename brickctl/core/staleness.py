@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.core.reference import HubReference, RegistryReference
+from brickctl.core.versions import VersionRange, parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Manifest, Requirement
     from brickctl.core.names import Alias
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTS = {
     "kind": "{0} has the kind {1}",
     "license": "{0} has the license {1}",
@@ -43,13 +46,42 @@ def stale_reasons(manifest: Manifest, lock: Lock) -> tuple[str, ...]:
     reasons = [*_differences("the base", wanted["base"], locked.get("base", {}))]
     reasons += _brick_reasons(wanted.get("bricks", {}), locked.get("bricks", {}), lock)
     reasons += _registry_reasons(wanted.get("registries", {}), locked.get("registries", {}))
+    if not reasons:
+        asked = manifest.requirements
+        reasons += [reason for alias, entry in lock.entries.items() for reason in _misplaced(asked[alias], entry)]
     return tuple(reasons)
 
 
 def standing(manifest: Manifest, lock: Lock) -> dict[Alias, Locked]:
     """The entries of a lock, stale or not, that are still asked for in the words for which they were locked."""
     now, before = _words(echo(manifest)), _words(lock.manifest)
-    return {alias: entry for alias, entry in lock.entries.items() if now.get(alias, ()) == before.get(alias)}
+    same = {alias: entry for alias, entry in lock.entries.items() if now.get(alias, ()) == before.get(alias)}
+    return {alias: entry for alias, entry in same.items() if not [*_misplaced(manifest.requirements[alias], entry)]}
+
+
+def _misplaced(requirement: Requirement, entry: Locked) -> Iterator[str]:
+    """What an entry itself says otherwise than the words for which it was locked: then somebody edited the lock.
+
+    Where the files of a registry's brick are is the business of the registry.
+    """
+    reference, pin = requirement.reference, entry.pin
+    pairs: dict[str, tuple[str | None, str | None]] = {}
+    if isinstance(reference, RegistryReference):
+        version = None if pin.version is None else parse_version(pin.version)
+        fits = version is not None and VersionRange.parse(reference.version).contains(version)
+        pairs["brick"] = (reference.name, pin.brick)
+        pairs["registry"] = (reference.registry, pin.registry)
+        pairs["version"] = (reference.version, pin.version if not fits else reference.version)
+    else:
+        pairs["source"] = (str(reference), pin.source)
+        pairs["subfolder"] = (reference.subfolder, pin.subfolder)
+        pairs["brick"] = (None, pin.brick)
+    if isinstance(reference, HubReference) and _COMMIT.fullmatch(reference.revision):
+        pairs["commit"] = (reference.revision, pin.commit)
+    subject = "the base" if requirement.alias == BASE else f"`{requirement.alias}`"
+    for key, (wanted, locked) in pairs.items():
+        if wanted != locked:
+            yield f"{subject} is asked for with the {key} {shown(wanted)}; its entry in the lock has {shown(locked)}"
 
 
 def _words(manifest: Mapping[str, Any]) -> dict[str, tuple[object, object]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from brickctl.core.lock import Lock
 from brickctl.core.lock_format import decode
 from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import BASE, Alias
 from brickctl.core.staleness import echo, stale_reasons, standing
 
 HERE = Path(__file__).parent
@@ -101,3 +103,28 @@ def test_entries_whose_words_did_not_change_stand() -> None:
 def test_another_address_of_a_registry_unsettles_the_bricks_that_come_from_it() -> None:
     manifest = parse_manifest(MANIFEST.replace("bricks.corp.example", "other.example"))
     assert list(standing(manifest, LOCK)) == ["base", "coder", "date", "legal", "mail"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "change", "words"),
+    [
+        ("base", {"source": "hf:evil/base"}, "the base is asked for with the source hf:HuggingFaceTB/"),
+        ("date", {"source": "path:other"}, "source path:bricks/date; its entry in the lock has path:other"),
+        ("legal", {"subfolder": None}, "subfolder checkpoint-300; its entry in the lock has null"),
+        ("sql", {"brick": "acme/mail"}, "brick acme/sql; its entry in the lock has acme/mail"),
+        ("sql", {"registry": "builtin"}, "registry corp; its entry in the lock has builtin"),
+        ("sql", {"version": "2.0.0"}, "version ^1.2; its entry in the lock has 2.0.0"),
+        ("date", {"brick": "acme/x", "version": "1.0.0", "registry": "corp"}, "has acme/x"),
+    ],
+)
+def test_an_entry_that_is_not_what_the_lock_says_it_was_made_for_is_stale(
+    alias: Alias, change: dict[str, str | None], words: str
+) -> None:
+    """Somebody edited brick.lock, and left the echo as it was."""
+    entry = LOCK.entries[alias]
+    edited = {**LOCK.entries, alias: replace(entry, pin=replace(entry.pin, **change))}
+    lock = replace(LOCK, base=edited.pop(BASE), bricks=edited)
+    manifest = parse_manifest(MANIFEST)
+    (reason,) = stale_reasons(manifest, lock)
+    assert words in reason
+    assert alias not in standing(manifest, lock)
