@@ -111,6 +111,10 @@ class _Adapter:
         down, up = factors.down, factors.up
         if down is None or up is None:  # `sort_tensors` lets no half pair through
             raise self._misfit(f"`{module}` is incomplete")
+        for factor in (down, up):
+            if not factor.spec.dtype.is_mergeable:
+                cause = f"the factors of `{module}` are stored as {factor.spec.dtype.code}"
+                raise Unsupported(f"`{self.brick.name}` is quantised and cannot be merged", causes=(cause,))
         scale = self.config.scale_of(module, self._rank(module, down))
         self._check_shape(f"{module}.weight", weight, factors, down, up)
         product = (exact_product_transposed if factors.is_embedding else exact_product)(up, down, scale)

@@ -103,11 +103,12 @@ def _lie(where: str, reason: str) -> HeaderInvalid:
 
 def _parse_json(raw: bytes, where: str) -> dict[str, Any]:
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            twice = next(name for index, name in enumerate(names) if name in names[:index])
-            raise _lie(where, f"the name {twice!r} stands in it twice")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise _lie(where, f"the name {name!r} stands in it twice")
+            found[name] = value
+        return found
 
     if not raw.startswith(b"{"):
         raise _lie(where, "it is not a JSON object")

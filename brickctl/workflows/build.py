@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, tree_digest
@@ -11,6 +12,7 @@ from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.errors import BrickctlError, NotFound, NotReproducible
 from brickctl.operations.target import Recipe, read_recipe
+from brickctl.sources.ledger import hash_file
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
 from brickctl.tensors.journal import Journal
@@ -25,7 +27,6 @@ from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
@@ -148,7 +149,7 @@ def _digest_now(session: Session, place: Path) -> Sha256 | None:
 
 
 def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget) -> Built:
-    """Build again beside the artifact and compare; the artifact stays as it is.
+    """Build again beside the artifact and compare every byte; the artifact stays as it is.
 
     Raises:
         NotReproducible: a file came out differently.
@@ -157,13 +158,12 @@ def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     recorded = provenance.read_statement(folder)
     if recorded is None:
         raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
-    again = folder.with_name(f".{folder.name}.check")
-    try:
-        built = build(session, recipe, again, lock, budget, force=True)
-        made = provenance.read_statement(again)
-    finally:
-        shutil.rmtree(again, ignore_errors=True)
-    differing = _differing(recorded[1], {} if made is None else made[1])
+    found = {name: hash_file(folder / name) for name in recorded[1] if (folder / name).is_file()}
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
+        built = build(session, recipe, Path(beside) / folder.name, lock, budget)
+        made = provenance.read_statement(built.folder)
+    wanted = {} if made is None else made[1]
+    differing = sorted({*_differing(recorded[1], wanted), *_differing(found, wanted)})
     if differing:
         causes = tuple(f"{path} differs" for path in differing[:5])
         hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"

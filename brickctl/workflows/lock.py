@@ -68,7 +68,9 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
     """
     old = session.read_lock()
     reasons = ("there is no brick.lock",) if old is None else stale_reasons(session.manifest, old)
-    if old is not None and (mode is LockMode.FROZEN or not reasons):
+    if old is not None and mode is LockMode.FROZEN:
+        reasons = tuple(f"`{alias}` is not in the lock" for alias in session.manifest.bricks if alias not in old.bricks)
+    if old is not None and not reasons:
         check_declared_bases(session, old, ())
         return old
     if mode is not LockMode.REFRESH:

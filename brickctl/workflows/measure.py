@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.analysis.examples import read_examples, read_texts
@@ -16,10 +17,10 @@ from brickctl.operations.merge import Merge
 from brickctl.operations.stack import Stack
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.workflows.build import build
+from brickctl.workflows.files import refuse_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from brickctl.analysis.exact_match import Wrong
     from brickctl.analysis.load import Loaded
@@ -84,14 +85,14 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
 
     The models of base and bricks are made one after another in the project's cache, and removed again.
     """
+    place = session.caches / "skills"
+    refuse_link(place)
+    place.mkdir(exist_ok=True)
     for alias in session.manifest.requirements:
-        folder = session.caches / "skills" / alias
-        try:
+        with tempfile.TemporaryDirectory(dir=place) as own:
             recipe = _alone(alias)
-            build(session, recipe, folder, lock, budget)
-            yield from _scores(session, recipe, folder, checks, budget)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            built = build(session, recipe, Path(own) / alias, lock, budget)
+            yield from _scores(session, recipe, built.folder, checks, budget)
     for target in session.manifest.targets.values():
         if any(check.target == target.name for check in checks):
             recipe = read_recipe(session.manifest, target)

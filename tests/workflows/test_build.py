@@ -253,3 +253,26 @@ def test_a_file_in_the_way_of_dist_loses_nothing(project: Path) -> None:
         build(project, "assistant")
 
     assert (project / "dist").read_text() == "a file of mine"
+
+
+def test_check_reads_the_bytes_of_the_artifact(project: Path) -> None:
+    (built,) = build(project, "assistant")
+    weights = built.folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    session = opened(project)
+    (recipe,) = read_recipes(session, ["assistant"])
+
+    with pytest.raises(NotReproducible) as found:
+        check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+    assert found.value.causes == ("model.safetensors differs",)
+
+
+def test_a_frozen_lock_without_a_brick_of_the_manifest_is_stale(project: Path) -> None:
+    build(project, "assistant")
+    rewrite(project, 'odd = "starter/odd@^1"', 'odd = "starter/odd@^1"\nmore = "starter/odd@^1"')
+
+    with pytest.raises(LockStale) as found:
+        build_targets(opened(project), ["assistant"], LockMode.FROZEN, BUDGET)
+    assert found.value.causes == ("`more` is not in the lock",)
