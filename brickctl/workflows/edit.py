@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from brickctl.core.manifest_edit import add_brick, remove_brick
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
-from brickctl.errors import UsageFault
+from brickctl.errors import Busy, UsageFault
 from brickctl.operations.operation import read_step
-from brickctl.sources.ledger import write_atomically
+from brickctl.workflows.files import write_text_of_user
 from brickctl.workflows.lock import Change, changes_between, resolve
 from brickctl.workflows.requirement import Asked, requirement_for
 from brickctl.workflows.session import MANIFEST
@@ -42,13 +42,14 @@ def add(session: Session, asked: Asked, name: str | None = None) -> Edited:
         UsageFault: a name or reference that cannot be.
         ManifestInvalid: the name is taken by another brick.
         NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss: it cannot be locked.
+        Busy: brick.toml was saved by somebody else in the meantime.
     """
     alias = _alias(asked, name)
     entry = requirement_for(session, asked)
     text = _read(session.root)
     if _stands(session.manifest, text, alias, entry):
         return Edited(names=(alias,), changes=())
-    return Edited(names=(alias,), changes=_write(session, add_brick(text, alias, entry)))
+    return Edited(names=(alias,), changes=_write(session, text, add_brick(text, alias, entry)))
 
 
 def remove(session: Session, names: Sequence[str]) -> Edited:
@@ -58,7 +59,7 @@ def remove(session: Session, names: Sequence[str]) -> Edited:
         NotFound: there is no such brick.
         UsageFault: a target still uses one of them.
     """
-    text = _read(session.root)
+    text = read = _read(session.root)
     for name in dict.fromkeys(names):
         if name == BASE:
             raise UsageFault("the base cannot be removed", hint="change [base] in brick.toml")
@@ -69,7 +70,7 @@ def remove(session: Session, names: Sequence[str]) -> Edited:
         message = f"`{uses[0][0]}` is still used"
         raise UsageFault(message, causes=causes, hint="take it out of there first; nothing was changed")
     has_lock = session.read_lock() is not None
-    return Edited(names=tuple(map(Alias, dict.fromkeys(names))), changes=_write(session, text, locking=has_lock))
+    return Edited(names=tuple(map(Alias, dict.fromkeys(names))), changes=_write(session, read, text, locking=has_lock))
 
 
 def _alias(asked: Asked, name: str | None) -> Alias:
@@ -97,20 +98,26 @@ def _uses(manifest: Manifest, names: Sequence[str]) -> Iterator[tuple[str, str, 
                     yield name, f"[targets.{target.name}] apply[{at}]", step.place
 
 
-def _write(session: Session, text: str, *, locking: bool = True) -> tuple[Change, ...]:
-    """Lock what the new manifest means, then write both files, or neither."""
+def _write(session: Session, read: str, text: str, *, locking: bool = True) -> tuple[Change, ...]:
+    """Lock what the new manifest means, then write both files, or neither.
+
+    Raises:
+        Busy: brick.toml is no longer the text that was `read`: somebody saved it while bricks were looked at.
+    """
     edited = replace(session, manifest=parse_manifest(text))
     old = session.read_lock()
     lock = resolve(edited, old) if locking else None
-    path = (session.root / MANIFEST).resolve()
-    before = path.read_bytes()
-    write_atomically(path, text.encode())
+    path = session.root / MANIFEST
+    if path.read_bytes() != read.encode():
+        cause = "it was saved by somebody else while this command was at work"
+        raise Busy(f"{MANIFEST} has changed", causes=(cause,), hint="run the command again; nothing was changed")
+    write_text_of_user(path, text.encode())
     if lock is None:
         return ()
     try:
         edited.write_lock(lock)
     except BaseException:
-        write_atomically(path, before)
+        write_text_of_user(path, read.encode())
         raise
     return changes_between(old, lock)
 

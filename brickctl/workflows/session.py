@@ -12,9 +12,9 @@ import platformdirs
 from brickctl.core.lock_format import decode, encode
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
-from brickctl.sources.ledger import Ledger, write_atomically
+from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
-from brickctl.workflows.files import refuse_link, write_new
+from brickctl.workflows.files import refuse_link, write_new, write_text_of_user
 
 if TYPE_CHECKING:
     from brickctl.core.lock import Lock
@@ -86,6 +86,8 @@ class Session:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise LockInvalid(f"{LOCK} is a folder", hint="move it away and run `brickctl lock`") from None
         except UnicodeDecodeError:
             raise LockInvalid(f"{LOCK} is not text", hint="restore it from git") from None
         return decode(text, file=LOCK)
@@ -95,7 +97,7 @@ class Session:
         path, content = self.root / LOCK, encode(lock).encode()
         if path.is_file() and path.read_bytes() == content:
             return False
-        write_atomically(path, content)
+        write_text_of_user(path, content)
         return True
 
 
@@ -110,6 +112,9 @@ def read_manifest(root: Path) -> Manifest:
         text = (root / MANIFEST).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(f"no {MANIFEST} in {root}", hint="`brickctl init` starts a project") from None
+    except IsADirectoryError:
+        hint = "move it away; `brickctl init` starts a project"
+        raise ManifestInvalid(f"{MANIFEST} is a folder", hint=hint) from None
     except UnicodeDecodeError:
         raise ManifestInvalid(f"{MANIFEST} is not UTF-8 text") from None
     return parse_manifest(text, file=MANIFEST)
