@@ -1,7 +1,7 @@
 """The header of a safetensors file that lies on a server, for the price of the header.
 
-One ranged GET of 64 KiB, a second one if the header is longer. A server may ignore the range and send the whole file:
-then reading stops behind the header and the connection is closed.
+A ranged GET of the eight bytes that give its length, and one of exactly the header: no byte of weights is asked for. A
+server may ignore the range and send the whole file: then reading stops behind the header and the connection is closed.
 
 What a server says here is not verified against a digest; only a whole file can be. Whoever uses the bytes of a file
 reads the header again from the verified file.
@@ -19,9 +19,6 @@ from brickctl.tensors.header import LENGTH_BYTES, Header, header_length, parse_h
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
-
-FIRST_BYTES = 1 << 16
-"""What the first request asks for: the header of most shards."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _OK, _PARTIAL = 200, 206
@@ -53,11 +50,11 @@ def read_remote_header(
     if size < goal:
         header_length(bytes(size), where=where)
     while len(raw) < goal:
-        had = len(raw)
-        with open_range(had, min(size, max(goal, FIRST_BYTES))) as answer:
+        wanted = goal
+        with open_range(len(raw), wanted) as answer:
             _check_size(answer, size, where)
             goal = _collect(raw, answer, goal, size, where)
-        if len(raw) == had:
+        if len(raw) < wanted:
             reason = f"{len(raw):,} of {goal:,} bytes of the header came"
             raise TransportFault(f"{where} could not be read", causes=(reason,), hint="run the command again")
     return parse_header(bytes(raw[:goal]), file_size=size, where=where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ apply = [{ op = "merge", method = "task_arithmetic", bricks = { sql = 0.5 } }]
 """
 LARGE = 50_000_000
 ADAPTER = len(bricks.adapter()["adapter_model.safetensors"])
-FIRST_REQUEST = 65_536  # what is asked for of a weight file, to have its header in one request
 
 
 @pytest.fixture
@@ -78,11 +78,13 @@ def test_a_brick_of_50_megabytes_costs_its_bytes_once(hub: Hub, online: Sandbox,
     shapes = {"model.embed_tokens.weight": (LARGE // 16, 8), "model.layers.0.self_attn.q_proj.weight": (8, 8)}
     specs = {name: Spec(DType.BF16, shape) for name, shape in shapes.items()}
     large = tmp_path / "model.safetensors"
-    large.write_bytes(write_header(specs) + bytes(sum(spec.bytes for spec in specs.values())))
+    header = write_header(specs)
+    large.write_bytes(header + bytes(sum(spec.bytes for spec in specs.values())))
     hub.find("acme/base").commit({"model.safetensors": large})
 
     assert online.spawn("lock").code == 0
-    assert [record.sent for record in hub.requests if record.weights and record.is_for(large.name)] == [FIRST_REQUEST]
+    sent = [record.sent for record in hub.requests if record.weights and record.is_for(large.name)]
+    assert sent == [8, len(header) - 8]
 
     hub.reset_log()
     assert "fetched 2 (50.0 MB)" in online.spawn("install").out
@@ -116,6 +118,32 @@ def test_a_brick_is_added_offline_beside_an_installed_base(hub: Hub, online: San
     assert online.spawn("add", "./bricks/mail", "--offline").code == 0
     assert online.spawn("remove", "mail").code == 0
     assert hub.requests == ()
+
+
+STACK = '{ op = "stack", bricks = ["sql"] }'
+MERGE = '{ op = "merge", method = "task_arithmetic", bricks = { sql = 0.5 } }'
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        (f"apply = [{STACK}]", "acme/base"),
+        (f"apply = [{STACK}, {MERGE}]", None),
+        (f"apply = [{MERGE}, {STACK}]", None),
+        (f'dtype = "float16"\napply = [{STACK}]', None),
+        (f"apply = [{STACK}]\n[targets.later]\nfrom = {{ target = 'assistant' }}\napply = [{MERGE}]", None),
+    ],
+)
+def test_a_stacked_adapter_names_the_model_of_the_hub_only_where_that_is_what_lies_below_it(
+    target: str, named: str | None, online: Sandbox
+) -> None:
+    head, _, _ = PROJECT.partition("[targets.assistant]")
+    online.write({"brick.toml": f"{head}[targets.assistant]\n{target}\n"})
+    assert online.spawn("build").code == 0
+    last = "later" if "later" in target else "assistant"
+    config = json.loads((online.root / "dist" / last / "adapters/sql/adapter_config.json").read_text())
+    assert config.get("base_model_name_or_path") == named
+    assert ("base_model_name_or_path" in config) == (named is not None)
 
 
 def test_a_gated_repository_shows_where_access_is_asked_for(hub: Hub, online: Sandbox) -> None:
