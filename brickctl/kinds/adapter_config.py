@@ -6,12 +6,12 @@ PEFT itself warns about fields that a newer PEFT wrote and goes on without them,
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import Table, shown
 from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.module_pattern import matches_end, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Fields that change the formula, and the values with which they do not."""
 
 _HARMLESS_INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva", "mica")
-_LONGEST_PATTERN = 500
 _PEFT_ALPHA = 8.0
 
 
@@ -156,7 +155,9 @@ def _read_pattern(table: Table, key: str) -> dict[str, float]:
         return {}
     found = {}
     for expression in pattern.keys():  # noqa: SIM118 - not a dict; the order of the file decides
-        _check_expression(table, key, expression)
+        reason = unreadable(expression)
+        if reason is not None:
+            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}")
         value = pattern.number_or_none(expression)
         if value is None or value <= 0:
             raise table.error(f"{table.named(key)} must give a positive number for `{shown(expression)}`")
@@ -164,25 +165,6 @@ def _read_pattern(table: Table, key: str) -> dict[str, float]:
     return found
 
 
-def _check_expression(table: Table, key: str, expression: str) -> None:
-    """Refuse what is no regular expression, and what could take for ever: a repeated group, or many repeats."""
-    try:
-        _whole(expression)
-    except (re.error, OverflowError, RecursionError):
-        raise table.error(f"{table.named(key)} has `{shown(expression)}`, no regular expression") from None
-    repeats = sum(expression.count(sign) for sign in "*+{")
-    grouped = re.search(r"\)\s*[*+{]", expression) is not None
-    if len(expression) > _LONGEST_PATTERN or grouped or repeats > 5:  # noqa: PLR2004 - module names need one or two
-        raise table.error(f"{table.named(key)} has `{shown(expression)}`, which is too intricate to be a module name")
-
-
 def _first_match(pattern: Mapping[str, float], module: str, default: float) -> float:
     """PEFT's rule: the first key of the pattern that matches the end of the module's name."""
-    for expression, value in pattern.items():
-        if _whole(expression).match(module):
-            return value
-    return default
-
-
-def _whole(expression: str) -> re.Pattern[str]:
-    return re.compile(rf"(.*\.)?({expression})$")
+    return next((value for expression, value in pattern.items() if matches_end(expression, module)), default)

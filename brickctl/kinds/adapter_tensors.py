@@ -18,6 +18,10 @@ _FACTOR = re.compile(
     r"(?P<module>.+)\.(?:(?P<linear>lora_[AB])\.weight|(?P<embedding>lora_embedding_[AB])"
     r"|(?P<magnitude>lora_magnitude_vector)(?:\.weight)?)"
 )
+_SLOTS = {
+    "lora_A": "down", "lora_B": "up", "lora_embedding_A": "down", "lora_embedding_B": "up",
+    "lora_magnitude_vector": "magnitude",
+}  # fmt: skip
 _FOREIGN = re.compile(r"\.(?:lora_|hada_|lokr_|ia3_|oft_|boft_|vera_|hra_|prompt_)")
 
 
@@ -28,7 +32,7 @@ class LoraModule:
     down: Stored | None = None
     up: Stored | None = None
     magnitude: Stored | None = None
-    is_embedding: bool = False
+    is_embedding: bool | None = None
 
 
 @dataclass(slots=True)
@@ -62,21 +66,33 @@ def _sort(name: str, key: str, tensor: Stored, found: AdapterTensors) -> None:
     if match is None:
         if _FOREIGN.search(key):
             raise Unsupported(f"`{name}` has a tensor of a kind that brickctl does not merge yet: `{key}`")
-        found.saved[key.replace(".modules_to_save.", ".").replace(".base_layer.", ".")] = tensor
+        whole = key.replace(".modules_to_save.", ".").replace(".base_layer.", ".")
+        if whole in found.saved:
+            raise _twice(name, whole)
+        found.saved[whole] = tensor
         return
-    module = found.modules.setdefault(match["module"].removesuffix(".base_layer"), LoraModule())
-    factor = match["linear"] or match["embedding"]
-    if factor is None:
-        module.magnitude = tensor
+    path = match["module"].removesuffix(".base_layer")
+    module = found.modules.setdefault(path, LoraModule())
+    factor = match["linear"] or match["embedding"] or match["magnitude"]
+    slot = _SLOTS[factor]
+    if getattr(module, slot) is not None:
+        raise _twice(name, f"{path}.{factor}")
+    setattr(module, slot, tensor)
+    if slot == "magnitude":
         return
     if len(tensor.spec.shape) != 2:  # noqa: PLR2004 - a matrix
         shape = list(tensor.spec.shape)
         raise Unsupported(f"`{name}`: `{key}` has shape {shape}; only matrices can be merged yet, no convolutions")
-    module.is_embedding = match["embedding"] is not None
-    if factor.endswith("A"):
-        module.down = tensor
-    else:
-        module.up = tensor
+    is_embedding = match["embedding"] is not None
+    if module.is_embedding not in {None, is_embedding}:
+        cause = f"`{path}` has factors of a linear layer and of an embedding"
+        raise Misfit(f"`{name}` contradicts itself", causes=(cause,))
+    module.is_embedding = is_embedding
+
+
+def _twice(name: str, what: str) -> Misfit:
+    """PEFT wraps modules in its own, under names that it takes out again when it saves."""
+    return Misfit(f"`{name}` contradicts itself", causes=(f"two of its tensors are `{what}`",))
 
 
 def _check_pair(name: str, module: str, factors: LoraModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Stack:
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     reproducible = "bitwise"
+    computes = False
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
@@ -45,10 +47,9 @@ class Stack:
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Put each adapter into a folder of its own, with the lines of Python that load the whole."""
-        base = _base_reference(artifact, ingredients)
         parts: dict[str, File | bytes] = dict(artifact.parts)
         for alias in self.bricks:
-            parts |= _adapter(ingredients, alias, base, self.place)
+            parts |= _adapter(ingredients, alias, self.place)
         present = tuple(Alias(path.split("/")[1]) for path in sorted(parts) if path.endswith("/" + FILE))
         parts[GUIDE] = loading_guide(present, self.active).encode()
         return dataclasses.replace(artifact, parts=parts)
@@ -69,16 +70,18 @@ def read_stack(step: Step) -> Operation:
     return Stack(bricks=bricks, active=Alias(active or bricks[0]), place=step.place)
 
 
-def _base_reference(artifact: Artifact, ingredients: Ingredients) -> str | None:
-    """The Hub id that adapters may name as their base: only while the model below them is that very model."""
+def name_base(artifact: Artifact, ingredients: Ingredients) -> Artifact:
+    """Let stacked adapters name their base by its Hub id, if the model below them is that very model in the end."""
     source = ingredients.base_brick.pin.source
-    untouched = artifact.root.tensors == ingredients.base.tensors
-    return source.removeprefix("hf:") if source.startswith("hf:") and untouched else None
+    if not source.startswith("hf:") or artifact.root.tensors != ingredients.base.tensors:
+        return artifact
+    named = {"base_model_name_or_path": source.removeprefix("hf:")}
+    configs = {path: part for path, part in artifact.parts.items() if isinstance(part, bytes) and path.endswith(FILE)}
+    parts = {path: readable_json({**json.loads(part), **named}) for path, part in configs.items()}
+    return dataclasses.replace(artifact, parts={**artifact.parts, **parts})
 
 
-def _adapter(
-    ingredients: Ingredients, alias: Alias, base: str | None, place: Place | None
-) -> Mapping[str, File | bytes]:
+def _adapter(ingredients: Ingredients, alias: Alias, place: Place | None) -> Mapping[str, File | bytes]:
     brick = ingredients.brick(alias)
     if brick.kind != "adapter":
         hint = 'merge it instead: { op = "merge", method = "task_arithmetic", ... }'
@@ -90,15 +93,17 @@ def _adapter(
     files: dict[str, File | bytes] = {
         f"{FOLDER}/{alias}/{file.path}": file for file in brick.pin.files if file.path.endswith(".safetensors")
     }
-    files[f"{FOLDER}/{alias}/{FILE}"] = readable_json(_config(brick, base))
+    files[f"{FOLDER}/{alias}/{FILE}"] = readable_json(_config(brick))
     return files
 
 
-def _config(brick: Brick, base: str | None) -> Mapping[str, Any]:
-    """The adapter's configuration with the base that it now stands on, and lists in an order that does not vary."""
-    config = {**brick.contents.documents[FILE], "base_model_name_or_path": base, "revision": None}
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"] = sorted(config["target_modules"])
+def _config(brick: Brick) -> Mapping[str, Any]:
+    """The adapter's configuration without the base that it was trained on; PEFT writes its list in any order."""
+    config = {**brick.contents.documents[FILE], "revision": None}
+    config.pop("base_model_name_or_path", None)
+    targets = config.get("target_modules")
+    if isinstance(targets, list) and all(isinstance(target, str) for target in targets):
+        config["target_modules"] = sorted(targets)
     return config
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.model import Artifact
 from brickctl.operations.operation import Ingredients, Operation, check_aliases, read_step
 from brickctl.operations.recast import recast
+from brickctl.operations.stack import name_base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,12 @@ class Recipe:
         classes += [self.start.reproducible] if self.start else []
         return "numeric" if "numeric" in classes else "bitwise"
 
+    @property
+    def computes(self) -> bool:
+        """Whether making the artifact takes arithmetic."""
+        started = self.start is not None and self.start.computes
+        return started or self.dtype is not None or any(operation.computes for operation in self.operations)
+
     def document(self) -> Mapping[str, Any]:
         """The recipe with every default written out: the external parameters of the provenance."""
         return {
@@ -56,7 +63,11 @@ class Recipe:
         Raises:
             Misfit, Unsupported, ManifestInvalid.
         """
-        start = Artifact(root=ingredients.base) if self.start is None else self.start.artifact(ingredients)
+        return name_base(self.configured(ingredients), ingredients)
+
+    def configured(self, ingredients: Ingredients) -> Artifact:
+        """The artifact as the targets that start from this one take it up."""
+        start = Artifact(root=ingredients.base) if self.start is None else self.start.configured(ingredients)
         artifact = start
         for operation in self.operations:
             artifact = operation.apply(artifact, ingredients)
