@@ -33,6 +33,8 @@ class Merge:
     entries: tuple[Entry, ...]
     place: Place | None = dataclasses.field(default=None, compare=False)
 
+    computes = True
+
     @property
     def reproducible(self) -> str:
         """As the method declares."""

@@ -55,6 +55,10 @@ class Operation(Protocol):
         """`bitwise`: the same bytes everywhere. `numeric`: within a bound."""
 
     @property
+    def computes(self) -> bool:
+        """Whether it does arithmetic on tensors, or only carries files."""
+
+    @property
     def aliases(self) -> tuple[Alias, ...]:
         """The bricks that it uses, in the order of the manifest; `base` among them where it is named."""
 

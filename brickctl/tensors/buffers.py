@@ -17,11 +17,12 @@ _SMALLEST = mmap.PAGESIZE
 class Buffer:
     """Anonymous page-aligned memory, seen as bytes or as a matrix."""
 
-    __slots__ = ("memory", "size")
+    __slots__ = ("_views", "memory", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.memory = mmap.mmap(-1, size)
+        self._views: dict[tuple[DType, int, int], Tensor] = {}
 
     def bytes(self, count: int) -> memoryview:
         """The first `count` bytes."""
@@ -29,6 +30,12 @@ class Buffer:
 
     def matrix(self, dtype: DType, rows: int, columns: int) -> Tensor:
         """The first rows * columns elements as a torch tensor (rows, columns) on the same memory."""
+        view = self._views.get((dtype, rows, columns))
+        if view is None:
+            view = self._views[dtype, rows, columns] = self._view(dtype, rows, columns)
+        return view
+
+    def _view(self, dtype: DType, rows: int, columns: int) -> Tensor:
         import torch
 
         name = dtype.torch_name

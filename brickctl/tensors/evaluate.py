@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from brickctl.core.plan import Map, Node, Region, Statistic, Stored, blocks, key, needs_whole_rows
+from brickctl.core.plan import Map, Node, Op, Region, Statistic, Stored, blocks, key, needs_whole_rows
 from brickctl.tensors.buffers import Buffer, Buffers, buffer_size
 from brickctl.tensors.kernels import find
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from brickctl.core.digests import Sha256
@@ -73,7 +76,7 @@ class Evaluator:
         run = find(node.op).run
         for region in blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))):
             parts = [self.evaluate(entry, region) for entry in node.inputs]
-            run([part.matrix for part in parts], whole.matrix, node.op.arguments(), region)
+            run([part.matrix for part in parts], whole.matrix, _arguments(node.op), region)
             for part in parts:
                 self.give_back(part)
         return whole
@@ -99,7 +102,7 @@ class Evaluator:
                 moving.append(self.evaluate(entry.node, part))
                 matrices.append(moving[-1].matrix)
         out = self._take(node, region)
-        find(node.op).run(matrices, out.matrix, node.op.arguments(), region)
+        find(node.op).run(matrices, out.matrix, _arguments(node.op), region)
         for block in moving:
             self.give_back(block)
         return out
@@ -124,6 +127,12 @@ class Evaluator:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
         return Block(buffer.matrix(dtype, *region.shape), buffer)
+
+
+@lru_cache(maxsize=1024)
+def _arguments(op: Op) -> Mapping[str, Any]:
+    """The parameters of an op, read from their JSON once and not for every block."""
+    return op.arguments()
 
 
 def peak_bytes(node: Node, region: Region) -> int:

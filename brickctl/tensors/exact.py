@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Access, Input, Map, Node, Op, Spec
+from brickctl.core.plan import BLOCK_ELEMENTS, Access, Input, Map, Node, Op, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def exact_product(left: Node, right: Node, scale: float) -> Node:
     """The product scale * (left @ right), left (rows, r), right (r, columns), in fp64: only the scale is rounded."""
     rows, rank = left.spec.shape
     columns = right.spec.shape[1]
-    factors = Input(quantise(left, rank, along="rows"), Access.ROWS), Input(quantise(right, rank), Access.COLUMNS)
+    part = Access.ALL if left.spec.elements <= BLOCK_ELEMENTS else Access.ROWS  # what is small is quantised once
+    factors = Input(quantise(left, rank, along="rows"), part), Input(quantise(right, rank), Access.COLUMNS)
     return Map(Spec(DType.F64, (rows, columns)), Op.make("product", 1, scale=scale), factors)
 
 
@@ -67,9 +68,10 @@ def run_quantise(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, 
 
 @kernel("product")
 def run_product(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
-    """Multiply: scale * left @ right; every partial sum is exact."""
-    del block
+    """Multiply: scale * left @ right, left the rows of the block or all; every partial sum is exact."""
     left, right = inputs
+    if left.shape[0] != out.shape[0]:
+        left = left[block.top : block.bottom]
     _scaled_product(left, right, arguments["scale"], out)
 
 

@@ -14,7 +14,7 @@ from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.pieces import peak_piece
 from brickctl.tensors.shard_writer import ShardWriter, open_new
-from brickctl.tensors.workers import Workers
+from brickctl.tensors.workers import Workers, begin_torch_import
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,8 @@ class LocalExecutor:
             IntegrityFault: a source became shorter.
             OSError: as the system says, ENOSPC among others.
         """
+        if _computes(plan):
+            begin_torch_import()
         self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
         peak = peak_memory(plan)
         if peak > self._budget.memory:
@@ -67,8 +69,6 @@ class LocalExecutor:
         window = max(1, min(4 * self._budget.threads, self._budget.memory // max(peak, 1)))
         buffers = Buffers(self._budget.memory)
         with Workers(self._blobs, buffers, min(self._budget.threads, window)) as workers:
-            if _computes(plan):
-                workers.warm_up()
             writer = ShardWriter(workers, window, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)

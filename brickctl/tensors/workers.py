@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.pieces import Compute, Stretch
+
+_SHORT_TURN = 1e-4
 
 
 class Workers:
@@ -35,10 +38,6 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def warm_up(self) -> None:
-        """Begin to import torch, which takes a second or two, while the first bytes are copied."""
-        self._pool.submit(_use_one_torch_thread)
 
     def compute(self, piece: Compute) -> Future[Block]:
         """Make one block; the caller gives it back."""
@@ -67,6 +66,25 @@ class Workers:
             evaluator.forget()
             self._thread.node = node
         return evaluator
+
+
+def begin_torch_import() -> None:
+    """Import torch, which takes a second or two, in a thread of its own, while files are hashed or fetched.
+
+    Whoever needs torch in the meantime waits for the same import.
+    """
+    if "torch" not in sys.modules:
+        threading.Thread(target=_import_torch, name="brickctl-torch", daemon=True).start()
+
+
+def _import_torch() -> None:
+    """Import it in short turns: threads that hash would else wait 5 ms for theirs after every piece of a file."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SHORT_TURN)
+    try:
+        import torch  # noqa: F401 - for those who come later
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _use_one_torch_thread() -> None:

@@ -17,6 +17,7 @@ from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
+from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
@@ -94,6 +95,8 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         digest = up_to_date(session, folder, definition)
         if digest is not None:
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
+    if recipe.computes:
+        begin_torch_import()
     plan = make_plan(session, recipe, lock)
     bench = Workbench(folder)
     with bench.opened():

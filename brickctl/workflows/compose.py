@@ -18,6 +18,7 @@ from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import write_atomically
+from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
@@ -114,8 +115,10 @@ def run(
     if save is not None and (save / MANIFEST).exists():
         raise UsageFault(f"{save / MANIFEST} exists already", hint="choose another folder for --save")
     session = session_for(Path.cwd(), manifest, events, offline=offline)
-    lock = resolve(session)
     recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
+    if recipe.computes:
+        begin_torch_import()
+    lock = resolve(session)
     built = build(session, recipe, output.absolute(), lock, budget)
     if save is not None:
         write_atomically(save / MANIFEST, text.encode())

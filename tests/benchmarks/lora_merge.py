@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def contestants(base: Path, adapter: Path, output: Path) -> dict[str, list[str]]
 
 def run_rounds(count: int, scratch: Path) -> dict[str, list[Round]]:
     """Alternate the contestants, so that a busy moment of the machine meets all of them."""
-    base, adapter = make(scratch)
+    with ProcessPoolExecutor(1) as maker:  # a process of its own: children inherit the peak of their parent
+        base, adapter = maker.submit(make, scratch).result()
     output, caches = scratch / "output", scratch / "caches"
     commands = contestants(base, adapter, output)
     environment = {**os.environ, "XDG_CACHE_HOME": str(caches), "PYTHONPATH": str(Path(__file__).parents[2])}
