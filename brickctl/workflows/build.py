@@ -22,7 +22,6 @@ from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
-from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.replace import Workbench, check_replaceable
 from brickctl.workflows.space import check_space
 
@@ -172,17 +171,6 @@ def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
         raise NotReproducible(f"{folder} is not what its recipe makes", causes=causes, hint=hint)
     return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
-
-
-def build_targets(
-    session: Session, names: Sequence[str], mode: LockMode, budget: Budget, *, force: bool = False
-) -> tuple[Built, ...]:
-    """Build the targets named, or all, in the order of the manifest."""
-    recipes = read_recipes(session, names)
-    lock = current_lock(session, mode)
-    return tuple(
-        build(session, recipe, session.artifact_folder(recipe.name), lock, budget, force=force) for recipe in recipes
-    )
 
 
 def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """Projects on the starter bricks, and someone who listens to what workflows say."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from brickctl.tensors.executor import Budget
+from brickctl.workflows.build import Built, build, read_recipes
+from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.session import Session, open_session
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,6 +62,17 @@ def rewrite(project: Path, old: str, new: str) -> None:
 def opened(project: Path, events: Listener | None = None, *, offline: bool = True) -> Session:
     """A session on a project."""
     return open_session(project, events or Listener(), offline=offline)
+
+
+def build_targets(
+    session: Session, names: Sequence[str], mode: LockMode, budget: Budget, *, force: bool = False
+) -> tuple[Built, ...]:
+    """Build the targets named, or all, in the order of the manifest."""
+    recipes = read_recipes(session, names)
+    lock = current_lock(session, mode)
+    return tuple(
+        build(session, recipe, session.artifact_folder(recipe.name), lock, budget, force=force) for recipe in recipes
+    )
 
 
 def states(folder: Path) -> dict[str, tuple[int, int, int]]:

@@ -11,10 +11,10 @@ from brickctl.errors import Busy, IntegrityFault, LockStale, ManifestInvalid, No
 from brickctl.tensors import executor
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import provenance, replace
-from brickctl.workflows.build import Built, build_targets, check, outline, read_recipes
+from brickctl.workflows.build import Built, check, outline, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.replace import Workbench
-from tests.support.projects import Listener, opened, rewrite, starter_project, states
+from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project, states
 
 BUDGET = Budget(threads=2)
 

@@ -8,10 +8,9 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.build import build_targets
 from brickctl.workflows.compose import Composition, merge_step, name_bricks, run, stack_step
 from brickctl.workflows.lock import LockMode
-from tests.support.projects import REPOSITORY, Listener, opened
+from tests.support.projects import REPOSITORY, Listener, build_targets, opened
 
 FILES = REPOSITORY / "registry" / "files" / "starter"
 BASE, UPPER, NEXT = (f"path:{FILES}/{name}/1.0.0" for name in ("base", "upper", "next"))

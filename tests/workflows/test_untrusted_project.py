@@ -8,11 +8,10 @@ import pytest
 from brickctl.errors import Busy, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import files
-from brickctl.workflows.build import build_targets
 from brickctl.workflows.lock import LockMode
 from brickctl.workflows.replace import Workbench
 from brickctl.workflows.verify import verify_artifact
-from tests.support.projects import Listener, opened, starter_project
+from tests.support.projects import Listener, build_targets, opened, starter_project
 
 BUDGET = Budget(threads=1)
 

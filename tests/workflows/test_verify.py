@@ -7,10 +7,9 @@ import pytest
 
 from brickctl.errors import IntegrityFault, NotFound
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.build import build_targets
 from brickctl.workflows.lock import LockMode
 from brickctl.workflows.verify import load_on_meta, verify_artifact, verify_project
-from tests.support.projects import Listener, opened, rewrite, starter_project
+from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
 
 
 @pytest.fixture
