@@ -22,6 +22,18 @@ _HUB_NAMES = {
     "pddl": "PDDL-1.0",
     UNKNOWN: UNKNOWN,
 }
+_HUB_SPELLINGS = {name: hub for hub, name in _HUB_NAMES.items()}
+_LISTED_BY_THE_HUB = """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+    cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
+    eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2
+    llama3.3 llama4 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 pddl postgresql
+    unknown unlicense wtfpl zlib
+"""  # https://huggingface.co/docs/hub/repositories-licenses, without `other`, which is the name of no licence
+_HUB_IDS = frozenset(_LISTED_BY_THE_HUB.split())
 
 
 def parse_license(text: str) -> str | None:
@@ -50,3 +62,9 @@ def from_hub(license_id: str | None) -> str:
         return known
     reference = _NOT_IN_A_REFERENCE.sub("-", name)[:_LONGEST_REFERENCE].strip("-.")
     return f"LicenseRef-{reference}" if reference else UNKNOWN
+
+
+def to_hub(license_name: str) -> str | None:
+    """The id under which the Hub knows one licence; None for an expression, and for what is not on its list."""
+    hub_id = _HUB_SPELLINGS.get(license_name, license_name.removeprefix("LicenseRef-").lower())
+    return hub_id if hub_id in _HUB_IDS and from_hub(hub_id) == license_name else None

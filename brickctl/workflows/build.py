@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.digests import Sha256, tree_digest
+from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
+from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.errors import BrickctlError, NotFound, NotReproducible
 from brickctl.operations.target import Recipe, read_recipe
-from brickctl.sources.ledger import hash_file
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
+from brickctl.workflows.artifact import hash_files, names_in
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
@@ -26,12 +27,15 @@ from brickctl.workflows.replace import Workbench, check_replaceable
 from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
     from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
+
+
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     _notice_edits(session, recipe, lock)
     definition = _definition(recipe, lock)
     if not force:
-        digest = up_to_date(session, folder, definition)
+        digest = up_to_date(session, folder, definition, _card(recipe, lock))
         if digest is not None:
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
     if recipe.computes:
@@ -115,8 +119,8 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
     """Everything that a build will write; reads headers and no weights."""
     ingredients = assemble(session, lock, recipe.aliases)
     artifact = recipe.artifact(ingredients)
-    card = model_card.model_card(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
-    tasks = (*lay_out(artifact, recipe.shard_size), Text(path=model_card.FILE, content=card))
+    card = Text(path=model_card.FILE, content=_card(recipe, lock))
+    tasks = (*lay_out(artifact, recipe.shard_size), card)
     ordered = sorted(tasks, key=lambda task: (isinstance(task, Shard), task.path))
     return Plan(tasks=tuple(ordered), reproducible=recipe.reproducible, notes=artifact.notes)
 
@@ -130,12 +134,14 @@ def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outli
     return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=_size(plan), peak=peak)
 
 
-def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any]) -> Sha256 | None:
-    """The artifact's digest, if it was made by this definition and nobody has touched it since."""
+def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any], card: bytes) -> Sha256 | None:
+    """The artifact's digest, if it was made by this definition, has this card, and nobody has touched it since."""
     recorded = provenance.read_statement(folder)
     if recorded is None or recorded[0] != definition:
         return None
     files = recorded[1]
+    if files.get(model_card.FILE) != sha256_bytes(card):
+        return None
     for path, digest in files.items():
         if _digest_now(session, folder / path) != digest:
             return None
@@ -160,21 +166,27 @@ def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     recorded = provenance.read_statement(folder)
     if recorded is None:
         raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
-    found = {name: hash_file(folder / name) for name in recorded[1] if (folder / name).is_file()}
+    found = hash_files({name: folder / name for name in names_in(folder)}, session.events)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
         built = build(session, recipe, Path(beside) / folder.name, lock, budget)
         made = provenance.read_statement(built.folder)
     wanted = {} if made is None else made[1]
-    differing = sorted({*_differing(recorded[1], wanted), *_differing(found, wanted)})
-    if differing:
-        causes = tuple(f"{path} differs" for path in differing[:5])
+    causes = [
+        *_differences(found, wanted),
+        *(f"its record of {path} differs" for path in _differing(recorded[1], wanted)),
+    ]
+    if causes:
         hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
-        raise NotReproducible(f"{folder} is not what its recipe makes", causes=causes, hint=hint)
+        raise NotReproducible(f"{folder} is not what its recipe makes", causes=tuple(causes[:_MOST_SHOWN]), hint=hint)
     return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
 
 
 def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
     return provenance.definition(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
+
+
+def _card(recipe: Recipe, lock: Lock) -> bytes:
+    return model_card.model_card(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
 
 
 def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
@@ -205,6 +217,13 @@ def _size(plan: Plan) -> int:
 
 def _size_of(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _differences(found: Mapping[str, Sha256], wanted: Mapping[str, Sha256]) -> Iterator[str]:
+    """What is wrong with the files of an artifact, by path."""
+    for path in _differing(found, wanted):
+        what = "is missing" if path not in found else "differs" if path in wanted else "is not made by the recipe"
+        yield f"{shown(path)} {what}"
 
 
 def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:

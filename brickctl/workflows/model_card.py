@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.licenses import UNKNOWN, from_hub
+from brickctl.core.licenses import UNKNOWN, to_hub
 from brickctl.workflows.provenance import uri
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def _base_lines(base: Locked, relation: str) -> list[str]:
 
 
 def _license_lines(chain: str) -> list[str]:
-    """The Hub's name where it has one for the whole expression; else its way to say `other`."""
-    if from_hub(chain.lower()) == chain:
-        return [f"license: {chain.lower()}"]
-    return ["license: other", f"license_name: {_quoted(chain)}"]
+    """The Hub's id where it has one for the whole chain; else its way to say `other`."""
+    hub_id = to_hub(chain)
+    return [f"license: {hub_id}"] if hub_id else ["license: other", f"license_name: {_quoted(chain)}"]
 
 
 def _quoted(text: str) -> str:

@@ -6,6 +6,7 @@ No time, host or absolute path stands in it; the version of brickctl stands in o
 from __future__ import annotations
 
 import json
+import stat
 from typing import TYPE_CHECKING, Any
 
 from brickctl import __version__
@@ -29,10 +30,11 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"
 _BUILD = "https://brickctl.dev/build/v1"
 _BUILDER = "https://brickctl.dev/cli"
+_LARGEST = 64_000_000
 
 
 def definition(recipe: Recipe, base: Locked, bricks: Iterable[Locked]) -> dict[str, Any]:
-    """What decides every byte of an artifact: equal definitions, equal artifacts."""
+    """What decides every byte of an artifact, but for the licences that its card tells: equal ones, equal artifacts."""
     return {
         "buildType": _BUILD,
         "externalParameters": {"engine": ENGINE, **recipe.document()},
@@ -73,20 +75,26 @@ def statement(built: Mapping[str, Any], files: Iterable[File]) -> bytes:
 def read_statement(folder: Path) -> tuple[dict[str, Any], dict[str, Sha256]] | None:
     """The definition and the digests by path that an artifact records; None where the folder is no artifact.
 
+    The definition's `resolvedDependencies` are tables with a `name`; all else in it is as the file has it.
+
     Raises:
         IntegrityFault: the record is damaged.
     """
     path = folder / FILE
     try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise _damaged(path, f"it is not a file of at most {_LARGEST:,} bytes")
         document = json.loads(path.read_bytes())
         built = document["predicate"]["buildDefinition"]
+        names = [entry["name"] for entry in built["resolvedDependencies"]]
         files = {entry["name"]: entry["digest"]["sha256"] for entry in document["subject"]}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _damaged(path, "it is not the statement that brickctl writes") from None
-    if not isinstance(built, dict) or not all(map(_is_file, files.items())):
-        raise _damaged(path, "it names files or digests that cannot be")
+    if not all(isinstance(name, str) for name in names) or not all(map(_is_file, files.items())):
+        raise _damaged(path, "it names bricks, files or digests that cannot be")
     return built, files
 
 

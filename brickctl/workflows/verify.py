@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import tree_digest
+from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, NotFound
-from brickctl.sources.ledger import hash_file
+from brickctl.operations.target import read_recipe
 from brickctl.workflows import provenance
-from brickctl.workflows.parallel import in_parallel
+from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
+    from brickctl.core.manifest import Target
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
 
@@ -42,9 +44,9 @@ def verify_project(session: Session) -> tuple[Verified, ...]:
     if lock is None:
         raise NotFound("there is no brick.lock to verify against", hint="run `brickctl install`")
     bricks = [_verify_brick(session, lock, alias) for alias in lock.entries]
-    folders = [session.artifact_folder(name) for name in session.manifest.targets]
-    built = [folder for folder in folders if (folder / provenance.FILE).is_file()]
-    return (*bricks, *(_verify_artifact_of(session, lock, folder) for folder in built))
+    targets = [session.manifest.targets[name] for name in session.manifest.targets]
+    built = [target for target in targets if (session.artifact_folder(target.name) / provenance.FILE).exists()]
+    return (*bricks, *(_verify_target(session, lock, target) for target in built))
 
 
 def verify_artifact(folder: Path, events: Events) -> Verified:
@@ -60,7 +62,7 @@ def verify_artifact(folder: Path, events: Events) -> Verified:
         raise NotFound(f"{folder} is no artifact of brickctl", causes=(cause,), hint="name a folder below dist/")
     files = recorded[1]
     _compare_names(folder, files)
-    digests = _hash_all({name: folder / name for name in files}, events)
+    digests = hash_files({name: folder / name for name in files}, events)
     for name, digest in files.items():
         if digests[name] != digest:
             raise _changed(f"{folder / name}", digest, digests[name], "build the target again")
@@ -86,7 +88,7 @@ def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     paths = session.sources.locate(pin)
     if paths is None:
         raise NotFound(f"`{alias}` is not installed", hint="run `brickctl install`")
-    digests = _hash_all(paths, session.events)
+    digests = hash_files(paths, session.events)
     for file in pin.files:
         if digests[file.path] != file.sha256:
             session.ledger.forget(paths[file.path])
@@ -95,34 +97,44 @@ def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
 
 
-def _verify_artifact_of(session: Session, lock: Lock, folder: Path) -> Verified:
-    """An artifact against its record, and the record's inputs against the lock."""
+def _verify_target(session: Session, lock: Lock, target: Target) -> Verified:
+    """An artifact against its record, and the record against the lock and the manifest."""
+    folder = session.artifact_folder(target.name)
     result = verify_artifact(folder, session.events)
     recorded = provenance.read_statement(folder)
-    dependencies = [] if recorded is None else recorded[0].get("resolvedDependencies", [])
-    known = {entry["name"]: entry for entry in map(provenance.dependency, lock.entries.values())}
-    for entry in dependencies:
-        if entry != known.get(entry.get("name")):
-            cause = f"`{entry.get('name')}` in its record is not the one in brick.lock"
-            hint = f"run `brickctl build {folder.name}`"
-            raise IntegrityFault(f"{folder} was built from another lock", causes=(cause,), hint=hint)
+    recipe = read_recipe(session.manifest, target)
+    try:
+        bricks = [lock.bricks[alias] for alias in recipe.aliases]
+    except KeyError as missing:
+        hint = "run `brickctl lock`"
+        raise NotFound(f"`{missing.args[0]}` of `{target.name}` is not in brick.lock", hint=hint) from None
+    wanted = provenance.definition(recipe, lock.base, bricks)
+    if recorded is None or recorded[0] != wanted:
+        reason = _difference({} if recorded is None else recorded[0], wanted)
+        hint = f"run `brickctl build {target.name}`"
+        raise IntegrityFault(f"{folder} was built from another lock or recipe", causes=(reason,), hint=hint)
     return result
 
 
+def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """In what a record differs from what a build would record now."""
+    before, now = (
+        {entry["name"]: entry for entry in made.get("resolvedDependencies", [])} for made in (recorded, wanted)
+    )
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            return f"`{shown(name)}` in its record is not the one in brick.lock"
+    return "its record tells of other steps, parameters or engine than a build would use now"
+
+
 def _compare_names(folder: Path, files: Mapping[str, Sha256]) -> None:
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    missing = sorted(name for name in files if name not in there)
-    extra = sorted(name for name in there if name not in files and name != provenance.FILE)
+    there = names_in(folder)
+    missing = sorted(files.keys() - there)
+    extra = sorted(there - files.keys())
     if missing:
         raise IntegrityFault(f"{folder / missing[0]} is missing", hint="build the target again")
     if extra:
-        cause = f"{provenance.FILE} does not know it"
-        raise IntegrityFault(f"{folder / extra[0]} does not belong there", causes=(cause,), hint="remove it")
-
-
-def _hash_all(paths: Mapping[str, Path], events: Events) -> dict[str, Sha256]:
-    digests = in_parallel(lambda path: hash_file(path, events), paths.values())
-    return dict(zip(paths, digests, strict=True))
+        raise out_of_place(folder / extra[0], f"{provenance.FILE} does not know it")
 
 
 def _changed(name: str, wanted: Sha256, found: Sha256, hint: str) -> IntegrityFault:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brickctl.core.licenses import from_hub, parse_license
+from brickctl.core.licenses import from_hub, parse_license, to_hub
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,22 @@ def test_licence_ids_of_the_hub_are_mapped(hub: str | None, license_name: str) -
 def test_whatever_the_hub_says_becomes_a_licence_that_a_lock_may_hold(text: str) -> None:
     license_name = from_hub(text)
     assert parse_license(license_name) == license_name
+
+
+@pytest.mark.parametrize(
+    ("license_name", "hub"),
+    [
+        ("Apache-2.0", "apache-2.0"),
+        ("AGPL-3.0-only", "agpl-3.0"),
+        ("LicenseRef-llama3.1", "llama3.1"),
+        ("LicenseRef-openrail-plus-plus", "openrail++"),
+        ("unknown", "unknown"),
+        ("GPL-3.0-or-later", None),
+        ("Apache-2.0 AND MIT", None),
+        ("LicenseRef-house-rules", None),
+        ("LicenseRef-mit", None),
+        ("0BSD", None),
+    ],
+)
+def test_only_what_the_hub_lists_has_a_name_there(license_name: str, hub: str | None) -> None:
+    assert to_hub(license_name) == hub

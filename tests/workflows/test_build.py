@@ -202,6 +202,36 @@ def test_check_fails_on_an_artifact_that_claims_other_bytes(project: Path) -> No
         check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
 
 
+@pytest.mark.parametrize(("name", "what"), [("extra.py", "is not made by the recipe"), ("config.json", "is missing")])
+def test_check_finds_files_too_many_and_too_few(project: Path, name: str, what: str) -> None:
+    (built,) = build(project, "assistant")
+    place = built.folder / name
+    if place.exists():
+        place.unlink()
+    else:
+        place.write_text("print()")
+    session = opened(project)
+    (recipe,) = read_recipes(session, ["assistant"])
+
+    with pytest.raises(NotReproducible, match="not what its recipe makes") as found:
+        check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+    assert found.value.causes == (f"{name} {what}",)
+
+
+def test_a_licence_that_changed_gets_onto_the_card(project: Path) -> None:
+    (first,) = build(project, "assistant")
+    rewrite(
+        project, 'upper = "starter/upper@^1"', 'upper = { brick = "starter/upper", version = "^1", license = "MIT" }'
+    )
+    (second,) = build(project, "assistant")
+    (third,) = build(project, "assistant")
+
+    assert second.fresh
+    assert second.digest != first.digest
+    assert "| MIT |" in (second.folder / "README.md").read_text()
+    assert not third.fresh
+
+
 def test_an_outline_says_what_would_be_written_and_writes_nothing(project: Path) -> None:
     session = opened(project)
     (recipe,) = read_recipes(session, ["assistant"])

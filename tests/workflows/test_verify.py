@@ -1,13 +1,17 @@
 """Verify reads every byte, and believes no ledger."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brickctl.errors import IntegrityFault, NotFound
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.lock import LockMode
+from brickctl.workflows.provenance import FILE
 from brickctl.workflows.verify import load_on_meta, verify_artifact, verify_project
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
 
@@ -73,3 +77,76 @@ def test_an_artifact_of_another_lock_is_found(project: Path) -> None:
 def test_artifacts_load_in_transformers_without_a_missing_or_unexpected_key(project: Path) -> None:
     for target in ("assistant", "sorter", "bundle"):
         load_on_meta(project / "dist" / target)
+
+
+@pytest.mark.parametrize("name", ["config.json", "more.json"])
+def test_links_in_an_artifact_are_found_wherever_they_lead(project: Path, name: str) -> None:
+    folder = project / "dist" / "assistant"
+    moved = project / "config.json"
+    (folder / "config.json").rename(moved)
+    (folder / name).symlink_to(moved)
+
+    with pytest.raises(IntegrityFault, match=f"{name} does not belong there") as found:
+        verify_artifact(folder, Listener())
+    assert found.value.causes == ("it is a link",)
+
+
+def test_a_link_to_a_folder_in_an_artifact_is_found(project: Path) -> None:
+    folder = project / "dist" / "bundle"
+    (folder / "more").symlink_to(project)
+
+    with pytest.raises(IntegrityFault, match="more does not belong there"):
+        verify_artifact(folder, Listener())
+
+
+def pipe(record: Path) -> None:
+    os.mkfifo(record)
+
+
+def large(record: Path) -> None:
+    with record.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("make", [pipe, large, Path.mkdir, lambda record: record.symlink_to("/dev/zero")])
+def test_a_record_that_is_no_small_file_is_not_read(project: Path, make: Callable[[Path], None]) -> None:
+    record = project / "dist" / "assistant" / FILE
+    record.unlink()
+    make(record)
+
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        verify_artifact(record.parent, Listener())
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        verify_project(opened(project))
+
+
+def edit_record(record: Path, edit: Callable[[Any], object]) -> None:
+    statement = json.loads(record.read_text())
+    edit(statement["predicate"]["buildDefinition"])
+    record.write_text(json.dumps(statement))
+
+
+def test_a_record_that_leaves_out_what_it_was_made_of_is_found(project: Path) -> None:
+    edit_record(project / "dist" / "assistant" / FILE, lambda made: made["resolvedDependencies"].clear())
+
+    with pytest.raises(IntegrityFault, match="another lock or recipe") as found:
+        verify_project(opened(project))
+    assert "`base`" in found.value.causes[0]
+
+
+@pytest.mark.parametrize("dependencies", [None, 1, [1], [{}], [{"name": 1}], ["name"], {"name": "base"}])
+def test_a_record_with_malformed_dependencies_is_damaged(project: Path, dependencies: object) -> None:
+    record = project / "dist" / "assistant" / FILE
+    edit_record(record, lambda made: made.update(resolvedDependencies=dependencies))
+
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        verify_artifact(record.parent, Listener())
+
+
+def test_an_artifact_of_another_recipe_is_found(project: Path) -> None:
+    rewrite(project, "upper = 0.9", "upper = 0.5")
+
+    with pytest.raises(IntegrityFault, match="another lock or recipe") as found:
+        verify_project(opened(project))
+    assert "parameters" in found.value.causes[0]
+    assert found.value.hint == "run `brickctl build assistant`"

@@ -1,0 +1,43 @@
+"""Model cards, as the Hub reads their front matter."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+
+from brickctl.workflows.build import make_plan, read_recipes
+from brickctl.workflows.lock import LockMode, current_lock
+from brickctl.workflows.model_card import FILE
+from tests.support.projects import opened, rewrite, starter_project
+
+
+def card_of(project: Path, target: str) -> ModelCardData:
+    session = opened(project)
+    (recipe,) = read_recipes(session, [target])
+    plan = make_plan(session, recipe, current_lock(session, LockMode.REFRESH))
+    (content,) = [task.content for task in plan.tasks if task.path == FILE]
+    data = ModelCard(content.decode()).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("licenses", "hub", "name"),
+    [
+        (("MIT", "MIT"), "other", "Apache-2.0 AND MIT"),
+        (("Apache-2.0", "Apache-2.0"), "apache-2.0", None),
+        (("Apache-2.0 OR MIT", "Apache-2.0"), "other", "Apache-2.0 AND (Apache-2.0 OR MIT)"),
+        (("AGPL-3.0-only", "unknown"), "unknown", None),
+    ],
+)
+def test_the_licence_of_a_card_is_an_id_of_the_hub_or_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, licenses: tuple[str, str], hub: str, name: str | None
+) -> None:
+    project = starter_project(tmp_path, monkeypatch)
+    for brick, license_name in zip(("upper", "next"), licenses, strict=True):
+        entry = f'{{ brick = "starter/{brick}", version = "^1", license = "{license_name}" }}'
+        rewrite(project, f'{brick} = "starter/{brick}@^1"', f"{brick} = {entry}")
+
+    card = card_of(project, "assistant")
+
+    assert (card.license, card.license_name) == (hub, name)
