@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.errors import PolicyViolation
 from brickctl.kinds.base import whole_model
@@ -13,7 +14,7 @@ from brickctl.workflows.assemble import locked_brick
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from brickctl.core.brick import Brick
+    from brickctl.core.brick import Brick, Pin
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.names import Alias
     from brickctl.workflows.session import Session
@@ -46,18 +47,24 @@ def check_fit(
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
     """A brick that names another base may fit all the same: a warning while it is news, or an error by policy.
 
+    A base in a folder has no name that could be compared: only the policy minds that.
+
     Raises:
         PolicyViolation: `[policy] base = "declared"`, and a brick of the lock names another base.
     """
-    base = lock.base.pin.source
-    if not base.startswith(_HUB):
-        return
+    policy = session.manifest.policy
+    base = _name(lock.base.pin)
     for alias, entry in lock.bricks.items():
-        if entry.declared_base is None or f"{_HUB}{entry.declared_base}" == base:
+        if entry.declared_base is None or entry.declared_base == base:
             continue
-        message = f"`{alias}` was trained on {entry.declared_base}; the base is {base.removeprefix(_HUB)}"
-        if session.manifest.policy.base == "declared":
-            rule = '[policy] base = "declared" allows only bricks that name the base itself'
-            raise PolicyViolation(message, causes=(rule,), place=session.manifest.policy.place)
-        if alias in news or BASE in news:
+        message = f"`{alias}` was trained on {shown(entry.declared_base)}; the base is {base or lock.base.pin.source}"
+        if policy.base == "declared":
+            rule = '[policy] base = "declared" allows only bricks that name the base itself, or none'
+            raise PolicyViolation(message, causes=(rule,), place=policy.place)
+        if base is not None and (alias in news or BASE in news):
             session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
+
+
+def _name(pin: Pin) -> str | None:
+    """The name under which bricks know a base: that of its repository, else its name in a registry."""
+    return pin.source.removeprefix(_HUB) if pin.source.startswith(_HUB) else pin.brick
