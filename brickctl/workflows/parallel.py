@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+import ctypes
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,11 +18,77 @@ _Out = TypeVar("_Out")
 _THREADS = 8
 """Work that waits for a network or a disk gains from more threads than there are cores."""
 
+_GRACE = 2.0
+"""Seconds that an interrupt gives to work under way, so that it removes what it was writing."""
+
 
 def in_parallel(work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-    """Call `work` for every item. After an error no further item is begun, and the error of the first item counts."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="brickctl-source")
+    """Call `work` for every item. After an error no further item is begun, and the error of the first item counts.
+
+    An interrupt ends the work under way and does not wait for what cannot be ended, such as a server that is silent.
+    """
+    shift = _Shift(work, items)
     try:
-        return list(pool.map(work, items))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        shift.work()
+    except BaseException:
+        shift.end()
+        raise
+    return shift.results()
+
+
+class _Shift(Generic[_In, _Out]):
+    """Threads that take items in their order until none is left, or one has failed.
+
+    They are daemons, unlike those of an executor: the interpreter does not wait for them when it exits.
+    """
+
+    def __init__(self, task: Callable[[_In], _Out], items: Iterable[_In]) -> None:
+        self._task = task
+        self._waiting = deque(enumerate(items))
+        self._results: dict[int, _Out] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._guard = threading.Lock()
+        self._left: SimpleQueue[None] = SimpleQueue()
+        count = min(_THREADS, len(self._waiting))
+        self._threads = [
+            threading.Thread(target=self._labour, name=f"brickctl-source-{number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def work(self) -> None:
+        """Do everything; waits for a queue, because an interrupt of `Thread.join` leaves the thread in doubt."""
+        for thread in self._threads:
+            thread.start()
+        for _ in self._threads:
+            self._left.get()
+
+    def results(self) -> list[_Out]:
+        """What the work has given, in the order of the items, or the first error in that order."""
+        if self._errors:
+            raise self._errors[min(self._errors)]
+        return [self._results[number] for number in sorted(self._results)]
+
+    def end(self) -> None:
+        """Begin nothing more, and raise SystemExit, of which threads say nothing, in the work under way."""
+        self._waiting.clear()
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        for thread in alive:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        until = time.monotonic() + _GRACE
+        for thread in alive:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _labour(self) -> None:
+        try:
+            while (job := self._next()) is not None:
+                number, item = job
+                try:
+                    self._results[number] = self._task(item)
+                except BaseException as error:  # noqa: BLE001 - whoever waits for the results gets it
+                    self._errors[number] = error
+        finally:
+            self._left.put(None)
+
+    def _next(self) -> tuple[int, _In] | None:
+        with self._guard:
+            return None if self._errors or not self._waiting else self._waiting.popleft()
