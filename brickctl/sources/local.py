@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from brickctl.sources.ledger import Ledger
 
 SCHEME = "path:"
-_REPAIR = "if the change was yours, `brickctl update NAME` takes the new content; else restore the file"
+_REPAIR = (
+    "if the change was yours, `brickctl update` with the brick's name takes the new content; else restore the file"
+)
 
 
 class LocalSource:

@@ -12,7 +12,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.plan import Spec
 from brickctl.tensors.header import write_header
 from tests.support import sandbox as bricks
-from tests.support.hub import Hub
+from tests.support.hub import Deleted, Hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,3 +189,14 @@ def test_info_of_a_repository_reads_no_weights(hub: Hub, online: Sandbox) -> Non
     outcome = online.spawn("info", "hf:acme/base", "--json")
     assert (outcome.json["license"], outcome.json["tensors"]) == ("Apache-2.0", len(bricks.model_shapes()))
     assert all(record.range for record in hub.requests if record.weights)
+
+
+def test_a_file_that_is_gone_says_which_command_pins_anew_without_a_name_that_it_does_not_know(
+    hub: Hub, online: Sandbox
+) -> None:
+    assert online.spawn("lock").code == 0
+    hub.fault("*/resolve/*/model.safetensors", Deleted("file"))
+    outcome = online.spawn("install")
+    assert outcome.code == 1
+    assert "`brickctl update` with the brick's name" in outcome.err
+    assert "NAME" not in outcome.err

@@ -79,7 +79,7 @@ def test_a_changed_file_is_named_with_the_way_to_take_it(folder: Path, bricks: L
             IntegrityFault, match=r"path:bricks/date/model\.safetensors is not what was locked"
         ) as caught:
             look(pin)
-        assert "brickctl update NAME" in (caught.value.hint or "")
+        assert "`brickctl update` with the brick's name" in (caught.value.hint or "")
     assert bricks.pin(DATE, pin) == pin
     assert bricks.pin(DATE) != pin
 

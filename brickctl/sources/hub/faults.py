@@ -133,7 +133,7 @@ def _no_repository(asked: Asked) -> NotFound:
 def _no_file(asked: Asked) -> NotFound:
     return NotFound(
         f"{asked} is not there at revision {asked.revision[:12]}",
-        hint="the repository was rewritten after it was locked; `brickctl update NAME` pins what it has now",
+        hint="the repository was rewritten after it was locked; `brickctl update` with the brick's name pins it anew",
     )
 
 
