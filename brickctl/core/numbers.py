@@ -33,13 +33,11 @@ def layer_of(name: str) -> int | None:
     return None if match is None else int(match.group(1))
 
 
-def depth_of(name: str, layers: int, ties: dict[str, str] | None = None) -> float:
+def depth_of(name: str, layers: int) -> float:
     """Where a tensor lies between the first layer (0.0) and the last (1.0).
 
-    Layer i of L lies at i/(L-1). What lies before the layers counts as 0, the final norm and an untied head as 1; a
-    tied head follows the tensor that it shares.
+    Layer i of L lies at i/(L-1). What lies before the layers counts as 0, the final norm and an untied head as 1.
     """
-    name = (ties or {}).get(name, name)
     layer = layer_of(name)
     if layer is not None:
         return 0.0 if layers <= 1 else layer / (layers - 1)

@@ -64,11 +64,6 @@ def test_a_gradient_of_three_values_bends_in_the_middle() -> None:
     assert at == [0.0, 0.5, 1.0, 0.75, 0.5]
 
 
-def test_a_tied_head_follows_the_embedding_and_an_untied_head_comes_last() -> None:
-    assert depth_of("lm_head.weight", 5, {"lm_head.weight": "model.embed_tokens.weight"}) == 0.0
-    assert depth_of("lm_head.weight", 5) == 1.0
-
-
 def test_a_model_of_one_layer_takes_the_first_value() -> None:
     assert depth_of("model.layers.0.x", 1) == 0.0
 
