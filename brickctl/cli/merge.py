@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brickctl.cli import options
-from brickctl.cli.build import show_built, show_outlines
+from brickctl.cli.composing import compose
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
@@ -50,14 +50,9 @@ def command(
 
     BASE and BRICK are `hf:owner/name[@revision]`, `path:folder`, `./folder` or `/folder`.
     """
-    from brickctl.tensors.executor import Budget
-    from brickctl.workflows import compose
+    from brickctl.workflows.compose import Composition, merge_step, name_bricks
 
-    named = compose.name_bricks(bricks)
-    step = compose.merge_step(method, tuple(named), weights, parameters)
-    composition = compose.Composition(base=base, bricks=named, step=step, dtype=dtype, shard_size=shard_size)
-    if dry_run:
-        show_outlines(console, [compose.preview(composition, output, console, offline=offline)])
-        return
-    budget = Budget(threads=threads, memory=memory)
-    show_built(console, [compose.run(composition, output, console, budget, offline=offline, save=save)])
+    named = name_bricks(bricks)
+    step = merge_step(method, tuple(named), weights, parameters)
+    composition = Composition(base=base, bricks=named, step=step, dtype=dtype, shard_size=shard_size)
+    compose(console, composition, output, save=save, dry_run=dry_run, offline=offline, memory=memory, threads=threads)

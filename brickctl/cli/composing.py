@@ -1,0 +1,35 @@
+"""What `brickctl merge` and `brickctl stack` do once they know their step: say what would be built, or build it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.cli.build import show_built, show_outlines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brickctl.cli.console import Console
+    from brickctl.workflows.compose import Composition
+
+
+def compose(
+    console: Console,
+    composition: Composition,
+    output: Path,
+    *,
+    save: Path | None,
+    dry_run: bool,
+    offline: bool,
+    memory: int,
+    threads: int,
+) -> None:
+    """Build into `output` and show what was built, or show the plan of a dry run."""
+    from brickctl.tensors.executor import Budget
+    from brickctl.workflows.compose import preview, run
+
+    if dry_run:
+        show_outlines(console, [preview(composition, output, console, offline=offline)])
+        return
+    budget = Budget(threads=threads, memory=memory)
+    show_built(console, [run(composition, output, console, budget, offline=offline, save=save)])
