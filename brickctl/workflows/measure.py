@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.analysis.examples import read_examples, read_texts
+from brickctl.core.manifest import Target
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.numbers import Scalar
 from brickctl.errors import NotFound
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Check
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.session import Session
-
-_SHARD_SIZE = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,7 @@ def _alone(alias: Alias) -> Recipe:
     method = methods()["task_arithmetic"]
     merge = Merge(method=method, parameters=method.method(), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
-    return Recipe(name=alias, start=None, dtype=None, shard_size=_SHARD_SIZE, operations=operations)
+    return Recipe(name=alias, start=None, dtype=None, shard_size=Target(name=alias).shard_size, operations=operations)
 
 
 def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:

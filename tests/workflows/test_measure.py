@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from brickctl.errors import NotFound
+from brickctl.errors import NotFound, UsageFault
 from brickctl.tensors.executor import Budget
+from brickctl.workflows import measure
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.measure import Score, gate, read_checks, skills
 from tests.support.projects import opened, rewrite, starter_project
@@ -62,6 +63,51 @@ def test_a_table_of_skills_has_the_base_every_brick_and_every_target(project: Pa
     assert reached["upper"] >= 0.9
     assert reached["assistant"] >= 0.9
     assert not any((project / ".brickctl" / "skills").iterdir())
+
+
+@pytest.mark.parametrize("place", [".brickctl/skills", ".brickctl"])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_models_of_skills_go_through_no_link_and_nothing_that_was_refused_is_removed(
+    place: str, kind: str, project: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    (mine / "skills").mkdir(parents=True)
+    (mine / "skills" / "thesis.txt").write_text("years of work")
+    (project / place).parent.mkdir(exist_ok=True)
+    if kind == "link":
+        (project / place).symlink_to(mine)
+    else:
+        (project / place).write_text("a list of skills")
+
+    session = opened(project)
+    checks = read_checks(session, ["upper"])
+    with pytest.raises(UsageFault, match="will not be used"):
+        list(skills(session, current_lock(session, LockMode.REFRESH), checks, BUDGET))
+
+    assert (mine / "skills" / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in mine.rglob("*")] == ["skills", "thesis.txt"]
+    assert (project / place).is_symlink() == (kind == "link")
+    assert kind == "link" or (project / place).read_text() == "a list of skills"
+
+
+def test_skills_remove_the_models_that_they_made_and_nothing_else(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what lies beside them, nor a folder of the user where a target would go, which is refused."""
+    monkeypatch.setattr(measure, "_scores", lambda *_: ())
+    beside = project / ".brickctl" / "skills" / "mine"
+    users = project / "dist" / "assistant"
+    for folder in (beside, users):
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").write_text("years of work")
+
+    session = opened(project)
+    checks = read_checks(session, ["upper"])
+    with pytest.raises(UsageFault, match="assistant"):
+        list(skills(session, current_lock(session, LockMode.REFRESH), checks, BUDGET))
+
+    assert [(path / "thesis.txt").read_text() for path in (beside, users)] == ["years of work"] * 2
+    assert list(beside.parent.iterdir()) == [beside]
 
 
 def test_data_that_is_not_there_is_found_before_anything_is_built(project: Path) -> None:
