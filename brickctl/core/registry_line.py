@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import Pin
-from brickctl.core.digests import Sha256, canonical_json, prefixed, tree_digest
+from brickctl.core.digests import Sha256, canonical_json, prefixed, sha256_bytes, tree_digest
 from brickctl.core.document import Table, shown
 from brickctl.core.licenses import parse_license
 from brickctl.core.lines import Lines
@@ -90,9 +90,10 @@ class RegistryEntry:
             registry=registry,
         )
 
-    def differs_from(self, seen: RegistryEntry) -> bool:
-        """Whether this entry changed in a way that no published version may: in anything but `yanked`."""
-        return replace(self, yanked=seen.yanked) != seen
+    @property
+    def fingerprint(self) -> Sha256:
+        """Digest of what may never change once it is published: everything but `yanked`."""
+        return sha256_bytes(encode_line(replace(self, yanked=False)))
 
 
 def encode_line(entry: RegistryEntry) -> bytes:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.names import did_you_mean, is_brick_name
 from brickctl.core.registry_line import RegistryEntry, parse_line
-from brickctl.errors import BrickctlError, IntegrityFault, NotFound, Unsupported
+from brickctl.errors import IntegrityFault, NotFound, Unsupported
+from brickctl.sources.history import MOST_VERSIONS
 from brickctl.sources.selection import read_json
 from brickctl.sources.store import index_path
 
 if TYPE_CHECKING:
+    from brickctl.sources.history import History
     from brickctl.sources.pages import Page, Pages
     from brickctl.sources.store import Store
 
@@ -22,20 +24,22 @@ FORMAT = 1
 class Index:
     """The index of one registry.
 
-    What was seen before is kept in `pages`, where given: a published version may change in nothing but `yanked`.
+    Its pages are kept in `pages`, and what was ever on them in `history`, where given: a published version may change
+    in nothing but `yanked`, not even by going away and coming back.
     """
 
-    def __init__(self, name: str, store: Store, pages: Pages | None) -> None:
+    def __init__(self, name: str, store: Store, pages: Pages | None, history: History | None) -> None:
         self.name = name
         self.store = store
         self._pages = pages
+        self._history = history
 
     def entries(self, name: str) -> tuple[RegistryEntry, ...]:
         """Every published version of a brick that this brickctl can read, in the order of the index.
 
         Raises:
             NotFound: no such registry, or no such brick in it.
-            IntegrityFault: a line that is malformed, about another brick, there twice, or not what it was before.
+            IntegrityFault: a line that is malformed, about another brick, there twice, or not what it ever was before.
             Unsupported: every line is of a newer format.
         """
         self._layout  # noqa: B018 - raises where there is no registry that can be read
@@ -84,21 +88,27 @@ class Index:
         return tuple(entries.values())
 
     def _compare(self, entries: tuple[RegistryEntry, ...], name: str, address: str) -> None:
-        """Refuse a version that is not what it was when it was last seen here."""
-        before = None if self._pages is None else self._pages.recall(address)
-        if self._pages is None or before is None:
+        """Refuse a version that is not what it was when it was first seen here."""
+        if self._history is None:
             return
-        try:
-            seen = {entry.version: entry for entry in self._parse(before, name, address)}
-        except BrickctlError:  # our own copy is no authority when it cannot be read
-            return
-        for entry in entries:
-            if entry.version in seen and entry.differs_from(seen[entry.version]):
-                raise IntegrityFault(
-                    f"registry `{self.name}` has changed `{name}` {entry.version} after it was published",
-                    causes=("a published version may be yanked, and never changed",),
-                    hint=(
-                        "ask whoever runs the registry why; if you trust the change,"
-                        f" remove {self._pages.place(address)} and run the command again"
-                    ),
-                )
+        seen = self._history.recall(address)
+        offered = {entry.version: entry.fingerprint for entry in entries}
+        trust = f"if you trust it, remove {self._history.place(address)} and run the command again"
+        changed = next(
+            (version for version in offered if seen.get(version, offered[version]) != offered[version]), None
+        )
+        if changed is not None:
+            raise IntegrityFault(
+                f"registry `{self.name}` has changed `{name}` {changed} after it was published",
+                causes=("a published version may be yanked, and never changed",),
+                hint=f"ask whoever runs the registry why; {trust}",
+            )
+        known = {**seen, **offered}
+        if len(known) > MOST_VERSIONS:
+            raise IntegrityFault(
+                f"registry `{self.name}` shows ever more versions of `{name}`",
+                causes=(f"it has shown {len(known):,} by now; at most {MOST_VERSIONS:,} are remembered",),
+                hint=f"ask whoever runs the registry why; {trust}",
+            )
+        if known != seen:
+            self._history.remember(address, known)

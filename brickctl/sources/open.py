@@ -12,6 +12,7 @@ from brickctl.core.manifest import BUILTIN
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.errors import LockInvalid, ManifestInvalid
 from brickctl.sources.folder_store import FolderStore
+from brickctl.sources.history import History
 from brickctl.sources.index import Index
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.local import SCHEME as PATH
@@ -116,12 +117,12 @@ class Sources:
 
     def _open_index(self, name: str) -> Index:
         if name == BUILTIN:  # comes and goes with brickctl itself: nothing to compare with
-            return Index(name, FolderStore(builtin_registry(), self._ledger), None)
+            return Index(name, FolderStore(builtin_registry(), self._ledger), None, None)
         address = self._addresses[name]
-        pages = Pages(self._cache / "registries")
+        pages, history = Pages(self._cache / "registries"), History(self._cache / "registries" / "seen")
         folder = _folder(self._root, address)
         if folder is not None:
-            return Index(name, FolderStore(folder, self._ledger), pages)
+            return Index(name, FolderStore(folder, self._ledger), pages, history)
         if not address.startswith(("https:", "http:")):
             hint = "write `https://...`, `file:///...`, or a folder such as `./index`"
             raise ManifestInvalid(f"`{address:.80}` is no address of a registry", hint=hint)
@@ -129,7 +130,7 @@ class Sources:
         from brickctl.sources.web_store import WebStore
 
         web = Web(offline=self._offline)
-        return Index(name, WebStore(address, web, pages, self._cache / "blobs", self._ledger), pages)
+        return Index(name, WebStore(address, web, pages, self._cache / "blobs", self._ledger), pages, history)
 
 
 def builtin_registry() -> Path:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,10 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import constants
 
-from brickctl.core.brick import File
-from brickctl.core.digests import Sha256, interface_digest
-from brickctl.core.reference import PathReference, RegistryReference
-from brickctl.core.registry_line import RegistryEntry, encode_line
+from brickctl.core.reference import PathReference
+from brickctl.core.registry_line import encode_line
 from brickctl.errors import (
     IntegrityFault,
     LockInvalid,
@@ -23,72 +20,17 @@ from brickctl.errors import (
     TransportFault,
     Unsupported,
 )
-from brickctl.sources import patience
 from brickctl.sources.hub.source import HubSource
-from brickctl.sources.open import Sources, builtin_registry, open_sources
+from brickctl.sources.open import builtin_registry
 from tests.sources.bricks import model, write
-from tests.sources.static_server import StaticServer
+from tests.sources.registries import SQL, entry, install, opened, publish
 from tests.support.hub import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from brickctl.core.brick import Pin
     from tests.sources.bricks import Amounts
-
-SQL = RegistryReference(name="acme/sql", version="^1", registry="corp")
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PAUSES", (0.0, 0.0))
-
-
-def entry(version: str, files: Mapping[str, bytes], *, yanked: bool = False, name: str = "acme/sql") -> RegistryEntry:
-    listed = [File(path=path, size=len(content), sha256=_sha256(content)) for path, content in files.items()]
-    return RegistryEntry(
-        name=name,
-        version=version,
-        kind="expert",
-        source=f"index:{name}/{version}",
-        files=tuple(sorted(listed)),
-        interface=interface_digest({"a": (4, 8), "b": (4, 8)}),
-        license="MIT",
-        yanked=yanked,
-    )
-
-
-def _sha256(content: bytes) -> Sha256:
-    return Sha256(hashlib.sha256(content).hexdigest())
-
-
-def publish(root: Path, *entries: RegistryEntry, files: Mapping[str, bytes] | None = None) -> Path:
-    """Write a registry with these lines, and the same files for each version."""
-    write(root, {"config.json": b'{"v":1}\n', f"index/{entries[0].name}": b"".join(map(encode_line, entries))})
-    for each in entries:
-        write(root / "files" / each.name / each.version, model() if files is None else files)
-    return root
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    versions = [entry("1.0.0", model()), entry("1.1.0", model()), entry("1.2.0", model(), yanked=True)]
-    return publish(tmp_path / "registry", *versions, entry("2.0.0", model()))
-
-
-@pytest.fixture
-def server(registry: Path) -> Iterator[StaticServer]:
-    with StaticServer(registry) as running:
-        yield running
-
-
-def opened(tmp_path: Path, address: str, *, offline: bool = False) -> Sources:
-    return open_sources(tmp_path, {"corp": address}, offline=offline, cache=tmp_path / "cache")
-
-
-def install(bricks: Sources, pin: Pin, amounts: Amounts) -> dict[str, Path]:
-    return {file.path: bricks.fetch(pin, file, amounts) for file in pin.files}
+    from tests.sources.static_server import StaticServer
 
 
 @pytest.mark.parametrize("form", ["./registry", "{root}", "file://{root}"])
