@@ -20,8 +20,8 @@ class Console:
     """Implements `core.ports.Events` for workflows, and prints what a verb answers.
 
     With `as_json`, stdout has exactly one line, written by `answer`; otherwise it has what `show` and `table` write. A
-    verb calls all of them and need not ask which is wanted. `quiet` silences notes and progress, never warnings. The
-    methods of `Events` may be called from any thread.
+    verb calls all of them and need not ask which is wanted. What people read has no character that a terminal would
+    obey. `quiet` silences notes and progress, never warnings. The methods of `Events` may be called from any thread.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -49,7 +49,7 @@ class Console:
     def show(self, text: str) -> None:
         """The result for people: text on stdout, or nothing under `--json`."""
         if not self.as_json:
-            self._write(text)
+            self._write(output.plain(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """The result for people as aligned columns; without a row, nothing but the head is written."""
@@ -58,24 +58,24 @@ class Console:
 
     def start(self, label: str, total: int) -> None:
         """Begin a piece of work of `total` bytes."""
-        self._display.start(label, total)
+        self._display.start(output.one_line(label), total)
 
     def advance(self, label: str, amount: int) -> None:
         """`amount` more bytes of a piece of work are done."""
-        self._display.advance(label, amount)
+        self._display.advance(output.one_line(label), amount)
 
     def finish(self, label: str) -> None:
         """A piece of work is done."""
-        self._display.finish(label)
+        self._display.finish(output.one_line(label))
 
     def note(self, message: str) -> None:
         """Say something on stderr, unless `--quiet`."""
         if not self.quiet:
-            self._display.say(message)
+            self._display.say(output.plain(message))
 
     def warn(self, message: str) -> None:
         """Say something on stderr that the user should look at, even with `--quiet`."""
-        self._display.say(f"{click.style('warning:', fg='yellow', bold=True)} {message}")
+        self._display.say(f"{click.style('warning:', fg='yellow', bold=True)} {output.plain(message)}")
 
     def _write(self, text: str) -> None:
         self._display.close()  # bars and data may share one terminal
@@ -87,7 +87,7 @@ def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
     `strict` alignment: every row must have as many cells as there are columns.
     """
-    body = [tuple(row) for row in rows]
+    body = [tuple(map(output.one_line, row)) for row in rows]
     widths = [max(map(len, cells)) for cells in zip(columns, *body, strict=True)]
     head, *lines = (_line(cells, widths) for cells in itertools.chain([tuple(columns)], body))
     return [click.style(head, bold=True), *lines]

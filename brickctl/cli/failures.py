@@ -60,13 +60,13 @@ def document(error: BrickctlError) -> dict[str, Any]:
 
 
 def render(error: BrickctlError) -> str:
-    """An error as text with colours; without them it is `error: ` and `str(error)`."""
-    lines = [f"{click.style('error:', fg='red', bold=True)} {error.message}"]
-    lines += [f"  {click.style('cause:', bold=True)} {cause}" for cause in error.causes]
+    """An error as text with colours; without them it is `error: ` and `str(error)`, where that is printable."""
+    lines = [f"{click.style('error:', fg='red', bold=True)} {output.plain(error.message)}"]
+    lines += [f"  {click.style('cause:', bold=True)} {output.plain(cause)}" for cause in error.causes]
     if error.place is not None:
-        lines.append(f"  {click.style('required by:', bold=True)} {error.place}")
+        lines.append(f"  {click.style('required by:', bold=True)} {output.plain(str(error.place))}")
     if error.hint is not None:
-        lines.append(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}")
+        lines.append(f"{click.style('hint:', fg='cyan', bold=True)} {output.plain(error.hint)}")
     return "\n".join(lines)
 
 

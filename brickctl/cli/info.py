@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from brickctl.cli import options
-from brickctl.errors import NotFound
+from brickctl.cli import options, output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from brickctl.cli.console import Console
-
-
-def _project_or_none(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
-    """As `options.project`, but none is needed."""
-    del parameter
-    if folder is not None and not context.resilient_parsing and not (folder / options.MANIFEST).is_file():
-        raise NotFound(f"no {options.MANIFEST} in {folder}", hint="`brickctl init` starts a project")
-    try:
-        return options.find_project(Path.cwd()) if folder is None else folder.absolute()
-    except NotFound:
-        return None
 
 
 @click.command()
 @click.argument("brick")
-@click.option(
-    "--project",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    callback=_project_or_none,
-    help="Folder of brick.toml.  [default: here, or the nearest folder above, if there is one]",
-)
+@options.project_if_any
 @options.offline
 @options.console
 def command(*, brick: str, project: Path | None, offline: bool, console: Console) -> None:
@@ -47,7 +30,7 @@ def command(*, brick: str, project: Path | None, offline: bool, console: Console
     console.answer(document)
     told = {key: _words(key, value) for key, value in document.items() if value not in (None, [], {})}
     width = max(map(len, told))
-    console.show("\n".join(f"{key:<{width}}  {value}" for key, value in told.items()))
+    console.show("\n".join(f"{key:<{width}}  {output.one_line(value)}" for key, value in told.items()))
 
 
 def _words(key: str, value: Any) -> str:

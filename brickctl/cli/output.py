@@ -25,6 +25,18 @@ def say(text: str) -> None:
     click.echo(text, err=True, color=_color())
 
 
+def plain(text: str) -> str:
+    """A text for people, of which a part may come from files: what does not print is escaped, line breaks stay."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def one_line(text: str) -> str:
+    """As `plain`, with line breaks escaped too: a value from a file cannot look like a line of ours."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def succeeded(fields: Mapping[str, Any]) -> str:
     """The JSON of a success, on one line: `schema`, `ok`, then the fields in their order."""
     return json.dumps({"schema": SCHEMA, "ok": True, **fields}, allow_nan=False)

@@ -70,6 +70,34 @@ def test_a_row_with_a_missing_cell_is_refused() -> None:
         aligned(("brick", "version"), [("sql",)])
 
 
+EVIL = "\x1b[31mred\r\x07\u202e\udcff"
+TAMED = "\\x1b[31mred\\r\\x07\\u202e\\udcff"
+
+
+def test_people_meet_no_character_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.show(f"{EVIL}\ntwo lines, 名前")
+    console.table(("brick",), [(f"{EVIL}\nsql",)])
+    console.note(EVIL)
+    console.warn(EVIL)
+    console.start(EVIL, 10**9)
+    out, err = capsys.readouterr()
+    assert out == f"{TAMED}\ntwo lines, 名前\nbrick\n{TAMED}\\nsql\n"
+    assert err == f"{TAMED}\nwarning: {TAMED}\n{TAMED} (1.00 GB)\n"
+
+
+def test_bars_and_messages_above_them_obey_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_for(monkeypatch)
+    with Console() as console:
+        console.start(EVIL, 1000)
+        console.advance(EVIL, 500)
+        console.note(EVIL)
+        console.finish(EVIL)
+    assert "\\x1b[31mred" in terminal.getvalue()
+    assert "\x1b[31mred" not in terminal.getvalue()
+    assert "\x07" not in terminal.getvalue()
+
+
 def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.note("built dist/chat")

@@ -29,6 +29,13 @@ def test_text_without_colours_is_the_error_as_a_string() -> None:
     assert click.unstyle(render(MISFIT)) == f"error: {MISFIT}"
 
 
+def test_text_has_no_character_that_a_terminal_obeys_and_json_has_it_as_it_is() -> None:
+    error = BrickctlError("\x1b[2J", causes=("\x1b]0;",), place=Place(file="a\x07"), hint="\x9b1m")
+    expected = "error: \\x1b[2J\n  cause: \\x1b]0;\n  required by: a\\x07\nhint: \\x9b1m"
+    assert click.unstyle(render(error)) == expected
+    assert document(error)["message"] == "\x1b[2J"
+
+
 def test_json_has_the_same_fields() -> None:
     assert document(MISFIT) == {
         "code": "misfit",

@@ -119,3 +119,24 @@ def test_info_of_an_unknown_name_says_what_may_be_written(project: Sandbox, text
 def test_a_name_of_the_builtin_registry_needs_no_project(empty: Sandbox) -> None:
     answer = empty.run("info", "starter/upper", "--json").json
     assert (answer["kind"], answer["version"], answer["license"]) == ("adapter", "1.0.0", "Apache-2.0")
+
+
+EVIL = "\x1b[31mX\nlicense  MIT\u202e"
+
+
+def test_nothing_that_stands_in_files_is_obeyed_by_a_terminal_and_json_has_it_as_it_is(project: Sandbox) -> None:
+    config = {"architectures": [EVIL], "model_type": "llama", "tie_word_embeddings": False}
+    project.write({**bricks.model(), "config.json": json.dumps(config)}, "models/base")
+
+    for name in ("base", "./models/base"):
+        outcome = project.run("info", name)
+        assert outcome.code == 0, outcome.err
+        assert all(line.isprintable() for line in [*outcome.lines, *outcome.err.splitlines()]), outcome
+        assert "\\x1b[31mX\\nlicense  MIT\\u202e" in outcome.out
+    assert project.run("info", "base", "--json").json["architecture"] == EVIL
+
+
+def test_info_asks_for_a_project_only_where_one_is_named(empty: Sandbox) -> None:
+    assert empty.run("info", "starter/upper", "--project", "nowhere").code == 1
+    assert empty.run("info", "upper").code == 1
+    assert "there is no project here" in empty.run("info", "upper").err
