@@ -81,6 +81,7 @@ class Access(Enum):
     ROWS = "rows"  # the same rows, every column
     COLUMNS = "columns"  # every row, the same columns
     ACROSS = "across"  # every row, and the columns that are numbered as the block's rows are
+    BESIDE = "beside"  # the rows that are numbered as the block's columns are, every column
     ALL = "all"  # the whole tensor
 
     def region(self, block: Region, spec: Spec) -> Region:
@@ -94,13 +95,15 @@ class Access(Enum):
                 return Region(0, spec.rows, block.left, block.right)
             case Access.ACROSS:
                 return Region(0, spec.rows, block.top, block.bottom)
+            case Access.BESIDE:
+                return Region(block.left, block.right, 0, spec.columns)
             case Access.ALL:
                 return Region(0, spec.rows, 0, spec.columns)
 
     @property
     def stays(self) -> bool:
         """Whether the part is the same for all blocks that share their columns, so that it is worth keeping."""
-        return self in {Access.COLUMNS, Access.ALL}
+        return self in {Access.COLUMNS, Access.BESIDE, Access.ALL}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def embedding_delta(weight: Node, product: Node, magnitude: Node) -> Node:
     return Map(Spec(DType.F64, weight.spec.shape), Op.make("dora-columns", 1), inputs)
 
 
-@kernel("dora-rows")
+@kernel("dora-rows", scratch=16)
 def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """One block of whole rows."""
     del arguments
@@ -49,7 +49,7 @@ def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     out.neg_().add_(product.mul_(length))
 
 
-@kernel("dora-column-squares")
+@kernel("dora-column-squares", scratch=16)
 def run_column_squares(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Add the squares of one block of W + P to the sums of its columns."""
     del arguments

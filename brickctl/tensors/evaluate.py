@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.plan import Map, Node, Op, Region, Statistic, Stored, blocks, key, needs_whole_rows
-from brickctl.tensors.buffers import Buffer, Buffers, buffer_size
 from brickctl.tensors.kernels import find
+from brickctl.tensors.memory import strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.tensors.blobs import Blobs
+    from brickctl.tensors.buffers import Buffer, Buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,13 @@ class Statistics:
 
 
 class Evaluator:
-    """One thread's worker. Blocks that it hands out belong to the caller until `give_back`."""
+    """One thread's worker. Blocks that it hands out belong to the caller until `give_back`.
 
-    def __init__(self, blobs: Blobs, buffers: Buffers, statistics: Statistics) -> None:
+    `room` bounds, in bytes, each part that it keeps for the blocks that follow.
+    """
+
+    def __init__(self, blobs: Blobs, buffers: Buffers, statistics: Statistics, room: int) -> None:
+        self._room = room
         self._blobs = blobs
         self._buffers = buffers
         self._statistics = statistics
@@ -92,6 +97,18 @@ class Evaluator:
         self._kept.clear()
 
     def _map(self, node: Map, region: Region) -> Block:
+        parts = strips(node, region, self._room)
+        if len(parts) == 1:
+            return self._apply(node, region)
+        whole = self._take(node, region)
+        for part in parts:
+            strip = self._apply(node, part)
+            whole.matrix[:, part.left - region.left : part.right - region.left].copy_(strip.matrix)
+            self.give_back(strip)
+        return whole
+
+    def _apply(self, node: Map, region: Region) -> Block:
+        """Make the inputs and run the kernel."""
         moving: list[Block] = []
         matrices: list[Tensor] = []
         for entry in node.inputs:
@@ -108,13 +125,16 @@ class Evaluator:
         return out
 
     def _keep(self, node: Node, region: Region) -> Block:
-        """Evaluate once what the next blocks of the same tensor will ask for again."""
+        """Evaluate once what the next blocks of the same tensor will ask for again; what only that took is let go."""
         kept = self._kept.get(id(node))
         if kept is not None and kept[1] == region:
             return kept[2]
         if kept is not None:
-            self.give_back(kept[2])
+            self.give_back(self._kept.pop(id(node))[2])
+        before = frozenset(self._kept)
         block = self.evaluate(node, region)
+        for other in self._kept.keys() - before:
+            self.give_back(self._kept.pop(other)[2])
         self._kept[id(node)] = (node, region, block)
         return block
 
@@ -133,33 +153,3 @@ class Evaluator:
 def _arguments(op: Op) -> Mapping[str, Any]:
     """The parameters of an op, read from their JSON once and not for every block."""
     return op.arguments()
-
-
-def peak_bytes(node: Node, region: Region) -> int:
-    """Bytes of buffers that making one rectangle needs at once, with what is kept for the next one."""
-    passing, kept = _peaks(node, region)
-    return passing + kept
-
-
-def _peaks(node: Node, region: Region) -> tuple[int, int]:
-    """Bytes while the rectangle is made, its own included, and bytes that stay for the blocks that follow.
-
-    Inputs are made one after another; what one needed for itself is free again when the next one is made.
-    """
-    own = _bytes(node, region)
-    if isinstance(node, Statistic):
-        first = next(blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))))
-        return own + sum(sum(_peaks(child, first)) for child in node.inputs), buffer_size(node.spec.bytes)
-    held = peak = kept = 0
-    for entry in node.inputs if isinstance(node, Map) else ():
-        part = entry.access.region(region, entry.node.spec)
-        passing, staying = _peaks(entry.node, part)
-        size = _bytes(entry.node, part)
-        peak = max(peak, held + passing)
-        kept += staying + (size if entry.access.stays else 0)
-        held += 0 if entry.access.stays else size
-    return max(peak, held + own), kept
-
-
-def _bytes(node: Node, region: Region) -> int:
-    return buffer_size(region.elements * node.spec.dtype.itemsize)

@@ -41,7 +41,7 @@ def exact_product_transposed(left: Node, right: Node, scale: float) -> Node:
     """The product scale * (left @ right).T in fp64, left (columns, r), right (r, rows)."""
     columns, rank = left.spec.shape
     rows = right.spec.shape[1]
-    factors = Input(quantise(left, rank, along="rows"), Access.ALL), Input(quantise(right, rank), Access.ACROSS)
+    factors = Input(quantise(left, rank, along="rows"), Access.BESIDE), Input(quantise(right, rank), Access.ACROSS)
     return Map(Spec(DType.F64, (rows, columns)), Op.make("product-transposed", 1, scale=scale), factors)
 
 
@@ -60,13 +60,14 @@ def run_quantise(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, 
 
     del block
     out.copy_(inputs[0])
-    largest = out.abs().amax(dim=1 if arguments["along"] == "rows" else 0, keepdim=True)
+    dim = 1 if arguments["along"] == "rows" else 0
+    largest = torch.maximum(out.amax(dim, keepdim=True).abs_(), out.amin(dim, keepdim=True).abs_())
     exponent = (largest.view(torch.int64) >> _STORED_BITS) + 1 - arguments["bits"]
     unit = (exponent.clamp_(min=_SMALLEST_EXPONENT) << _STORED_BITS).view(torch.float64)
     out.div_(unit).round_().mul_(unit)
 
 
-@kernel("product")
+@kernel("product", scratch=8)
 def run_product(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Multiply: scale * left @ right, left the rows of the block or all; every partial sum is exact."""
     left, right = inputs
@@ -75,11 +76,12 @@ def run_product(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, A
     _scaled_product(left, right, arguments["scale"], out)
 
 
-@kernel("product-transposed")
+@kernel("product-transposed", scratch=8)
 def run_product_transposed(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
-    """Multiply: scale * (left @ right).T; every partial sum is exact."""
+    """Multiply: scale * (left @ right).T, left the rows for the columns of the block; every partial sum is exact."""
+    del block
     left, right = inputs
-    _scaled_product(right.T, left[block.left : block.right].T, arguments["scale"], out)
+    _scaled_product(right.T, left.T, arguments["scale"], out)
 
 
 def _scaled_product(left: Tensor, right: Tensor, scale: float, out: Tensor) -> None:

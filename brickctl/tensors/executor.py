@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, sha256_bytes
 from brickctl.core.plan import Copy, Plan, Shard, Stored, Task, Text
-from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
-from brickctl.tensors.pieces import peak_piece
+from brickctl.tensors.memory import share
 from brickctl.tensors.shard_writer import ShardWriter, open_new
 from brickctl.tensors.workers import Workers, begin_torch_import
 
@@ -33,11 +32,6 @@ class Budget:
 
     threads: int
     memory: int = DEFAULT_MEMORY
-
-
-def peak_memory(plan: Plan) -> int:
-    """Bytes of buffers without which the plan cannot run: those of its most demanding piece."""
-    return max((peak_piece(task) for task in plan.tasks if isinstance(task, Shard)), default=0)
 
 
 class LocalExecutor:
@@ -62,14 +56,10 @@ class LocalExecutor:
         if _computes(plan):
             begin_torch_import()
         self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
-        peak = peak_memory(plan)
-        if peak > self._budget.memory:
-            need = f"one block of this plan needs {peak >> 20} MiB of buffers"
-            raise NoSpace("the memory budget is too small", causes=(need,), hint=f"pass --memory {(peak >> 20) + 1}MiB")
-        window = max(1, min(4 * self._budget.threads, self._budget.memory // max(peak, 1)))
+        part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
         buffers = Buffers(self._budget.memory)
-        with Workers(self._blobs, buffers, min(self._budget.threads, window)) as workers:
-            writer = ShardWriter(workers, window, lambda count: self._progress.advance(self._label, count))
+        with Workers(self._blobs, buffers, part) as workers:
+            writer = ShardWriter(workers, part.window, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)
         return tuple(sorted(files))

@@ -30,20 +30,21 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A kernel, and what is promised of its bits."""
+    """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block."""
 
     run: Kernel
     law: Law
+    scratch: int
 
 
 _KERNELS: dict[tuple[str, int], Registered] = {}
 
 
-def kernel(name: str, *, version: int = 1, law: Law = "exact") -> Callable[[Kernel], Kernel]:
+def kernel(name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0) -> Callable[[Kernel], Kernel]:
     """Register a function as the kernel `name` of this `version`; found by import of its module."""
 
     def register(function: Kernel) -> Kernel:
-        _KERNELS[name, version] = Registered(function, law)
+        _KERNELS[name, version] = Registered(function, law, scratch)
         return function
 
     return register

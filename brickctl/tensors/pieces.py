@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.plan import Node, Region, Stored, blocks, needs_whole_rows
-from brickctl.tensors.evaluate import peak_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +77,3 @@ def _computed(node: Node, offset: int) -> Iterator[Compute]:
         size = region.elements * node.spec.dtype.itemsize
         yield Compute(node, region, offset, size)
         offset += size
-
-
-def peak_piece(shard: Shard) -> int:
-    """Bytes of buffers that the most demanding piece of a shard needs."""
-    peak = STRETCH
-    for _, node in shard.tensors:
-        if not isinstance(node, Stored):
-            first = next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)
-            peak = max(peak, 0 if first is None else peak_bytes(node, first))
-    return peak

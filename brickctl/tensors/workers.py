@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from brickctl.core.plan import Node
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
+    from brickctl.tensors.memory import Share
     from brickctl.tensors.pieces import Compute, Stretch
 
 _SHORT_TURN = 1e-4
@@ -24,12 +25,13 @@ _SHORT_TURN = 1e-4
 class Workers:
     """A pool of threads, each with an evaluator of its own; torch uses one thread in each."""
 
-    def __init__(self, blobs: Blobs, buffers: Buffers, threads: int) -> None:
+    def __init__(self, blobs: Blobs, buffers: Buffers, share: Share) -> None:
+        self._room = share.room
         self._blobs = blobs
         self._buffers = buffers
         self._statistics = Statistics()
         self._thread = threading.local()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="brickctl-piece")
+        self._pool = ThreadPoolExecutor(share.threads, thread_name_prefix="brickctl-piece")
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +61,7 @@ class Workers:
         """This thread's evaluator, free of what it kept for another tensor."""
         if not hasattr(self._thread, "evaluator"):
             _use_one_torch_thread()
-            self._thread.evaluator = Evaluator(self._blobs, self._buffers, self._statistics)
+            self._thread.evaluator = Evaluator(self._blobs, self._buffers, self._statistics, self._room)
             self._thread.node = node
         evaluator: Evaluator = self._thread.evaluator
         if self._thread.node is not node:

@@ -14,9 +14,10 @@ from brickctl.core.plan import Plan, Shard, Text
 from brickctl.errors import BrickctlError, NotFound, NotReproducible
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.executor import Budget, LocalExecutor, peak_memory
+from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
+from brickctl.tensors.memory import peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.artifact import hash_files, names_in
@@ -89,7 +90,8 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     Raises:
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
         UsageFault: the folder holds something that brickctl did not make.
-        NoSpace, IntegrityFault, TransportFault, Busy.
+        NoSpace: on the disk, or in the budget of memory; before anything is fetched.
+        IntegrityFault, TransportFault, Busy.
     """
     check_replaceable(folder)
     _notice_edits(session, recipe, lock)
@@ -101,6 +103,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     if recipe.computes:
         begin_torch_import()
     plan = make_plan(session, recipe, lock)
+    share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
     bench = Workbench(folder)
     with bench.opened():
         check_space({bench.folder: _size(plan) - _size_of(bench.new)})

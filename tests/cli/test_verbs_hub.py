@@ -200,3 +200,14 @@ def test_a_file_that_is_gone_says_which_command_pins_anew_without_a_name_that_it
     assert outcome.code == 1
     assert "`brickctl update` with the brick's name" in outcome.err
     assert "NAME" not in outcome.err
+
+
+def test_a_budget_that_is_too_small_is_refused_before_anything_is_fetched(hub: Hub, online: Sandbox) -> None:
+    assert online.spawn("lock").code == 0
+    hub.reset_log()
+    refused = online.spawn("build", "--memory", "64KiB")
+    assert refused.code != 0
+    assert "pass --memory" in refused.err
+    assert "needs 4 MiB of buffers, and 0.0625 MiB are allowed" in refused.err
+    assert not any(record.weights and record.range is None for record in hub.requests)
+    assert not (online.root / "dist").exists()

@@ -129,7 +129,7 @@ def test_the_transposed_product_is_the_product_of_the_same_factors_transposed(ra
     block = Region(1, 4, 2, 5)  # of (5, 6): tokens 1 to 3, dimensions 2 to 4
     part = run(
         exact_product_transposed(stored(6, rank), stored(rank, 5), 0.7),
-        left,
+        left[block.left : block.right],
         right[:, block.top : block.bottom],
         block=block,
     )

@@ -25,8 +25,8 @@ from brickctl.tensors import copying, executor
 from brickctl.tensors.arithmetic import add, cast
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.exact import exact_product, exact_product_transposed
-from brickctl.tensors.executor import peak_memory
 from brickctl.tensors.header import read_header, write_header
+from brickctl.tensors.memory import peak_memory
 from tests.support.building import Prepared, Runner, Silence
 
 if TYPE_CHECKING:
@@ -145,11 +145,14 @@ def test_buffers_stay_within_the_budget(memory: int, tmp_path: Path, monkeypatch
 
 
 def test_a_budget_below_one_block_is_refused_with_the_one_that_is_enough(prepared: Prepared, tmp_path: Path) -> None:
-    need = peak_memory(prepared.plan)
-    with pytest.raises(NoSpace, match=f"needs {need >> 20} MiB") as caught:
-        Runner(memory=need - 1).run(prepared, tmp_path / "out")
-    assert caught.value.hint == f"pass --memory {(need >> 20) + 1}MiB"
-    Runner(memory=need).run(prepared, tmp_path / "out")
+    need = -(-peak_memory(prepared.plan) >> 20)
+    with pytest.raises(NoSpace, match="the memory budget is too small") as caught:
+        Runner(memory=(need << 20) - (1 << 20)).run(prepared, tmp_path / "out")
+    assert caught.value.causes == (
+        f"one block of `weight` needs {need} MiB of buffers, and {need - 1} MiB are allowed",
+    )
+    assert caught.value.hint == f"pass --memory {need}MiB"
+    Runner(memory=need << 20).run(prepared, tmp_path / "out")
 
 
 def test_rows_longer_than_a_block_are_computed_in_parts(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_blocks_of_common_shapes() -> None:
         (Access.ROWS, Region(2, 5, 0, 30)),
         (Access.COLUMNS, Region(0, 20, 3, 7)),
         (Access.ACROSS, Region(0, 20, 2, 5)),
+        (Access.BESIDE, Region(3, 7, 0, 30)),
         (Access.ALL, Region(0, 20, 0, 30)),
     ],
 )

@@ -1,0 +1,137 @@
+"""How much memory blocks take, and how to cut what they need until it fits into a budget.
+
+Some parts of inputs serve many blocks, such as the right factor of a low-rank product, and are kept from one block to
+the next: `room` bounds each of them. Where one is larger, blocks are made in vertical strips, and each strip makes its
+own part anew. That costs time and changes no bit: a kernel that allows it computes every element by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from brickctl.core.document import shown
+from brickctl.core.plan import Access, Map, Node, Region, Shard, Statistic, Stored, blocks, needs_whole_rows
+from brickctl.errors import NoSpace
+from brickctl.tensors.buffers import buffer_size
+from brickctl.tensors.kernels import find
+from brickctl.tensors.pieces import STRETCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brickctl.core.plan import Input, Plan
+
+_SMALLEST_ROOM = 1 << 16
+_LARGEST_ROOM = 1 << 40
+_PIECES_A_THREAD = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How a plan keeps to a budget.
+
+    Attributes:
+        threads: how many work at once.
+        window: how many pieces may be under way or waiting at once.
+        room: bytes of one part that is kept from block to block.
+    """
+
+    threads: int
+    window: int
+    room: int
+
+
+def share(plan: Plan, *, threads: int, memory: int) -> Share:
+    """The widest strips with which all threads can work at once in `memory` bytes; else the narrowest, and fewer.
+
+    Raises:
+        NoSpace: one block does not fit; names the tensor.
+    """
+    room = _LARGEST_ROOM
+    peak, tensor = _most_demanding(plan, room)
+    while peak * threads > memory and room > _SMALLEST_ROOM:
+        room = max(_SMALLEST_ROOM, min(room, buffer_size(memory)) // 2)
+        peak, tensor = _most_demanding(plan, room)
+    if peak > memory:
+        need = -(-peak >> 20)
+        what = f"one block of `{shown(tensor)}`" if tensor else "copying"
+        cause = f"{what} needs {need} MiB of buffers, and {memory / (1 << 20):.3g} MiB are allowed"
+        raise NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
+    window = max(1, min(_PIECES_A_THREAD * threads, memory // max(peak, 1)))
+    return Share(threads=min(threads, window), window=window, room=room)
+
+
+def peak_memory(plan: Plan) -> int:
+    """Bytes of buffers without which the plan cannot run: those of its most demanding block, in narrow strips."""
+    return _most_demanding(plan, _SMALLEST_ROOM)[0]
+
+
+def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
+    """A rectangle cut into columns so narrow that no part that stays for one of them is larger than `room` bytes."""
+    columns = region.right - region.left
+    width = min((room // _bytes_a_column(entry) for entry in node.inputs), default=columns)
+    if width >= columns or needs_whole_rows(node):
+        return (region,)
+    width = max(1, width)
+    edges = [*range(region.left, region.right, width), region.right]
+    return tuple(Region(region.top, region.bottom, left, right) for left, right in pairwise(edges))
+
+
+def _bytes_a_column(entry: Input) -> int:
+    """Bytes of an input that stay for each column of the block; 1 where a narrower block would keep as much."""
+    spec = entry.node.spec
+    height = {Access.COLUMNS: spec.rows, Access.BESIDE: spec.columns}.get(entry.access, 0)
+    return max(1, height * spec.dtype.itemsize)
+
+
+def _most_demanding(plan: Plan, room: int) -> tuple[int, str]:
+    """Bytes of buffers that the most demanding piece of a plan needs, and the tensor that it belongs to."""
+    most = STRETCH, ""
+    for name, node in _computed(plan):
+        first = next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)
+        if first is not None:
+            most = max(most, (sum(_peaks(node, first, room)), name))
+    return most
+
+
+def _computed(plan: Plan) -> Iterator[tuple[str, Node]]:
+    for task in plan.tasks:
+        if isinstance(task, Shard):
+            yield from ((name, node) for name, node in task.tensors if not isinstance(node, Stored))
+
+
+def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
+    """Bytes while the rectangle is made, its own included, and beside them bytes that stay for the blocks that follow.
+
+    Inputs are made one after another; what one needed for itself is free again when the next one is made, and what was
+    kept in order to make a part that stays is let go of once that part is there.
+    """
+    own = _bytes(node, region)
+    if isinstance(node, Stored):
+        return own, 0
+    if isinstance(node, Statistic):
+        first = next(blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))))
+        return own + sum(sum(_peaks(child, first, room)) for child in node.inputs), buffer_size(node.spec.bytes)
+    narrow, *others = strips(node, region, room)
+    if others:
+        passing, kept = _peaks(node, narrow, room)
+        return own + passing, kept
+    held = peak = kept = 0
+    for entry in node.inputs:
+        part = entry.access.region(region, entry.node.spec)
+        passing, staying = _peaks(entry.node, part, room)
+        size = _bytes(entry.node, part)
+        if entry.access.stays:
+            peak = max(peak, held + passing + staying - size)
+            kept += size
+        else:
+            peak = max(peak, held + passing)
+            kept += staying
+            held += size
+    return max(peak, held + own + region.elements * find(node.op).scratch), kept
+
+
+def _bytes(node: Node, region: Region) -> int:
+    return buffer_size(region.elements * node.spec.dtype.itemsize)
