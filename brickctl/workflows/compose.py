@@ -6,6 +6,8 @@ The command line is turned into the text of a brick.toml, and from there on ever
 from __future__ import annotations
 
 import json
+import os
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +26,10 @@ from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brickctl.core.manifest import Manifest
     from brickctl.core.ports import Events
-    from brickctl.core.reference import Reference
     from brickctl.tensors.executor import Budget
 
 _TARGET = "model"
@@ -44,21 +45,21 @@ class Composition:
     dtype: str | None = None
     shard_size: str | None = None
 
-    def manifest(self) -> str:
-        """The text of the brick.toml that means the same."""
+    def manifest(self, root: Path | None = None) -> str:
+        """The text of the brick.toml that means the same: in the folder `root`, or anywhere on this machine."""
         options = [("dtype", self.dtype), ("shard-size", self.shard_size)]
         lines = [
             "[project]",
-            f"name = {json.dumps(_TARGET)}",
+            f"name = {_quoted(_TARGET)}",
             "",
             "[base]",
-            *(f"{key} = {value}" for key, value in _source(parse_reference(self.base)).items()),
+            *(f"{key} = {value}" for key, value in _source(self.base, root).items()),
             "",
             "[bricks]",
-            *(f"{alias} = {_inline(_source(parse_reference(text)))}" for alias, text in self.bricks.items()),
+            *(f"{alias} = {_inline(_source(text, root))}" for alias, text in self.bricks.items()),
             "",
             f"[targets.{_TARGET}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in options if value is not None),
+            *(f"{key} = {_quoted(value)}" for key, value in options if value is not None),
             f"apply = [{self.step}]",
         ]
         return "\n".join(lines) + "\n"
@@ -90,15 +91,15 @@ def merge_step(method: str, bricks: Sequence[Alias], weights: Sequence[float], p
         raise UsageFault(f"{len(weights)} weights for {len(bricks)} bricks", hint=hint)
     each = [*(weights or [1.0])] * (len(bricks) if len(weights) < len(bricks) else 1)
     entries = ", ".join(
-        f"{{ brick = {json.dumps(alias)}, weight = {weight!r} }}" for alias, weight in zip(bricks, each, strict=True)
+        f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in zip(bricks, each, strict=True)
     )
     more = "".join(f", {_parameter(text)}" for text in parameters)
-    return f'{{ op = "merge", method = {json.dumps(method)}{more}, bricks = [{entries}] }}'
+    return f'{{ op = "merge", method = {_quoted(method)}{more}, bricks = [{entries}] }}'
 
 
 def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
     """A stack as the manifest writes it."""
-    more = "" if active is None else f", active = {json.dumps(active)}"
+    more = "" if active is None else f", active = {_quoted(active)}"
     return f'{{ op = "stack", bricks = {json.dumps(list(bricks))}{more} }}'
 
 
@@ -108,22 +109,46 @@ def run(
     """Lock, fetch and build into `output`; `save` is a folder that gets the brick.toml and brick.lock of it.
 
     Raises:
-        UsageFault: `output` holds something that brickctl did not make, or `save` a project.
+        UsageFault: `output` holds something that brickctl did not make, or `save` a project, or lies in `output`.
     """
-    text = composition.manifest()
-    manifest = _read(text)
     if save is not None and (save / MANIFEST).exists():
         raise UsageFault(f"{save / MANIFEST} exists already", hint="choose another folder for --save")
-    session = session_for(Path.cwd(), manifest, events, offline=offline)
-    recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
-    if recipe.computes:
-        begin_torch_import()
-    lock = resolve(session)
-    built = build(session, recipe, output.absolute(), lock, budget)
-    if save is not None:
-        write_atomically(save / MANIFEST, text.encode())
-        write_atomically(save / LOCK, encode(lock).encode())
+    if save is not None and output.absolute() in save.absolute().parents:
+        causes = ("an artifact is replaced whole, with everything in it",)
+        raise UsageFault(f"{save} lies in {output}", causes=causes, hint="choose a folder for --save beside it")
+    with _project(save) as root:
+        text = composition.manifest(None if save is None else root)
+        manifest = _read(text)
+        session = session_for(root, manifest, events, offline=offline)
+        recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
+        if recipe.computes:
+            begin_torch_import()
+        lock = resolve(session)
+        built = build(session, recipe, output.absolute(), lock, budget)
+        if save is not None:
+            write_atomically(root / MANIFEST, text.encode())
+            write_atomically(root / LOCK, encode(lock).encode())
     return built
+
+
+@contextmanager
+def _project(save: Path | None) -> Iterator[Path]:
+    """The folder that references are relative to: the current one, or `save` with all links followed.
+
+    `save` has to be there before `..` leads out of it; what was made for it goes again if nothing is built.
+    """
+    if save is None:
+        yield Path.cwd()
+        return
+    made = [folder for folder in (save, *save.parents) if not folder.exists()]
+    save.mkdir(parents=True, exist_ok=True)
+    try:
+        yield save.resolve()
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def preview(composition: Composition, output: Path, events: Events, *, offline: bool) -> Outline:
@@ -142,13 +167,27 @@ def _read(text: str) -> Manifest:
         raise UsageFault(invalid.message, causes=invalid.causes, hint=invalid.hint) from None
 
 
-def _source(reference: Reference) -> dict[str, str]:
-    """The keys of a manifest entry; folders become absolute, so that the manifest may stand anywhere."""
+def _source(text: str, root: Path | None) -> dict[str, str]:
+    """The keys of a manifest entry for a reference of the command line."""
+    reference = parse_reference(text)
     if isinstance(reference, PathReference):
-        return {"source": json.dumps(f"path:{Path(reference.path).absolute().as_posix()}")}
+        return {"source": _quoted(f"path:{_folder(reference.path, root)}")}
     if isinstance(reference, HubReference):
-        return {"source": json.dumps(str(reference)), "revision": json.dumps(reference.revision)}
+        return {"source": _quoted(str(reference)), "revision": _quoted(reference.revision)}
     raise UsageFault(f"{reference} is a name in a registry", hint="start a project with `brickctl init` to use it")
+
+
+def _folder(path: str, root: Path | None) -> str:
+    """A folder, given relative to the current one: relative to `root`, so that both can move together, or absolute."""
+    folder = Path(path).absolute()
+    if ".." in folder.parts:  # what it means behind a link, only the file system knows
+        folder = folder.resolve()
+    return folder.as_posix() if root is None else Path(os.path.relpath(folder, root)).as_posix()
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; JSON's escapes of what lies outside the basic plane are none of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _inline(values: Mapping[str, str]) -> str:
