@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds import dora
@@ -67,6 +68,7 @@ class _Adapter:
     base: LazyModel
 
     def changes(self) -> Changes:
+        self._check_saved()
         found: Changes = {}
         for name, tensor in self.tensors.saved.items():
             found[name] = self._replaced(name, tensor)
@@ -138,6 +140,17 @@ class _Adapter:
             raise self._misfit(f"`{module}` has factors of rank {rank}; its configuration says {configured}")
         return rank
 
+    def _check_saved(self) -> None:
+        """What the configuration lists as saved whole must be there: the base's own would take its place unseen."""
+        names = (*self.base.tensors, *self.base.ties)
+        for module in self.config.modules_to_save:
+            part = f".{module}."
+            if any(part in f".{name}" for name in names) and not any(part in f".{name}" for name in self.tensors.saved):
+                cause = f"its modules_to_save lists `{shown(module)}`, and it has no tensor of it"
+                message = f"`{self.brick.name}` is incomplete"
+                hint = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
+                raise Misfit(message, causes=(cause,), place=self.brick.required_by, hint=hint)
+
     def _check_base(self, name: str) -> None:
         """The base must have the tensor, in a type that can be added to."""
         if name not in self.base.tensors and name not in self.base.ties:
@@ -168,7 +181,8 @@ class _Adapter:
     def _base_hint(self) -> str | None:
         if self.config.base is None:
             return None
-        return f"`{self.brick.name}` was trained on {self.config.base}; set [base] to it, or remove `{self.brick.name}`"
+        own = f"`{self.brick.name}`"
+        return f"{own} was trained on {shown(self.config.base)}; set [base] to it, or remove {own}"
 
 
 register(AdapterKind())

@@ -252,6 +252,18 @@ def test_keys_that_peft_would_drop_without_a_word_are_refused(prefix: str, base:
     refused(Misfit, base, brick, "layers.0.mlp.down_proj")
 
 
+@pytest.mark.parametrize("module", ["lm_head", "model.norm", "mlp"])
+def test_a_module_that_should_be_saved_whole_and_is_not_there_is_refused(module: str, base: Path, brick: Path) -> None:
+    edit_config(brick, modules_to_save=[module])
+    refused(Misfit, base, brick, f"modules_to_save lists `{module}`, and it has no tensor of it")
+
+
+def test_a_module_to_save_that_the_base_does_not_have_matters_to_nobody(base: Path, brick: Path) -> None:
+    """PEFT adds `classifier` and `score` to the list of every adapter that classifies."""
+    edit_config(brick, modules_to_save=["classifier", "score", "head"])
+    prepare(manifest(base, {"sql": brick}, sum_of(sql=1.0)), brick.parent)
+
+
 def test_one_key_too_many_is_refused(base: Path, brick: Path) -> None:
     edit_tensors(brick, with_one("base_model.model.model.layers.0.self_attn.gate.weight", 3, 3))
     refused(Misfit, base, brick, "`model.layers.0.self_attn.gate.weight`, which the base does not have")
