@@ -43,3 +43,13 @@ def test_locking_and_installing_import_no_tensor_library(project: Sandbox, argum
 
 def test_help_imports_no_workflow(project: Sandbox) -> None:
     assert imported(project, "--help", watched=("brickctl.workflows", "brickctl.operations", "brickctl.sources")) == []
+
+
+def test_a_stack_is_made_of_copies_and_imports_no_tensor_library(project: Sandbox) -> None:
+    stack = ("stack", "./models/base", "./bricks/sql", "--output", "out")
+    assert imported(project, *stack, watched=HEAVY) == []
+
+
+def test_a_merge_is_arithmetic_and_imports_torch_and_nothing_else_heavy(project: Sandbox) -> None:
+    merge = ("merge", "./models/base", "./bricks/sql", "--output", "out")
+    assert imported(project, *merge, watched=("torch", "transformers", "peft")) == ["torch"]
