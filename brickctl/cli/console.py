@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 class Console:
     """Implements `core.ports.Events` for workflows, and prints what a verb answers.
 
-    With `as_json`, stdout has exactly one line, written by `answer`; otherwise it has what `show` and `table` write. A
-    verb calls all of them and need not ask which is wanted. What people read has no character that a terminal would
-    obey. `quiet` silences notes and progress, never warnings. The methods of `Events` may be called from any thread.
+    With `as_json`, stdout has exactly one line: what `answer` was given, once the verb is done, or the failure of the
+    verb. Otherwise it has what `show` and `table` write. A verb calls all of them and need not ask which is wanted.
+    What people read has no character that a terminal would obey. `quiet` silences notes and progress, never warnings.
+    The methods of `Events` may be called from any thread.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self._display = display(quiet=quiet)
+        self._answer: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -36,15 +38,17 @@ class Console:
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if raised is None and self._answer is not None:
+            output.write(self._answer)
 
     def close(self) -> None:
         """Take all progress off the screen."""
         self._display.close()
 
     def answer(self, fields: Mapping[str, Any]) -> None:
-        """The result for programs: one JSON object on stdout under `--json`, else nothing; call it once."""
+        """The result for programs: one JSON object on stdout under `--json` if nothing fails after it; call it once."""
         if self.as_json:
-            self._write(output.succeeded(fields))
+            self._answer = output.succeeded(fields)
 
     def show(self, text: str) -> None:
         """The result for people: text on stdout, or nothing under `--json`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,7 @@ def _document(score: Score) -> dict[str, Any]:
         "check": score.check.name,
         "kind": score.check.kind,
         "model": score.model,
-        "value": score.value,
+        "value": score.value if math.isfinite(score.value) else None,
         "count": score.count,
         "passed": score.passed if gated else None,
         "worst": [{"prompt": wrong.prompt, "wanted": wrong.wanted, "got": wrong.got} for wrong in score.worst],

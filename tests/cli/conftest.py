@@ -27,5 +27,5 @@ def make_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
         return app.application(importlib.import_module(package))
 
     yield make
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+    for name in [name for name in tuple(sys.modules) if name.partition(".")[0] == package]:  # torch may be arriving
         del sys.modules[name]

@@ -36,15 +36,27 @@ def test_people_read_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_programs_read_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(as_json=True)
-    console.answer({"count": 2})
-    console.show("two bricks")
-    console.table(("brick", "version"), ROWS)
+    with Console(as_json=True) as console:
+        console.answer({"count": 2})
+        console.show("two bricks")
+        console.table(("brick", "version"), ROWS)
     assert capsys.readouterr().out == '{"schema": 1, "ok": true, "count": 2}\n'
 
 
+def test_an_answer_is_not_given_when_the_verb_fails_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with Console(as_json=True) as console:
+            console.answer({"count": 2})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert capsys.readouterr().out == ""
+
+
 def test_json_is_ascii_and_round_trips_any_text(capsys: pytest.CaptureFixture[str]) -> None:
-    Console(as_json=True).answer({"text": "naïve \ud800"})
+    with Console(as_json=True) as console:
+        console.answer({"text": "naïve \ud800"})
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert json.loads(printed)["text"] == "naïve \ud800"

@@ -1,0 +1,153 @@
+"""`--json`: one line on stdout, whatever becomes of the command."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+import brickctl.cli
+from brickctl.cli import app
+from brickctl.core.manifest import Check
+from brickctl.core.names import Alias
+from brickctl.workflows import measure
+from brickctl.workflows.measure import Score
+
+if TYPE_CHECKING:
+    from tests.support.sandbox import Outcome, Sandbox
+
+CHECK = """
+[[checks]]
+name = "sums"
+target = "assistant"
+kind = "exact-match"
+data = "sums.jsonl"
+min = 0.5
+"""
+RECIPE = "merge_method: {}\nbase_model: ./models/base\nmodels:\n  - model: ./models/base\ndtype: bfloat16\n"
+ADDRESS = "hf:acme/nothing"
+
+FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "add": (("./bricks/nothing",), 1, "not-found"),
+    "build": (("chat",), 1, "not-found"),
+    "import": (("ties.yml", "-o", "new.toml"), 1, "unsupported"),
+    "info": (("zzz",), 1, "not-found"),
+    "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
+    "install": (("--locked",), 3, "lock-stale"),
+    "list": (("--project", "models"), 1, "not-found"),
+    "lock": (("--check",), 3, "lock-stale"),
+    "merge": ((ADDRESS, "./bricks/sql", "-o", "out", "--offline"), 6, "offline"),
+    "remove": (("sql",), 2, "usage"),
+    "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
+    "test": ((), 1, "not-found"),
+    "tree": (("--project", "models"), 1, "not-found"),
+    "update": (("sqll",), 1, "not-found"),
+    "verify": (("bricks",), 1, "not-found"),
+}
+SUCCESSES: dict[str, tuple[str, ...]] = {
+    "add": ("./bricks/sql", "--name", "other"),
+    "build": (),
+    "import": ("linear.yml", "-o", "new.toml"),
+    "info": ("sql",),
+    "init": ("new", "--template", "starter"),
+    "install": (),
+    "list": (),
+    "lock": (),
+    "merge": ("./models/base", "./bricks/sql", "-o", "out"),
+    "remove": ("mail",),
+    "stack": ("./models/base", "./bricks/sql", "-o", "out"),
+    "tree": (),
+    "update": (),
+    "verify": (),
+}
+
+
+@pytest.fixture
+def prepared(project: Sandbox) -> Sandbox:
+    for method in ("ties", "linear"):
+        recipe = RECIPE.format(method).replace("base\ndtype", "base\n    parameters: {weight: 1}\ndtype")
+        project.write({f"{method}.yml": recipe})
+    return project
+
+
+def only_object(outcome: Outcome) -> dict[str, object]:
+    """The object on the one line of stdout."""
+    assert outcome.out.count("\n") == 1, outcome.out
+    assert outcome.out.endswith("\n")
+    found = json.loads(outcome.out)
+    assert found["schema"] == 1
+    assert found["ok"] == (outcome.code == 0)
+    return dict(found)
+
+
+def test_every_verb_is_tried() -> None:
+    verbs = set(app.application(brickctl.cli)._modules)
+    frame = {"app", "changes", "composing", "console", "failures", "options", "output", "progress"}
+    assert set(FAILURES) == set(SUCCESSES) | {"test"} == verbs - frame
+
+
+@pytest.mark.parametrize("verb", FAILURES)
+def test_a_failure_is_one_line_of_json_with_its_code(verb: str, prepared: Sandbox) -> None:
+    arguments, code, name = FAILURES[verb]
+    outcome = prepared.run(verb, *arguments, "--json")
+    assert outcome.code == code, outcome
+    error = only_object(outcome)["error"]
+    assert isinstance(error, dict)
+    assert error["code"] == name
+    assert error["message"]
+    assert isinstance(error["cause"], list)
+    assert "error:" not in outcome.err
+
+
+@pytest.mark.parametrize("verb", FAILURES)
+def test_a_line_that_cannot_be_read_is_answered_with_one_line_of_json(verb: str, prepared: Sandbox) -> None:
+    outcome = prepared.run(verb, "--json", "--no-such-option")
+    assert outcome.code == 2
+    assert only_object(outcome)["error"]["code"] == "usage"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(KeyboardInterrupt(), "interrupted"), (ValueError("odd"), "failed"), (MemoryError(), "no-space")],
+)
+@pytest.mark.parametrize("verb", SUCCESSES)
+def test_what_happens_after_the_answer_is_one_line_of_json_too(
+    verb: str, raised: BaseException, code: str, prepared: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    prepared.run("lock")
+    monkeypatch.setattr("brickctl.cli.console.Console.show", fail)
+    monkeypatch.setattr("brickctl.cli.console.Console.table", fail)
+    outcome = prepared.run(verb, *SUCCESSES[verb], "--json")
+    assert outcome.code != 0
+    assert only_object(outcome)["error"]["code"] == code  # type: ignore[index]
+
+
+@pytest.mark.parametrize("verb", SUCCESSES)
+def test_a_success_is_one_line_of_json(verb: str, prepared: Sandbox) -> None:
+    prepared.run("lock")
+    outcome = prepared.run(verb, *SUCCESSES[verb], "--json")
+    assert outcome.code == 0, outcome
+    only_object(outcome)
+
+
+def test_data_of_a_check_that_is_not_there_is_one_line_of_json(prepared: Sandbox) -> None:
+    prepared.write({"brick.toml": prepared.manifest + CHECK})
+    outcome = prepared.run("test", "--json")
+    assert outcome.code == 1
+    assert "sums.jsonl" in str(only_object(outcome)["error"])
+
+
+def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brick may break a model; JSON knows neither NaN nor infinity."""
+    check = Check(name="text", target=Alias("assistant"), kind="perplexity", data="sums.jsonl", maximum=2.0)
+    values = {"base": 1.5, "sql": float("nan"), "mail": float("inf")}
+    scores = [Score(check=check, model=Alias(model), value=value, count=1) for model, value in values.items()]
+    monkeypatch.setattr(measure, "read_checks", lambda *_: ())
+    monkeypatch.setattr(measure, "skills", lambda *_: scores)
+    outcome = prepared.run("test", "--bricks", "--json")
+    found = only_object(outcome)["scores"]
+    assert [score["value"] for score in found] == [1.5, None, None]  # type: ignore[attr-defined]
