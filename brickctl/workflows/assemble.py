@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from brickctl.core.brick import Brick
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import IntegrityFault
+from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.operation import Ingredients
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from brickctl.core.brick import Contents
     from brickctl.core.lock import Lock, Locked
     from brickctl.workflows.session import Session
 
@@ -32,8 +34,8 @@ def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredie
 def locked_brick(session: Session, locked: Locked) -> Brick:
     """One brick of a lock."""
     contents = session.sources.inspect(locked.pin)
-    if contents.interface != locked.interface:
-        cause = "the names and shapes of its tensors differ from the interface in brick.lock"
+    cause = _contradiction(locked, contents)
+    if cause is not None:
         hint = f"if the lock was edited by hand, run `brickctl update {locked.alias}`"
         raise IntegrityFault(f"`{locked.alias}` is not what was locked", causes=(cause,), hint=hint)
     requirement = session.manifest.requirements.get(locked.alias)
@@ -45,3 +47,13 @@ def locked_brick(session: Session, locked: Locked) -> Brick:
         license=locked.license,
         required_by=None if requirement is None else requirement.place,
     )
+
+
+def _contradiction(locked: Locked, contents: Contents) -> str | None:
+    """What a lock says of a brick that its files do not."""
+    if contents.interface != locked.interface:
+        return "the names and shapes of its tensors differ from the interface in brick.lock"
+    if locked.alias != BASE and not kind_named(locked.kind).detect(contents):
+        found = detect_kind(locked.alias, contents).name
+        return f"its files are those of an {found}; brick.lock has the kind `{locked.kind}`"
+    return None

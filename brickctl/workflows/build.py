@@ -174,9 +174,11 @@ def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         built = build(session, recipe, Path(beside) / folder.name, lock, budget)
         made = provenance.read_statement(built.folder)
     wanted = {} if made is None else made[1]
-    causes = [
-        *_differences(found, wanted),
-        *(f"its record of {path} differs" for path in _differing(recorded[1], wanted)),
+    causes = [*_differences(found, wanted)]
+    causes += [
+        f"its record of {path} differs"
+        for path in _differing(recorded[1], wanted)
+        if found.get(path) == wanted.get(path)
     ]
     if causes:
         hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"

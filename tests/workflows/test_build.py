@@ -306,3 +306,17 @@ def test_a_frozen_lock_without_a_brick_of_the_manifest_is_stale(project: Path) -
     with pytest.raises(LockStale) as found:
         build_targets(opened(project), ["assistant"], LockMode.FROZEN, BUDGET)
     assert found.value.causes == ("`more` is not in the lock",)
+
+
+@pytest.mark.parametrize(("alias", "wrong", "right"), [("next", "expert", "adapter"), ("sort", "adapter", "expert")])
+def test_a_lock_that_claims_another_kind_is_found(project: Path, alias: str, wrong: str, right: str) -> None:
+    build(project)
+    lock = project / "brick.lock"
+    entry = f'name = "{alias}"\nkind = "'
+    text = lock.read_text()
+    assert f"{entry}{right}" in text
+    lock.write_text(text.replace(f"{entry}{right}", f"{entry}{wrong}"))
+
+    with pytest.raises(IntegrityFault, match=f"`{alias}` is not what was locked") as found:
+        build(project, "assistant" if alias == "next" else "sorter", force=True)
+    assert found.value.hint == f"if the lock was edited by hand, run `brickctl update {alias}`"
