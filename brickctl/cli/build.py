@@ -48,6 +48,7 @@ def command(
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import build
     from brickctl.workflows.lock import current_lock, mode_for
+    from brickctl.workflows.reproduce import reproduce
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
@@ -62,7 +63,7 @@ def command(
         ]
         show_outlines(console, outlines)
         return
-    work = build.check if check else build.build
+    work = reproduce if check else build.build
     more: dict[str, Any] = {} if check else {"force": force}
     built = [
         work(session, recipe, folder, lock, budget, **more) for recipe, folder in zip(recipes, folders, strict=True)

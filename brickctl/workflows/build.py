@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
-from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plan import Plan, Shard, Text
-from brickctl.errors import BrickctlError, NotFound, NotReproducible
+from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
@@ -20,7 +17,6 @@ from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
-from brickctl.workflows.artifact import hash_files, names_in
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
@@ -28,15 +24,13 @@ from brickctl.workflows.replace import Workbench, check_replaceable
 from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
     from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
-
-
-_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,33 +153,6 @@ def _digest_now(session: Session, place: Path) -> Sha256 | None:
         return None
 
 
-def check(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget) -> Built:
-    """Build again beside the artifact and compare every byte; the artifact stays as it is.
-
-    Raises:
-        NotReproducible: a file came out differently.
-        NotFound: there is no artifact to compare with.
-    """
-    recorded = provenance.read_statement(folder)
-    if recorded is None:
-        raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
-    found = hash_files({name: folder / name for name in names_in(folder)}, session.events)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
-        built = build(session, recipe, Path(beside) / folder.name, lock, budget)
-        made = provenance.read_statement(built.folder)
-    wanted = {} if made is None else made[1]
-    causes = [*_differences(found, wanted)]
-    causes += [
-        f"its record of {path} differs"
-        for path in _differing(recorded[1], wanted)
-        if found.get(path) == wanted.get(path)
-    ]
-    if causes:
-        hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
-        raise NotReproducible(f"{folder} is not what its recipe makes", causes=tuple(causes[:_MOST_SHOWN]), hint=hint)
-    return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
-
-
 def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
     return provenance.definition(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
 
@@ -222,14 +189,3 @@ def _size(plan: Plan) -> int:
 
 def _size_of(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _differences(found: Mapping[str, Sha256], wanted: Mapping[str, Sha256]) -> Iterator[str]:
-    """What is wrong with the files of an artifact, by path."""
-    for path in _differing(found, wanted):
-        what = "is missing" if path not in found else "differs" if path in wanted else "is not made by the recipe"
-        yield f"{shown(path)} {what}"
-
-
-def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:
-    return sorted(path for path in {**one, **other} if one.get(path) != other.get(path))

@@ -11,9 +11,10 @@ from brickctl.errors import Busy, IntegrityFault, LockStale, ManifestInvalid, No
 from brickctl.tensors import executor
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import provenance, replace
-from brickctl.workflows.build import Built, check, outline, read_recipes
+from brickctl.workflows.build import Built, outline, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.replace import Workbench
+from brickctl.workflows.reproduce import reproduce
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project, states
 
 BUDGET = Budget(threads=2)
@@ -184,7 +185,7 @@ def test_check_passes_on_an_untouched_artifact_and_leaves_nothing_behind(project
     session = opened(project)
     (recipe,) = read_recipes(session, ["assistant"])
 
-    result = check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+    result = reproduce(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
 
     assert result.digest == built.digest
     assert sorted(path.name for path in (project / "dist").iterdir()) == ["assistant"]
@@ -199,7 +200,7 @@ def test_check_fails_on_an_artifact_that_claims_other_bytes(project: Path) -> No
     (recipe,) = read_recipes(session, ["assistant"])
 
     with pytest.raises(NotReproducible, match="not what its recipe makes"):
-        check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+        reproduce(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
 
 
 @pytest.mark.parametrize(("name", "what"), [("extra.py", "is not made by the recipe"), ("config.json", "is missing")])
@@ -214,7 +215,7 @@ def test_check_finds_files_too_many_and_too_few(project: Path, name: str, what: 
     (recipe,) = read_recipes(session, ["assistant"])
 
     with pytest.raises(NotReproducible, match="not what its recipe makes") as found:
-        check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+        reproduce(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
     assert found.value.causes == (f"{name} {what}",)
 
 
@@ -295,7 +296,7 @@ def test_check_reads_the_bytes_of_the_artifact(project: Path) -> None:
     (recipe,) = read_recipes(session, ["assistant"])
 
     with pytest.raises(NotReproducible) as found:
-        check(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
+        reproduce(session, recipe, built.folder, current_lock(session, LockMode.LOCKED), BUDGET)
     assert found.value.causes == ("model.safetensors differs",)
 
 

@@ -1,0 +1,62 @@
+"""Reproduce: build a target again beside its artifact, and compare every byte."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.core.document import shown
+from brickctl.errors import NotFound, NotReproducible
+from brickctl.workflows import provenance
+from brickctl.workflows.artifact import hash_files, names_in
+from brickctl.workflows.build import Built, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from brickctl.core.digests import Sha256
+    from brickctl.core.lock import Lock
+    from brickctl.operations.target import Recipe
+    from brickctl.tensors.executor import Budget
+    from brickctl.workflows.session import Session
+
+_MOST_SHOWN = 5
+
+
+def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget) -> Built:
+    """Build again beside the artifact and compare every byte; the artifact stays as it is.
+
+    Raises:
+        NotReproducible: a file came out differently.
+        NotFound: there is no artifact to compare with.
+    """
+    recorded = provenance.read_statement(folder)
+    if recorded is None:
+        raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
+    found = hash_files({name: folder / name for name in names_in(folder)}, session.events)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
+        built = build(session, recipe, Path(beside) / folder.name, lock, budget)
+        made = provenance.read_statement(built.folder)
+    wanted = {} if made is None else made[1]
+    causes = [*_differences(found, wanted)]
+    causes += [
+        f"its record of {path} differs"
+        for path in _differing(recorded[1], wanted)
+        if found.get(path) == wanted.get(path)
+    ]
+    if causes:
+        hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
+        raise NotReproducible(f"{folder} is not what its recipe makes", causes=tuple(causes[:_MOST_SHOWN]), hint=hint)
+    return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
+
+
+def _differences(found: Mapping[str, Sha256], wanted: Mapping[str, Sha256]) -> Iterator[str]:
+    """What is wrong with the files of an artifact, by path."""
+    for path in _differing(found, wanted):
+        what = "is missing" if path not in found else "differs" if path in wanted else "is not made by the recipe"
+        yield f"{shown(path)} {what}"
+
+
+def _differing(one: Mapping[str, Sha256], other: Mapping[str, Sha256]) -> list[str]:
+    return sorted(path for path in {**one, **other} if one.get(path) != other.get(path))
