@@ -21,7 +21,6 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable
-from brickctl.workflows.space import check_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,8 +99,8 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
     bench = Workbench(folder)
     with bench.opened():
-        check_space({bench.folder: _size(plan) - _size_of(bench.new)})
-        installed = bring(session, lock, (BASE, *recipe.aliases))
+        room = {bench.folder: _size(plan) - _size_of(bench.new)}
+        installed = bring(session, lock, (BASE, *recipe.aliases), later=room)
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
         files = _execute(session, recipe, plan, installed, bench, budget)

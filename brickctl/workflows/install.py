@@ -53,15 +53,20 @@ def install(session: Session, mode: LockMode) -> Installed:
     return bring(session, lock, tuple(lock.entries))
 
 
-def bring(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Installed:
-    """Bring some bricks of a lock; what is here already is verified and costs nothing else."""
+def bring(
+    session: Session, lock: Lock, aliases: Iterable[Alias], *, later: Mapping[Path, int] | None = None
+) -> Installed:
+    """Bring some bricks of a lock; what is here already is verified and costs nothing else.
+
+    `later` is what the caller will write itself, in bytes by folder: nothing is fetched unless there is room for both.
+    """
     aliases = tuple(aliases)
     pins = {alias: lock.entries[alias].pin for alias in aliases}
     located = dict(zip(aliases, in_parallel(session.sources.locate, pins.values()), strict=True))
     jobs = [
         _Fetch(alias, pins[alias], file) for alias in aliases if located[alias] is None for file in pins[alias].files
     ]
-    check_space(_needed(session, jobs))
+    check_space(_needed(session, jobs, later or {}))
     jobs.sort(key=lambda job: -job.file.size)  # the longest first, so that nothing is left to wait for at the end
     moved = _Moved(session.events)
     places = in_parallel(lambda job: session.sources.fetch(job.pin, job.file, moved.of(job.alias)), jobs)
@@ -77,9 +82,9 @@ def bring(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Installed:
     )
 
 
-def _needed(session: Session, jobs: Iterable[_Fetch]) -> dict[Path, int]:
-    """Bytes that will be fetched, by the folder that they go into."""
-    needed: dict[Path, int] = {}
+def _needed(session: Session, jobs: Iterable[_Fetch], later: Mapping[Path, int]) -> dict[Path, int]:
+    """Bytes that will be fetched and written, by the folder that they go into."""
+    needed = dict(later)
     for job in jobs:
         folder = session.sources.storage(job.pin)
         if folder is not None:

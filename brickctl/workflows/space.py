@@ -14,15 +14,25 @@ if TYPE_CHECKING:
 
 
 def check_space(needed: Mapping[Path, int]) -> None:
-    """Make sure that each folder, which need not exist yet, has room for so many bytes.
+    """Make sure that there is room for so many bytes below each folder, which need not exist yet.
+
+    Folders on one disk share its room.
 
     Raises:
-        NoSpace: one has not.
+        NoSpace: a disk has less than is needed on it.
     """
-    for folder, size in needed.items():
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        free = shutil.disk_usage(there).free
+    folders: dict[int, list[Path]] = {}
+    for folder in needed:
+        folders.setdefault(_existing(folder).stat().st_dev, []).append(folder)
+    for disk in folders.values():
+        size = sum(needed[folder] for folder in disk)
+        free = shutil.disk_usage(_existing(disk[0])).free
         if size > free:
             cause = f"{format_size(size)} are needed and {format_size(free)} are free"
             hint = "nothing was changed; make room, or point HF_HOME or --output to another disk"
-            raise NoSpace(f"the disk of {folder} is too full", causes=(cause,), hint=hint)
+            raise NoSpace(f"the disk of {' and '.join(map(str, disk))} is too full", causes=(cause,), hint=hint)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -211,3 +214,16 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_fetched(hub: H
     assert "needs 4 MiB of buffers, and 0.0625 MiB are allowed" in refused.err
     assert not any(record.weights and record.range is None for record in hub.requests)
     assert not (online.root / "dist").exists()
+
+
+def test_room_for_the_bricks_and_none_for_the_model_means_that_nothing_is_fetched(
+    hub: Hub, online: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert online.run("lock").code == 0
+    bricks_alone = sum(map(int, re.findall(r"size = (\d+)", online.lock)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=bricks_alone + 1))
+    hub.reset_log()
+    refused = online.run("build")
+    assert refused.code != 0
+    assert "is too full" in refused.err
+    assert not any(record.weights and record.range is None for record in hub.requests)
