@@ -28,8 +28,11 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST_INTEGER = 2**63 - 1
 _LONGEST_SHOWN = 80
 
+WHOLE = 4096
+"""How long a path is shown that somebody must find again, or a label that must not be taken for another."""
 
-def shown(value: Any) -> str:
+
+def shown(value: Any, *, longest: int = _LONGEST_SHOWN) -> str:
     """A value from outside as a message may show it: one line, not long, nothing that a terminal would obey."""
     if isinstance(value, str):
         text = value if value.isprintable() else json.dumps(value)
@@ -37,7 +40,7 @@ def shown(value: Any) -> str:
         text = str(value).lower()
     else:
         text = ascii(value) if isinstance(value, (int, float)) and _is_short(value) else _kind_of(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def describe(path: KeyPath) -> str:

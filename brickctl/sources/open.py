@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import brickctl
+from brickctl.core.document import shown
 from brickctl.core.manifest import BUILTIN
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.errors import LockInvalid, ManifestInvalid
@@ -20,6 +21,7 @@ from brickctl.sources.local import LocalSource
 from brickctl.sources.pages import Pages
 from brickctl.sources.registry import RegistrySource
 from brickctl.sources.store import SCHEME as INDEX
+from brickctl.sources.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,7 @@ class Sources:
         self._guard = threading.Lock()
         self._hub: Source | None = None
         self._indexes: dict[str, Index] = {}
+        self._turns = Turns()
         self._local = LocalSource(root, ledger)
         self._registry = RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)
 
@@ -113,7 +116,7 @@ class Sources:
             return self._registry
         if pin.source.startswith(HUB):
             return self.hub()
-        raise LockInvalid(f"`{pin.source:.80}` is no source that this brickctl knows", hint="upgrade brickctl")
+        raise LockInvalid(f"`{shown(pin.source)}` is no source that this brickctl knows", hint="upgrade brickctl")
 
     def _open_index(self, name: str) -> Index:
         if name == BUILTIN:  # comes and goes with brickctl itself: nothing to compare with
@@ -125,12 +128,13 @@ class Sources:
             return Index(name, FolderStore(folder, self._ledger), pages, history)
         if not address.startswith(("https:", "http:")):
             hint = "write `https://...`, `file:///...`, or a folder such as `./index`"
-            raise ManifestInvalid(f"`{address:.80}` is no address of a registry", hint=hint)
+            raise ManifestInvalid(f"`{shown(address)}` is no address of a registry", hint=hint)
         from brickctl.sources.web import Web
         from brickctl.sources.web_store import WebStore
 
         web = Web(offline=self._offline)
-        return Index(name, WebStore(address, web, pages, self._cache / "blobs", self._ledger), pages, history)
+        store = WebStore(address, web, pages, self._cache / "blobs", self._ledger, self._turns)
+        return Index(name, store, pages, history)
 
 
 def builtin_registry() -> Path:
@@ -144,11 +148,19 @@ def _folder(root: Path, address: str) -> Path | None:
     """The folder that an address means; None for one on a server."""
     if address.startswith(_FOLDER_STARTS):
         return root / address
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
     if parts.scheme != "file":
         return None
     if parts.netloc not in {"", "localhost"}:
-        raise ManifestInvalid(f"`{address:.80}` is on another machine", hint="write `file:///folder` or `https://...`")
+        raise ManifestInvalid(
+            f"`{shown(address)}` is on another machine", hint="write `file:///folder` or `https://...`"
+        )
     from urllib.request import url2pathname  # brings ssl with it, 40 ms
 
-    return Path(url2pathname(parts.path))
+    folder = url2pathname(parts.path)
+    if not folder.isprintable():
+        raise ManifestInvalid(f"`{shown(address)}` is no folder", hint="write `file:///folder`")
+    return Path(folder)

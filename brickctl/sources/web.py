@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -23,7 +22,9 @@ from urllib.request import (
 )
 
 import brickctl
-from brickctl.errors import BrickctlError, IntegrityFault, NotFound, OfflineMiss, PolicyViolation, TransportFault
+from brickctl.core.document import shown
+from brickctl.errors import BrickctlError, IntegrityFault, NotFound, OfflineMiss, TransportFault
+from brickctl.sources.address import check_address
 from brickctl.sources.pages import Page
 from brickctl.sources.remote_header import Answer, answer_bounds
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 20.0
 _PIECE = 1 << 16
 _LONGEST_ETAG = 256
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LONGEST_REASON = 300
 _NOT_MODIFIED, _NOT_FOUND, _GONE = 304, 404, 410
 
 
@@ -64,8 +65,7 @@ class Web:
                     raise IntegrityFault(f"{url} is larger than {limit:,} bytes", causes=("no index is that large",))
                 if response.headers.get("Content-Length", str(len(body))) != str(len(body)):
                     raise TransportFault(f"{url} could not be read", causes=("the connection ended early",))
-                etag = response.headers.get("ETag")
-                return Page(body, etag if etag is not None and len(etag) <= _LONGEST_ETAG else None)
+                return Page(body, _sound_etag(response.headers.get("ETag")))
         except _Unchanged:
             if known is None:
                 raise TransportFault(f"{url} could not be read", causes=("the server answered 304 unasked",)) from None
@@ -91,7 +91,7 @@ class Web:
         agent = {"User-Agent": f"brickctl/{brickctl.__version__}", "Accept-Encoding": "identity"}
         request = Request(url, headers={**agent, **headers})  # noqa: S310 - the address was checked
         try:
-            with self._opener.open(request, timeout=_TIMEOUT) as response:
+            with self._ask(request) as response:
                 yield response
         except BrickctlError:
             raise
@@ -102,9 +102,15 @@ class Web:
             reason = error.reason if isinstance(error, URLError) else error
             raise TransportFault(
                 f"{url} could not be read",
-                causes=(f"{type(error).__name__}: {reason}",),
+                causes=(f"{type(error).__name__}: {shown(str(reason), longest=_LONGEST_REASON)}",),
                 hint="check the connection and proxy settings, then run the command again",
             ) from error
+
+    def _ask(self, request: Request) -> Any:
+        try:
+            return self._opener.open(request, timeout=_TIMEOUT)
+        except ValueError as error:  # what the library says of a redirect or a proxy that is no address
+            raise URLError(error) from error
 
 
 class _Unchanged(Exception):
@@ -118,21 +124,20 @@ class _Redirects(HTTPRedirectHandler):
         check_address(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """As the library does it, which leaves the connection open where it raises."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except BaseException:
+            fp.close()
+            raise
 
-def check_address(url: str) -> None:
-    """Refuse what is not HTTPS, or HTTP on this very machine.
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
-    Raises:
-        PolicyViolation: it is something else.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return
-    raise PolicyViolation(
-        f"{parts.scheme}://{parts.hostname} is not asked",
-        causes=("brickctl reads registries over https only, and follows no redirect to anything else",),
-        hint="write the registry's https address in [registries]",
-    )
+
+def _sound_etag(etag: str | None) -> str | None:
+    """A tag that can be sent back as it came."""
+    return etag if etag is not None and len(etag) <= _LONGEST_ETAG and etag.isascii() and etag.isprintable() else None
 
 
 def _pieces(response: Any) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from brickctl.errors import BrickctlError, IntegrityFault, NoSpace, NotFound, OfflineMiss, TransportFault
 from brickctl.sources.contents import read_contents
+from brickctl.sources.naming import file_label, place_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
 from brickctl.sources.store import LARGEST_PAGE, brick_folder
@@ -25,18 +26,23 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Progress
     from brickctl.sources.ledger import Ledger
     from brickctl.sources.pages import Page, Pages
+    from brickctl.sources.turns import Turns
     from brickctl.sources.web import Web
 
 
 class WebStore:
-    """A `Store` on a server. Pages are asked for with the tag of the copy that is known; files are fetched once."""
+    """A `Store` on a server. Pages are asked for with the tag of the copy that is known; files are fetched once.
 
-    def __init__(self, url: str, web: Web, pages: Pages, blobs: Path, ledger: Ledger) -> None:
+    Stores that keep their files in the same place share `turns`, so that what several bricks have in common comes once.
+    """
+
+    def __init__(self, url: str, web: Web, pages: Pages, blobs: Path, ledger: Ledger, turns: Turns) -> None:
         self.address = url.rstrip("/")
         self._web = web
         self._pages = pages
         self._blobs = blobs
         self._ledger = ledger
+        self._turns = turns
 
     def page(self, path: str) -> Page | None:
         """A document as it is now, or as it was last seen when offline; None when there is none."""
@@ -87,7 +93,10 @@ class WebStore:
     def fetch(self, pin: Pin, file: File, progress: Progress | None = None) -> Path:
         """Bring one file into the cache, verified on the way."""
         place = self._present(pin, file)
-        return place if place is not None else self._download(pin, file, progress)
+        if place is not None:
+            return place
+        with self._turns.of(file.sha256):
+            return self._present(pin, file) or self._download(pin, file, progress)
 
     def _blob(self, file: File) -> Path:
         return self._blobs / "sha256" / file.sha256
@@ -96,13 +105,13 @@ class WebStore:
         place = self._blob(file)
         if not place.is_file():
             return None
-        return verified(place, file, self._ledger, cache=self._blobs, where=f"{pin.source}/{file.path}")
+        return verified(place, file, self._ledger, cache=self._blobs, where=file_label(pin.source, file.path))
 
     def _file_url(self, pin: Pin, file: File) -> str:
         return self.url(f"{brick_folder(pin)}/{file.path}")
 
     def _download(self, pin: Pin, file: File, progress: Progress | None) -> Path:
-        blob, label = self._blob(file), f"{pin.source}/{file.path}"
+        blob, label = self._blob(file), file_label(pin.source, file.path)
         advance = None if progress is None else partial(progress.advance, label)
         if progress is not None:
             progress.start(label, file.size)
@@ -114,7 +123,7 @@ class WebStore:
                 raise NoSpace(f"no space left for {label}", hint="free some space, or set BRICKCTL_CACHE") from error
             reason = f"{error.strerror or error}"
             hint = "set BRICKCTL_CACHE to a folder that you own"
-            raise BrickctlError(f"{blob} cannot be written", causes=(reason,), hint=hint) from error
+            raise BrickctlError(f"{place_label(blob)} cannot be written", causes=(reason,), hint=hint) from error
         self._ledger.record(blob, file.sha256)
         if progress is not None:
             progress.finish(label)
@@ -142,8 +151,13 @@ class WebStore:
         return place
 
     def _pieces(self, url: str, size: int) -> Iterator[bytes]:
-        """The body of a file, refused as soon as it is too long, or when it ends early."""
-        with self._web.open_range(url, 0, max(size, 1)) as answer:
+        """The body of a file, refused as soon as it is too long, or when it ends early.
+
+        Nobody is asked for no bytes: a range of an empty file is an error (416) to some servers.
+        """
+        if size == 0:
+            return
+        with self._web.open_range(url, 0, size) as answer:
             seen = 0
             for piece in answer.chunks:
                 seen += len(piece)
