@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
+from brickctl.sources.naming import file_label, place_label
 from brickctl.sources.selection import check_path
 from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.digests import Sha256
@@ -57,16 +59,17 @@ class Folder:
         found = self._root / path
         if not os.path.lexists(found):
             return None
-        if not found.resolve().is_relative_to(self._root.resolve()):
+        real = Path(os.path.realpath(found))  # unlike Path.resolve, it takes links that lead to themselves
+        if not real.is_relative_to(os.path.realpath(self._root)):
             raise PolicyViolation(
                 f"{self._where} has a link that leaves it",
-                causes=(f"{path} points to {found.resolve()}",),
+                causes=(f"{shown(path)} points to {place_label(real)}",),
                 hint="replace the link by the file itself; `cp -rL` copies a folder so",
             )
         if not found.exists():
             return None
         if not found.is_file():
-            raise PolicyViolation(f"{self._where} has something that is not a file", causes=(f"at {path}",))
+            raise PolicyViolation(f"{self._where} has something that is not a file", causes=(f"at {shown(path)}",))
         return found
 
     def measure(self, path: str) -> tuple[int, Sha256]:
@@ -86,7 +89,7 @@ class Folder:
         with found.open("rb") as file:
             content = file.read(LARGEST_DOCUMENT + 1)
         if len(content) > LARGEST_DOCUMENT:
-            raise IntegrityFault(f"{self._where}/{path} is too large to be read as a document")
+            raise IntegrityFault(f"{file_label(self._where, path)} is too large to be read as a document")
         return content
 
     def locate(self, pin: Pin) -> dict[str, Path] | None:
@@ -124,7 +127,7 @@ class Folder:
     def _present(self, path: str) -> Path:
         found = self.find(path)
         if found is None:
-            raise NotFound(f"{self._where}/{path} is not there", hint=self._repair)
+            raise NotFound(f"{file_label(self._where, path)} is not there", hint=self._repair)
         return found
 
     def _verify(self, file: File, place: Path) -> None:
@@ -136,4 +139,5 @@ class Folder:
             raise self._changed(file, f"its sha256 is {digest[:12]}... instead of {file.sha256[:12]}...")
 
     def _changed(self, file: File, reason: str) -> IntegrityFault:
-        return IntegrityFault(f"{self._where}/{file.path} is not what was locked", causes=(reason,), hint=self._repair)
+        message = f"{file_label(self._where, file.path)} is not what was locked"
+        return IntegrityFault(message, causes=(reason,), hint=self._repair)

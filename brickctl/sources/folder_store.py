@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brickctl.core.names import is_brick_name
 from brickctl.errors import IntegrityFault
 from brickctl.sources.folder import Folder
+from brickctl.sources.naming import place_label
 from brickctl.sources.pages import Page
 from brickctl.sources.store import LARGEST_PAGE, brick_folder
 
@@ -36,12 +38,15 @@ class FolderStore:
         with found.open("rb") as file:
             body = file.read(LARGEST_PAGE + 1)
         if len(body) > LARGEST_PAGE:
-            raise IntegrityFault(f"{found} is larger than {LARGEST_PAGE:,} bytes", causes=("no index is that large",))
+            raise IntegrityFault(
+                f"{place_label(found)} is larger than {LARGEST_PAGE:,} bytes", causes=("no index is that large",)
+            )
         return Page(body)
 
     def names(self) -> tuple[str, ...]:
-        """Every brick of the index."""
-        return tuple(sorted(f"{path.parent.name}/{path.name}" for path in (self._root / "index").glob("*/*")))
+        """Every brick of the index; a file that is named as no brick can be is none."""
+        names = (f"{path.parent.name}/{path.name}" for path in (self._root / "index").glob("*/*"))
+        return tuple(sorted(name for name in names if is_brick_name(name)))
 
     def inspect(self, pin: Pin) -> Contents:
         """Documents and headers of the verified files."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean, is_brick_name
 from brickctl.core.registry_line import RegistryEntry, parse_line
 from brickctl.errors import IntegrityFault, NotFound, Unsupported
 from brickctl.sources.history import MOST_VERSIONS
+from brickctl.sources.naming import place_label
 from brickctl.sources.selection import read_json
 from brickctl.sources.store import index_path
 
@@ -46,7 +48,7 @@ class Index:
         page = self.store.page(index_path(name)) if is_brick_name(name) else None
         if page is None:
             hint = did_you_mean(name, self.store.names()) or "check the spelling, and the registry that is asked"
-            raise NotFound(f"registry `{self.name}` has no brick `{name}`", hint=hint)
+            raise NotFound(f"registry `{self.name}` has no brick `{shown(name)}`", hint=hint)
         address = f"{self.store.address}/{index_path(name)}"
         entries = self._parse(page, name, address)
         self._compare(entries, name, address)
@@ -63,7 +65,7 @@ class Index:
             raise NotFound(f"there is no registry at {self.store.address}", causes=("no config.json",), hint=hint)
         version = read_json(page.body, where=f"{self.store.address}/config.json").get("v")
         if version != FORMAT:
-            message = f"registry `{self.name}` has the layout {version!r:.20}; this brickctl reads {FORMAT}"
+            message = f"registry `{self.name}` has the layout {shown(version)}; this brickctl reads {FORMAT}"
             raise Unsupported(message, hint="upgrade brickctl: `pip install -U brickctl`")
         if self._pages is not None:
             self._pages.remember(f"{self.store.address}/config.json", page)
@@ -93,7 +95,7 @@ class Index:
             return
         seen = self._history.recall(address)
         offered = {entry.version: entry.fingerprint for entry in entries}
-        trust = f"if you trust it, remove {self._history.place(address)} and run the command again"
+        trust = f"if you trust it, remove {place_label(self._history.place(address))} and run the command again"
         changed = next(
             (version for version in offered if seen.get(version, offered[version]) != offered[version]), None
         )

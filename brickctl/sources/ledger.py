@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, is_sha256, sha256_bytes
+from brickctl.core.document import WHOLE, shown
 from brickctl.errors import BrickctlError, IntegrityFault
+from brickctl.sources.naming import place_label
 
 if TYPE_CHECKING:
     from brickctl.core.ports import Progress
@@ -84,7 +86,9 @@ class Ledger:
             before = Identity.of(path)
             return self._recall(before) or self._read(path, before, progress or self._progress)
         except OSError as error:
-            raise BrickctlError(f"{path} cannot be read", causes=(error.strerror or str(error),)) from error
+            raise BrickctlError(
+                f"{place_label(path)} cannot be read", causes=(error.strerror or str(error),)
+            ) from error
 
     def known(self, path: Path) -> Sha256 | None:
         """The digest of a file if it can be told without reading the file."""
@@ -115,7 +119,8 @@ class Ledger:
         digest = hash_file(Path(before.path), progress)
         if before != Identity.of(path):
             reason = "its size or time stamps moved during the read"
-            raise IntegrityFault(f"{path} changed while it was read", causes=(reason,), hint="run the command again")
+            message = f"{place_label(path)} changed while it was read"
+            raise IntegrityFault(message, causes=(reason,), hint="run the command again")
         if settled:
             self._write(before, digest)
         return digest
@@ -142,7 +147,7 @@ class Ledger:
 
 def hash_file(path: Path, progress: Progress | None = None) -> Sha256:
     """Read a file from front to back and hash it; one buffer, whatever its size."""
-    label = f"checking {path.name}"
+    label = f"checking {shown(path.name, longest=WHOLE)}"
     state = hashlib.sha256()
     buffer = memoryview(bytearray(_BUFFER))
     with path.open("rb", buffering=0) as file:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File, Pin
+from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
 from brickctl.core.reference import PathReference
 from brickctl.errors import NotFound, PolicyViolation
 from brickctl.sources.folder import Folder
+from brickctl.sources.naming import file_label, place_label
 from brickctl.sources.selection import select
 
 if TYPE_CHECKING:
@@ -71,13 +73,13 @@ class LocalSource:
         return self._folder(pin.source, pin.subfolder).fetch(file)
 
     def _folder(self, source: str, subfolder: str | None) -> Folder:
-        where = source if subfolder is None else f"{source}/{subfolder}"
+        where = source if subfolder is None else file_label(source, subfolder)
         if subfolder is not None and not is_safe_path(subfolder):
             raise PolicyViolation(
-                f"{source} may not have the subfolder {subfolder!r}", causes=("it leaves the folder",)
+                f"{shown(source)} may not have the subfolder {shown(subfolder)}", causes=("it leaves the folder",)
             )
         root = self._root / source.removeprefix(SCHEME) / (subfolder or "")
         if not root.is_dir():
-            reason = f"{root} is not a folder" if root.exists() else f"{root} does not exist"
+            reason = f"{place_label(root)} " + ("is not a folder" if root.exists() else "does not exist")
             raise NotFound(f"{where} is not there", causes=(reason,), hint="paths are relative to brick.toml")
         return Folder(root, self._ledger, where=where, repair=_REPAIR)

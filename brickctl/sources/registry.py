@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
 from brickctl.core.reference import RegistryReference
 from brickctl.core.versions import VersionRange, newest, parse_version
@@ -74,7 +75,7 @@ class RegistrySource:
         index = self._index(name)
         if index is None:
             hint = did_you_mean(name, self._names) or f"known here: {', '.join(self._names)}; add it to [registries]"
-            raise NotFound(f"there is no registry `{name}` in brick.toml", hint=hint)
+            raise NotFound(f"there is no registry `{shown(name)}` in brick.toml", hint=hint)
         return index
 
 
@@ -106,10 +107,10 @@ def _newest(wanted: VersionRange, entries: tuple[RegistryEntry, ...]) -> Registr
 def _no_version(reference: RegistryReference, entries: tuple[RegistryEntry, ...]) -> NotFound:
     versions = sorted((version, entry) for entry in entries if (version := parse_version(entry.version)))
     texts = [f"{version}{' (yanked)' if entry.yanked else ''}" for version, entry in reversed(versions)]
-    shown = ", ".join(texts[:_MOST_SHOWN]) or "none"
+    there = ", ".join(texts[:_MOST_SHOWN]) or "none"
     more = f" and {len(texts) - _MOST_SHOWN} older ones" if len(texts) > _MOST_SHOWN else ""
     return NotFound(
         f"no version of `{reference.name}` is in `{reference.version}`",
-        causes=(f"registry `{reference.registry}` has {shown}{more}",),
+        causes=(f"registry `{reference.registry}` has {there}{more}",),
         hint="ask for another range; yanked versions are kept where they are locked, and never chosen anew",
     )

@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import INDEXES, PICKLES, WEIGHTS, is_companion, is_shard
-from brickctl.core.document import shown
-from brickctl.core.names import is_safe_path
+from brickctl.core.document import WHOLE, shown
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
+from brickctl.sources.naming import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SINGLES = ("model.safetensors", "adapter_model.safetensors")
 _MOST_SHOWN = 8
 _LONGEST_NUMBER = 20
+_LONGEST_REASON = 300
 
 
 def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
@@ -111,7 +112,9 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
         )
         _check_encodable(content, document)
     except (ValueError, RecursionError) as error:
-        raise IntegrityFault(f"{where} cannot be read as JSON", causes=(str(error),)) from None
+        raise IntegrityFault(
+            f"{where} cannot be read as JSON", causes=(shown(str(error), longest=_LONGEST_REASON),)
+        ) from None
     if not isinstance(document, dict):
         raise IntegrityFault(f"{where} must hold a JSON object")
     return document
@@ -124,15 +127,15 @@ def _check_encodable(content: bytes, document: Any) -> None:
 
 
 def check_path(path: str, *, where: str) -> None:
-    """Refuse a name that could leave the folder of its brick.
+    """Refuse a name that could leave the folder of its brick, or that hides what it is.
 
     Raises:
         PolicyViolation: it could.
     """
-    if not is_safe_path(path):
+    if not is_plain_path(path):
         raise PolicyViolation(
             f"{where} has a file name that brickctl refuses",
-            causes=(f"{shown(path)} is absolute, leaves its folder, or means different things on different systems",),
+            causes=(f"{shown(path)} is absolute, leaves its folder, hides a character, or is read in several ways",),
             hint="do not use this brick until its publisher has explained the name",
         )
 
@@ -143,7 +146,7 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
     if pickles and not candidates:
         return PolicyViolation(
             f"{where} holds its weights as pickle only",
-            causes=(f"{_listed(pickles)}: loading a pickle runs whatever code it contains",),
+            causes=(f"{listed(pickles)}: loading a pickle runs whatever code it contains",),
             hint=(
                 "ask the publisher for safetensors, or convert it yourself in a sandbox"
                 " (https://huggingface.co/spaces/safetensors/convert) and use the result"
@@ -152,18 +155,19 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
     message = f"{where} has no weights that brickctl reads"
     wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
     if not candidates:
-        found = _listed(sorted(present)) if present else "nothing"
+        found = listed(sorted(present)) if present else "nothing"
         return NotFound(message, causes=(wanted, f"found {found}"), hint="check the name of the repository or folder")
-    return NotFound(message, causes=(wanted, f"found {_listed(candidates)}"), hint=_subfolder_hint(candidates))
+    return NotFound(message, causes=(wanted, f"found {listed(candidates)}"), hint=_subfolder_hint(candidates))
 
 
 def _subfolder_hint(candidates: list[str]) -> str:
     folders = sorted({str(PurePosixPath(path).parent) for path in candidates if PurePosixPath(path).name in _SINGLES})
     if folders and folders != ["."]:
-        return f'to use one of the folders, add `subfolder = "{folders[0]}"` in brick.toml'
+        return f'to use one of the folders, add `subfolder = "{shown(folders[0], longest=WHOLE)}"` in brick.toml'
     return f"rename the file to {_SINGLES[0]} (a whole model) or {_SINGLES[1]} (a PEFT adapter)"
 
 
-def _listed(paths: list[str]) -> str:
+def listed(paths: list[str]) -> str:
+    """The first of some names, as a message shows them."""
     names = ", ".join(shown(path) for path in paths[:_MOST_SHOWN])
     return names if len(paths) <= _MOST_SHOWN else f"{names} and {len(paths) - _MOST_SHOWN} more"

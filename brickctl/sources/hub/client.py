@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, logging  # type: ignore[attr-defined]
 
+from brickctl.core.document import shown
 from brickctl.core.names import nearest
 from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
@@ -19,6 +20,8 @@ from brickctl.sources.remote_header import Answer, answer_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_MOST_SHOWN = 8
 
 
 class Client:
@@ -108,8 +111,8 @@ class Client:
             return None
         near = nearest(asked.revision, names)
         if near is not None:
-            return f"did you mean `{near}`?"
-        return f"it has {', '.join(f'`{name}`' for name in sorted(names)[:8])}" if names else None
+            return f"did you mean `{shown(near)}`?"
+        return f"it has {', '.join(f'`{shown(name)}`' for name in sorted(names)[:_MOST_SHOWN])}" if names else None
 
 
 class _Silent:

@@ -20,7 +20,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from brickctl.core.document import shown
 from brickctl.errors import BrickctlError, Gated, NoSpace, NotFound, OfflineMiss, TransportFault
+from brickctl.sources.naming import file_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 
 _QUERY = re.compile(r"\?[^\s'\")>]*")
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+")
+_LONGEST_REASON = 300
 _SLOW_DOWN, _UNAUTHORIZED, _FORBIDDEN = 429, 401, 403
 
 
@@ -43,7 +46,7 @@ class Asked:
     path: str | None = None
 
     def __str__(self) -> str:
-        return f"hf:{self.repository}" if self.path is None else f"hf:{self.repository}/{self.path}"
+        return f"hf:{self.repository}" if self.path is None else file_label(f"hf:{self.repository}", self.path)
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def translated(asked: Asked) -> Iterator[None]:
         raise TransportFault(
             f"the Hub's answer about {asked} cannot be read",
             causes=(reason,),
-            hint=f"is {asked.endpoint} a Hugging Face Hub? HF_ENDPOINT says where it is",
+            hint=f"is {shown(asked.endpoint)} a Hugging Face Hub? HF_ENDPOINT says where it is",
         ) from error
 
 
@@ -79,7 +82,7 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         hint = "set HF_HOME to a folder that you own"
         return BrickctlError(f"no place to put {asked}: the Hub's cache is closed", causes=(plain(error),), hint=hint)
-    host = asked.endpoint.split("//")[-1]
+    host = shown(asked.endpoint.split("//")[-1])
     return TransportFault(
         f"{asked} could not be fetched from {host}",
         causes=(f"{type(error).__name__}: {plain(error)}",),
@@ -88,9 +91,9 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
 
 
 def plain(error: BaseException) -> str:
-    """The first line of an error's text without what must not be shown: queries of addresses, tokens."""
-    text = (str(error).strip() or "no details").splitlines()[0][:300]
-    return _TOKEN.sub("***", _QUERY.sub("", text))
+    """The first line of an error's text without what must not be shown: queries of addresses, tokens, escapes."""
+    text = (str(error).strip() or "no details").splitlines()[0][:_LONGEST_REASON]
+    return shown(_TOKEN.sub("***", _QUERY.sub("", text)), longest=_LONGEST_REASON)
 
 
 def offline(asked: Asked, why: str) -> OfflineMiss:
@@ -105,9 +108,9 @@ def offline(asked: Asked, why: str) -> OfflineMiss:
 def no_revision(asked: Asked, known: str | None = None) -> NotFound:
     """The repository has no such branch, tag or commit; `known` is a sentence about what it has."""
     return NotFound(
-        f"hf:{asked.repository} has no revision `{asked.revision}`",
+        f"hf:{asked.repository} has no revision `{shown(asked.revision)}`",
         causes=("it is no branch, tag or full commit of the repository (or was deleted)",),
-        hint=known or f"see {asked.endpoint}/{asked.repository}/tree/main for what there is",
+        hint=known or f"see {shown(asked.endpoint)}/{asked.repository}/tree/main for what there is",
     )
 
 
@@ -116,7 +119,7 @@ def _gated(asked: Asked) -> Gated:
         f"hf:{asked.repository} asks for access first",
         causes=("its publisher decides who may download it",),
         hint=(
-            f"ask for access at {asked.endpoint}/{asked.repository},"
+            f"ask for access at {shown(asked.endpoint)}/{asked.repository},"
             " then sign in with `hf auth login` or set HF_TOKEN to a token of that account"
         ),
     )
@@ -149,7 +152,7 @@ def _refused(status: int, asked: Asked) -> BrickctlError:
         return TransportFault(f"the Hub has had too many requests when asked for {asked}", hint=hint)
     return TransportFault(
         f"{asked} could not be fetched",
-        causes=(f"{asked.endpoint} answered with status {status}",),
+        causes=(f"{shown(asked.endpoint)} answered with status {status}",),
         hint="run the command again later; finished files are kept",
     )
 

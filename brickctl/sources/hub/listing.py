@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, is_sha256
+from brickctl.core.document import shown
 from brickctl.core.licenses import from_hub
 from brickctl.errors import TransportFault
 
@@ -80,7 +81,7 @@ def _parse_file(sibling: Any, where: str) -> Listed:
     digest = None if lfs is None else lfs.sha256
     sound = isinstance(path, str) and (size is None or (type(size) is int and size >= 0))
     if not sound or (digest is not None and not (isinstance(digest, str) and is_sha256(digest))):
-        reason = f"the entry of {path!r:.200} makes no sense"
+        reason = f"the entry of {shown(path)} makes no sense"
         raise TransportFault(f"the Hub's answer about {where} cannot be read", causes=(reason,))
     blob = sibling.blob_id if isinstance(sibling.blob_id, str) else None
     return Listed(path=path, size=size, sha256=None if digest is None else Sha256(digest), blob=blob)

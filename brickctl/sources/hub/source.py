@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File, Pin
-from brickctl.core.names import is_hub_id, is_safe_path
+from brickctl.core.document import shown
+from brickctl.core.names import is_hub_id
 from brickctl.core.reference import HubReference
 from brickctl.errors import IntegrityFault, LockInvalid
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
 from brickctl.sources.hub.client import Client
 from brickctl.sources.hub.listing import git_blob, is_commit
+from brickctl.sources.naming import file_label, is_plain_path
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
 from brickctl.sources.selection import select
@@ -64,7 +66,7 @@ class HubSource:
         listing = self._client.list(reference.repository, reference.revision, reference.subfolder)
         if old is not None and _is_at(old, reference, listing.commit):
             return replace(old, license=listing.license)
-        where = str(reference) if reference.subfolder is None else f"{reference}/{reference.subfolder}"
+        where = str(reference) if reference.subfolder is None else file_label(str(reference), reference.subfolder)
         of = partial(self._pin_file, reference, listing)
 
         def read(path: str) -> bytes:
@@ -97,7 +99,7 @@ class HubSource:
                 return read_header(place)
             repository, commit, path = _address(pin, file.path)
             opener = partial(self._client.open_range, repository, commit, path)
-            where = f"{pin.source}/{path}"
+            where = file_label(pin.source, path)
             return patiently(lambda: read_remote_header(opener, size=file.size, where=where))
 
         return read_contents(pin, read, header)
@@ -124,7 +126,7 @@ class HubSource:
         if place is not None:
             return place
         address = _address(pin, file.path)
-        label = f"{pin.source}/{address[2]}"
+        label = file_label(pin.source, address[2])
         if progress is None:
             return self._verified(pin, file, self._client.download(*address))
         progress.start(label, file.size)
@@ -137,14 +139,14 @@ class HubSource:
         return None if place is None else self._verified(pin, file, place)
 
     def _verified(self, pin: Pin, file: File, place: Path) -> Path:
-        where = f"{pin.source}/{_address(pin, file.path)[2]}"
+        where = file_label(pin.source, _address(pin, file.path)[2])
         return verified(place, file, self._ledger, cache=self._client.cache, where=where)
 
     def _read_index(self, reference: HubReference, listing: Listing, path: str) -> bytes:
         size = listing.files[path].size
         if size is not None and size > LARGEST_DOCUMENT:
             reason = f"it has {size:,} bytes; brickctl parses up to {LARGEST_DOCUMENT:,}"
-            raise IntegrityFault(f"{reference}/{path} is too large to be read", causes=(reason,))
+            raise IntegrityFault(f"{file_label(str(reference), path)} is too large to be read", causes=(reason,))
         return self._download_listed(reference, listing, listing.files[path]).read_bytes()
 
     def _pin_file(self, reference: HubReference, listing: Listing, path: str) -> File:
@@ -165,7 +167,7 @@ class HubSource:
             sound = listed.blob is None or git_blob(place.read_bytes()) == listed.blob
         if not sound:
             reason = "its content differs from what the Hub lists"
-            raise put_aside(place, self._client.cache, where=f"{reference}/{path}", reason=reason)
+            raise put_aside(place, self._client.cache, where=file_label(str(reference), path), reason=reason)
         return place
 
 
@@ -179,6 +181,8 @@ def _address(pin: Pin, path: str) -> tuple[str, str, str]:
     """Repository, commit and path of a pinned file, checked: a lock is a text file that anyone may have edited."""
     repository = pin.source.removeprefix(SCHEME)
     full = path if pin.subfolder is None else f"{pin.subfolder}/{path}"
-    if not is_hub_id(repository) or pin.commit is None or not is_commit(pin.commit) or not is_safe_path(full):
-        raise LockInvalid(f"{pin.source} is not pinned to a commit and safe paths", hint="run `brickctl lock` again")
+    if not is_hub_id(repository) or pin.commit is None or not is_commit(pin.commit) or not is_plain_path(full):
+        raise LockInvalid(
+            f"{shown(pin.source)} is not pinned to a commit and safe paths", hint="run `brickctl lock` again"
+        )
     return repository, pin.commit, full
