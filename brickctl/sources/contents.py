@@ -10,7 +10,8 @@ from brickctl.core.brick import Contents
 from brickctl.core.document import shown
 from brickctl.core.plan import Stored
 from brickctl.errors import IntegrityFault, PolicyViolation
-from brickctl.sources.selection import read_json, weight_map
+from brickctl.sources.naming import file_label
+from brickctl.sources.selection import listed, read_json, weight_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,20 +34,34 @@ def read_contents(pin: Pin, read: Callable[[File], bytes], header: Callable[[Fil
     several threads.
 
     Raises:
-        IntegrityFault: documents that cannot be read, an index that contradicts the headers, a tensor that comes twice.
+        IntegrityFault: documents that cannot be read, several weight files without an index, an index that contradicts
+            the headers, a tensor that comes twice.
         PolicyViolation: a config that makes transformers run code from elsewhere.
     """
     small = [file for file in pin.files if _is_document(file.path)]
     weights = [file for file in pin.files if file.path.endswith(WEIGHTS)]
+    _check_together(pin, weights)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         documents = dict(pool.map(lambda file: (file.path, _document(pin, file, read)), small))
         headers = list(pool.map(header, weights))
     tensors = _tensors(pin, weights, headers)
     for name in INDEXES:
         if name in documents:
-            _check_index(documents[name], weights, headers, where=f"{pin.source}/{name}")
+            _check_index(documents[name], weights, headers, where=file_label(pin.source, name))
     shards = {file.path: head.start for file, head in zip(weights, headers, strict=True)}
     return Contents(documents=documents, tensors=tensors, shards=shards)
+
+
+def _check_together(pin: Pin, weights: list[File]) -> None:
+    """Refuse weights that no reader of the folder would take for one model: several, and no index that says how."""
+    indexes = [file.path for file in pin.files if file.path in INDEXES]
+    if len(indexes) > 1 or (len(weights) > 1 and not indexes):
+        said = "two indexes" if indexes else "no index"
+        raise IntegrityFault(
+            f"{shown(pin.source)} lists weights that are not known to belong together",
+            causes=(f"it has {listed([file.path for file in weights])}, and {said}",),
+            hint="lock it again from where it came, or ask its publisher for a list with the files of one model",
+        )
 
 
 def _is_document(path: str) -> bool:
@@ -86,7 +101,7 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _document(pin: Pin, file: File, read: Callable[[File], bytes]) -> dict[str, Any]:
-    where = f"{pin.source}/{file.path}"
+    where = file_label(pin.source, file.path)
     if file.size > LARGEST_DOCUMENT:
         reason = f"it has {file.size:,} bytes; brickctl parses up to {LARGEST_DOCUMENT:,}"
         raise IntegrityFault(f"{where} is too large to be read", causes=(reason,))
@@ -104,7 +119,7 @@ def _tensors(pin: Pin, weights: list[File], headers: list[Header]) -> dict[str, 
             if entry.name in tensors:
                 reason = f"`{shown(entry.name)}` is in {shown(holder[entry.name])} and in {shown(file.path)}"
                 raise IntegrityFault(
-                    f"{pin.source} holds a tensor twice",
+                    f"{shown(pin.source)} holds a tensor twice",
                     causes=(reason,),
                     hint="which one counts would depend on the reader; ask the publisher to repair it",
                 )
