@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from brickctl.errors import IntegrityFault
+from brickctl.sources.naming import place_label
 from brickctl.sources.quarantine import quarantine
 
 if TYPE_CHECKING:
@@ -33,9 +35,10 @@ def verified(place: Path, file: File, ledger: Ledger, *, cache: Path, where: str
 def put_aside(place: Path, cache: Path, *, where: str, reason: str) -> IntegrityFault:
     """Quarantine a file and make the error to raise."""
     aside = quarantine(place, cache)
-    kept = () if aside is None else (f"the copy is kept as {aside}",)
-    return IntegrityFault(
-        f"{where} is not what was promised",
-        causes=(reason, *kept),
-        hint="run the command again to fetch it anew; if it fails again, the server has other bytes than were pinned",
-    )
+    kept = () if aside is None else (f"the copy is kept as {place_label(aside)}",)
+    hint = "run the command again to fetch it anew; if it fails again, the server has other bytes than were pinned"
+    if os.path.lexists(place):
+        hint = (
+            f"it lies outside the cache, or may not be moved: move {place_label(place)} away, and run the command again"
+        )
+    return IntegrityFault(f"{where} is not what was promised", causes=(reason, *kept), hint=hint)
