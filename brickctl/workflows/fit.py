@@ -47,7 +47,7 @@ def check_fit(
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
     """A brick that names another base may fit all the same: a warning while it is news, or an error by policy.
 
-    A base in a folder has no name that could be compared: only the policy minds that.
+    Bricks name bases by their repositories on the Hub, so only there a difference is news; the policy minds everywhere.
 
     Raises:
         PolicyViolation: `[policy] base = "declared"`, and a brick of the lock names another base.
@@ -61,7 +61,7 @@ def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) 
         if policy.base == "declared":
             rule = '[policy] base = "declared" allows only bricks that name the base itself, or none'
             raise PolicyViolation(message, causes=(rule,), place=policy.place)
-        if base is not None and (alias in news or BASE in news):
+        if lock.base.pin.source.startswith(_HUB) and (alias in news or BASE in news):
             session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
 
 

@@ -19,6 +19,7 @@ from brickctl.operations.stack import Stack
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
+from brickctl.workflows.replace import check_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,9 +75,7 @@ def gate(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) 
     for target in session.manifest.targets.values():
         mine = [check for check in checks if check.target == target.name]
         if mine:
-            recipe = read_recipe(session.manifest, target)
-            build(session, recipe, session.artifact_folder(target.name), lock, budget)
-            yield from _scores(session, recipe, session.artifact_folder(target.name), mine, budget)
+            yield from _built_scores(session, lock, target, mine, budget)
 
 
 def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
@@ -86,17 +85,19 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
     """
     place = session.caches / "skills"
     refuse_link(place)
+    tested = [
+        target for name, target in session.manifest.targets.items() if any(name == check.target for check in checks)
+    ]
+    for target in tested:  # not to find out after minutes of measuring bricks
+        check_replaceable(session.artifact_folder(target.name))
     place.mkdir(exist_ok=True)
     for alias in session.manifest.requirements:
         with tempfile.TemporaryDirectory(dir=place) as own:
             recipe = _alone(alias)
             built = build(session, recipe, Path(own) / alias, lock, budget)
             yield from _scores(session, recipe, built.folder, checks, budget)
-    for target in session.manifest.targets.values():
-        if any(check.target == target.name for check in checks):
-            recipe = read_recipe(session.manifest, target)
-            build(session, recipe, session.artifact_folder(target.name), lock, budget)
-            yield from _scores(session, recipe, session.artifact_folder(target.name), checks, budget)
+    for target in tested:
+        yield from _built_scores(session, lock, target, checks, budget)
 
 
 def _alone(alias: Alias) -> Recipe:
@@ -105,6 +106,15 @@ def _alone(alias: Alias) -> Recipe:
     merge = Merge(method=method, parameters=method.method(), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
     return Recipe(name=alias, start=None, dtype=None, shard_size=Target(name=alias).shard_size, operations=operations)
+
+
+def _built_scores(
+    session: Session, lock: Lock, target: Target, checks: Sequence[Check], budget: Budget
+) -> Iterator[Score]:
+    """Checks on a target, built first where that is needed."""
+    recipe = read_recipe(session.manifest, target)
+    built = build(session, recipe, session.artifact_folder(target.name), lock, budget)
+    yield from _scores(session, recipe, built.folder, checks, budget)
 
 
 def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:

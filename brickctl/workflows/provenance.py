@@ -57,7 +57,7 @@ def uri(locked: Locked) -> str:
     Of a folder outside the project only its name is told: the rest is this machine's business.
     """
     source = locked.pin.source
-    if source.startswith("path:/"):
+    if source.startswith(("path:/", "path:../")):
         source = f"path:{source.rsplit('/', 1)[-1]}"
     if source.startswith("hf:"):
         source = f"pkg:huggingface/{source.removeprefix('hf:')}@{locked.pin.commit}"

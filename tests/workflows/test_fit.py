@@ -52,26 +52,16 @@ def test_a_brick_may_name_the_base_of_a_registry_or_none(project: Path) -> None:
     assert events.warnings == []
 
 
-def test_another_base_than_that_of_a_registry_is_a_warning_and_by_policy_an_error(project: Path) -> None:
+@pytest.mark.parametrize("base", ["starter/base", "path:model"])
+def test_another_base_than_one_that_is_not_on_the_hub_is_minded_by_the_policy_alone(project: Path, base: str) -> None:
     declare(project, "acme/other")
-    events = Listener()
-    current_lock(opened(project, events), LockMode.REFRESH)
-    (warning,) = events.warnings
-    assert "`upper` was trained on acme/other; the base is starter/base" in warning
-
-    by_policy(project)
-    for mode in (LockMode.REFRESH, LockMode.FROZEN):
-        with pytest.raises(PolicyViolation, match="`upper` was trained on acme/other"):
-            current_lock(opened(project), mode)
-
-
-def test_a_base_in_a_folder_has_no_name_which_only_the_policy_minds(project: Path) -> None:
-    declare(project, "acme/other")
-    use_folder_as_base(project)
+    if base == "path:model":
+        use_folder_as_base(project)
     events = Listener()
     current_lock(opened(project, events), LockMode.REFRESH)
     assert events.warnings == []
 
     by_policy(project)
-    with pytest.raises(PolicyViolation, match="the base is path:model"):
-        current_lock(opened(project), LockMode.REFRESH)
+    for mode in (LockMode.REFRESH, LockMode.FROZEN):
+        with pytest.raises(PolicyViolation, match=f"`upper` was trained on acme/other; the base is {base}"):
+            current_lock(opened(project), mode)

@@ -93,21 +93,32 @@ def test_models_of_skills_go_through_no_link_and_nothing_that_was_refused_is_rem
 def test_skills_remove_the_models_that_they_made_and_nothing_else(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither what lies beside them, nor a folder of the user where a target would go, which is refused."""
     monkeypatch.setattr(measure, "_scores", lambda *_: ())
     beside = project / ".brickctl" / "skills" / "mine"
+    beside.mkdir(parents=True)
+    (beside / "thesis.txt").write_text("years of work")
+
+    session = opened(project)
+    list(skills(session, current_lock(session, LockMode.REFRESH), read_checks(session, ["upper"]), BUDGET))
+
+    assert (beside / "thesis.txt").read_text() == "years of work"
+    assert list(beside.parent.iterdir()) == [beside]
+
+
+def test_a_folder_of_the_user_where_a_target_would_go_is_refused_before_anything_is_measured(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "build", lambda *_: pytest.fail("something is built"))
     users = project / "dist" / "assistant"
-    for folder in (beside, users):
-        folder.mkdir(parents=True)
-        (folder / "thesis.txt").write_text("years of work")
+    users.mkdir(parents=True)
+    (users / "thesis.txt").write_text("years of work")
 
     session = opened(project)
     checks = read_checks(session, ["upper"])
     with pytest.raises(UsageFault, match="assistant"):
         list(skills(session, current_lock(session, LockMode.REFRESH), checks, BUDGET))
 
-    assert [(path / "thesis.txt").read_text() for path in (beside, users)] == ["years of work"] * 2
-    assert list(beside.parent.iterdir()) == [beside]
+    assert (users / "thesis.txt").read_text() == "years of work"
 
 
 def test_data_that_is_not_there_is_found_before_anything_is_built(project: Path) -> None:

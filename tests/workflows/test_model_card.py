@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
+from brickctl.core.brick import Pin
+from brickctl.core.digests import sha256_bytes
+from brickctl.core.lock import Locked
+from brickctl.core.names import Alias
 from brickctl.workflows.build import make_plan, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.model_card import FILE
+from brickctl.workflows.provenance import uri
 from tests.support.projects import opened, rewrite, starter_project
 
 
@@ -41,3 +46,18 @@ def test_the_licence_of_a_card_is_an_id_of_the_hub_or_other(
     card = card_of(project, "assistant")
 
     assert (card.license, card.license_name) == (hub, name)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("path:bricks/sql", "path:bricks/sql"),
+        ("path:/home/ada/bricks/sql", "path:sql"),
+        ("path:../ada/sql", "path:sql"),
+        ("path:..", "path:.."),
+    ],
+)
+def test_of_a_folder_outside_the_project_only_its_name_is_told(source: str, told: str) -> None:
+    pin = Pin(source=source, files=())
+    brick = Locked(alias=Alias("sql"), kind="adapter", pin=pin, interface=sha256_bytes(b""), license="MIT")
+    assert uri(brick) == told
