@@ -39,12 +39,10 @@ def is_hub_id(text: str) -> bool:
 
 
 def is_safe_path(text: str) -> bool:
-    """Whether `text` is a relative POSIX path that stays inside its folder, on every system."""
+    """Whether `text` is a relative POSIX path that stays inside its folder on every system, and that reads as it is."""
     if not text or len(text) > 1024 or text.startswith("/") or "\\" in text or ":" in text:  # noqa: PLR2004 - PATH_MAX of most tools
         return False
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):  # noqa: PLR2004 - control characters
-        return False
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # noqa: PLR2004 - half a pair; no UTF-8 has it
+    if not text.isprintable():  # control characters, what turns the direction of a line, half a surrogate pair
         return False
     return all(part not in {"", ".", ".."} for part in text.split("/"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import WHOLE, shown
-from brickctl.core.names import is_safe_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +18,3 @@ def file_label(source: str, path: str) -> str:
 def place_label(place: Path) -> str:
     """A file or folder of this machine, whole, so that it can be found."""
     return shown(str(place), longest=WHOLE)
-
-
-def is_plain_path(path: str) -> bool:
-    """Whether a path stays inside its folder and can be shown as it is, by any program: none is named to mislead."""
-    return is_safe_path(path) and path.isprintable()

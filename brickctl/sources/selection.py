@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import INDEXES, PICKLES, WEIGHTS, is_companion, is_shard
 from brickctl.core.document import WHOLE, shown
+from brickctl.core.names import is_safe_path
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
-from brickctl.sources.naming import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -132,7 +132,7 @@ def check_path(path: str, *, where: str) -> None:
     Raises:
         PolicyViolation: it could.
     """
-    if not is_plain_path(path):
+    if not is_safe_path(path):
         raise PolicyViolation(
             f"{where} has a file name that brickctl refuses",
             causes=(f"{shown(path)} is absolute, leaves its folder, hides a character, or is read in several ways",),

@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from brickctl.core.document import shown
-from brickctl.core.names import is_brick_name
+from brickctl.core.names import is_brick_name, is_safe_path
 from brickctl.core.versions import parse_version
 from brickctl.errors import LockInvalid
-from brickctl.sources.naming import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +68,7 @@ def brick_folder(pin: Pin) -> str:
     name, _, version = pin.source.removeprefix(SCHEME).rpartition("/")
     sound = pin.source.startswith(SCHEME) and is_brick_name(name) and parse_version(version) is not None
     parts = [file.path for file in pin.files] + ([] if pin.subfolder is None else [pin.subfolder])
-    if not sound or not all(is_plain_path(path) for path in parts):
+    if not sound or not all(is_safe_path(path) for path in parts):
         raise LockInvalid(f"{shown(pin.source)} is not pinned to safe paths", hint="run `brickctl lock` again")
     folder = f"files/{name}/{version}"
     return folder if pin.subfolder is None else f"{folder}/{pin.subfolder}"

@@ -27,7 +27,7 @@ names = st.sampled_from(
         "ünïcode.model",
         'vocab"quote".json',
         "tokenizer a b.json",
-        "vocab\u00a0nbsp.json",
+        "vocab \u00e9\u4e2d.json",
     ]
 )
 files = st.builds(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File, Pin
 from brickctl.core.document import shown
-from brickctl.core.names import is_hub_id
+from brickctl.core.names import is_hub_id, is_safe_path
 from brickctl.core.reference import HubReference
 from brickctl.errors import IntegrityFault, LockInvalid
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
 from brickctl.sources.hub.client import Client
 from brickctl.sources.hub.listing import git_blob, is_commit
-from brickctl.sources.naming import file_label, is_plain_path
+from brickctl.sources.naming import file_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
 from brickctl.sources.selection import select
@@ -181,7 +181,7 @@ def _address(pin: Pin, path: str) -> tuple[str, str, str]:
     """Repository, commit and path of a pinned file, checked: a lock is a text file that anyone may have edited."""
     repository = pin.source.removeprefix(SCHEME)
     full = path if pin.subfolder is None else f"{pin.subfolder}/{path}"
-    if not is_hub_id(repository) or pin.commit is None or not is_commit(pin.commit) or not is_plain_path(full):
+    if not is_hub_id(repository) or pin.commit is None or not is_commit(pin.commit) or not is_safe_path(full):
         raise LockInvalid(
             f"{shown(pin.source)} is not pinned to a commit and safe paths", hint="run `brickctl lock` again"
         )
