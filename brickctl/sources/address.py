@@ -20,14 +20,16 @@ _USER = re.compile(r"//.*@", re.DOTALL)
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
-def check_address(url: str) -> None:
+def check_address(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> None:
     """Refuse what is not HTTPS, or HTTP on this very machine, and whatever is no address at all.
+
+    `schemes` can narrow that down to `https`.
 
     Raises:
         PolicyViolation: it is something else. The message shows no user, password or query.
     """
     parts = _split(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme in schemes and (parts.scheme == "https" or parts.hostname in _LOOPBACK):
         return
     raise PolicyViolation(
         f"{shown(parts.scheme)}://{shown(parts.hostname or '')} is not asked",

@@ -28,6 +28,8 @@ _REPAIR = (
     "if the change was yours, `brickctl update` with the brick's name takes the new content; else restore the file"
 )
 
+_RELATIVE = "a path in brick.toml is relative to it, and one on the command line to the current folder"
+
 
 class LocalSource:
     """A `Source` of folders, relative to the project or absolute; files are used where they lie."""
@@ -81,5 +83,5 @@ class LocalSource:
         root = self._root / source.removeprefix(SCHEME) / (subfolder or "")
         if not root.is_dir():
             reason = f"{place_label(root)} " + ("is not a folder" if root.exists() else "does not exist")
-            raise NotFound(f"{where} is not there", causes=(reason,), hint="paths are relative to brick.toml")
+            raise NotFound(f"{where} is not there", causes=(reason,), hint=_RELATIVE)
         return Folder(root, self._ledger, where=where, repair=_REPAIR)

@@ -118,10 +118,10 @@ class _Unchanged(Exception):
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirects to addresses that could have been asked for directly."""
+    """Follows redirects to addresses that could have been asked for directly, and never from HTTPS to HTTP."""
 
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        check_address(newurl)
+        check_address(newurl, schemes=("https",) if req.type == "https" else ("https", "http"))
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import tempfile
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from brickctl.sources.pages import Page, Pages
     from brickctl.sources.turns import Turns
     from brickctl.sources.web import Web
+
+_UNFINISHED = ".new-"
+_ABANDONED = 24 * 3600
+"""Seconds without a byte after which nobody is waiting for the rest of a file."""
 
 
 class WebStore:
@@ -132,8 +138,9 @@ class WebStore:
     def _receive(self, url: str, file: File, blob: Path, advance: Callable[[int], None] | None) -> Path:
         """Bring a file under a name that nobody knows, hashing on the way."""
         blob.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(blob.parent)
         state = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=".new-", delete=False) as new:
+        with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=_UNFINISHED, delete=False) as new:
             place = Path(new.name)
             try:
                 for piece in self._pieces(url, file.size):
@@ -170,3 +177,11 @@ class WebStore:
             if seen < size:
                 reason = f"the connection ended after {seen:,} of {size:,} bytes"
                 raise TransportFault(f"{url} could not be read", causes=(reason,), hint="run the command again")
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left unfinished."""
+    for place in folder.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - place.lstat().st_mtime > _ABANDONED:
+                place.unlink()

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.core.plan import Spec
 from brickctl.errors import HeaderInvalid, Unsupported
@@ -106,7 +107,7 @@ def _parse_json(raw: bytes, where: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:
-                raise _lie(where, f"the name {name!r} stands in it twice")
+                raise _lie(where, f"the name `{shown(name)}` stands in it twice")
             found[name] = value
         return found
 

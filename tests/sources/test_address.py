@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.request import Request
 
 import pytest
 
 from brickctl.errors import ManifestInvalid, PolicyViolation, TransportFault
+from brickctl.sources import web
 from brickctl.sources.address import check_address
 from tests.sources.registries import SQL, opened
 
@@ -90,3 +92,14 @@ def test_a_redirect_to_no_address_is_an_error_of_ours(target: str, server: Stati
         opened(tmp_path, server.url).pin(SQL)
     assert caught.value.hint is not None
     assert {path for path, _, _ in server.requests} == {"/config.json"}
+
+
+def test_a_redirect_from_https_does_not_lead_to_a_server_on_this_machine() -> None:
+    asked = Request("https://bricks.example/config.json")
+    redirects = web._Redirects()
+    for target in ("http://127.0.0.1:8080/admin", "HTTP://localhost/"):
+        with pytest.raises(PolicyViolation, match="is not asked"):
+            redirects.redirect_request(asked, None, 302, "Found", {}, target)
+    followed = redirects.redirect_request(asked, None, 302, "Found", {}, "https://mirror.example/config.json")
+    assert followed is not None
+    assert followed.full_url == "https://mirror.example/config.json"
