@@ -6,7 +6,6 @@ import ctypes
 import threading
 import time
 from collections import deque
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +16,9 @@ _Out = TypeVar("_Out")
 
 _THREADS = 8
 """Work that waits for a network or a disk gains from more threads than there are cores."""
+
+_LOOK = 0.2
+"""Seconds that an interrupt may go unseen."""
 
 _GRACE = 2.0
 """Seconds that an interrupt gives to work under way, so that it removes what it was writing."""
@@ -48,19 +50,19 @@ class _Shift(Generic[_In, _Out]):
         self._results: dict[int, _Out] = {}
         self._errors: dict[int, BaseException] = {}
         self._guard = threading.Lock()
-        self._left: SimpleQueue[None] = SimpleQueue()
-        count = min(_THREADS, len(self._waiting))
+        self._over = threading.Event()
+        self._at_work = count = min(_THREADS, len(self._waiting))
         self._threads = [
             threading.Thread(target=self._labour, name=f"brickctl-source-{number}", daemon=True)
             for number in range(count)
         ]
 
     def work(self) -> None:
-        """Do everything; waits for a queue, because an interrupt of `Thread.join` leaves the thread in doubt."""
+        """Do everything; waits in short spans, because a signal that another thread gets ends no wait of this one."""
         for thread in self._threads:
             thread.start()
-        for _ in self._threads:
-            self._left.get()
+        while self._threads and not self._over.wait(_LOOK):
+            pass
 
     def results(self) -> list[_Out]:
         """What the work has given, in the order of the items, or the first error in that order."""
@@ -87,7 +89,10 @@ class _Shift(Generic[_In, _Out]):
                 except BaseException as error:  # noqa: BLE001 - whoever waits for the results gets it
                     self._errors[number] = error
         finally:
-            self._left.put(None)
+            with self._guard:
+                self._at_work -= 1
+                if not self._at_work:
+                    self._over.set()
 
     def _next(self) -> tuple[int, _In] | None:
         with self._guard:

@@ -1,5 +1,6 @@
 """The same work for several names at once: order, errors, and no wait for what was given up."""
 
+import _thread
 import threading
 import time
 
@@ -59,8 +60,10 @@ def test_after_an_error_no_further_item_is_begun_and_those_under_way_end() -> No
 
 
 def interrupt_when(started: threading.Event) -> None:
-    """Raise KeyboardInterrupt in the main thread, as Ctrl-C does, once the work has begun."""
-    import _thread
+    """Raise KeyboardInterrupt in the main thread, as Ctrl-C does, once the work has begun.
+
+    Without a signal, as if another thread had got it: nothing wakes the main thread.
+    """
 
     def press() -> None:
         started.wait(10)
