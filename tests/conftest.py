@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support import sandbox as bricks
 from tests.support.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 settings.register_profile("brickctl", deadline=None)  # the first call may import torch; machines are busy
@@ -52,3 +54,11 @@ def project(empty: Sandbox) -> Sandbox:
     empty.write(bricks.adapter(fill=1), "bricks/sql")
     empty.write(bricks.adapter(fill=2), "bricks/mail")
     return empty
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts this process and its children, also where a shell made tests ignore it, as with `pytest &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

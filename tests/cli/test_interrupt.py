@@ -29,16 +29,12 @@ if TYPE_CHECKING:
 
     from tests.support.sandbox import Sandbox
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 SHAPES = {"model.embed_tokens.weight": (1_000_000, 8), "lm_head.weight": (16, 8)}
 MODEL = {**bricks.model(), "model.safetensors": bricks.weights(SHAPES)}
 SECONDS = 6
 SENT = 1_000_000
-LISTENING = """\
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
-from brickctl.cli import main
-sys.exit(main())
-"""
 
 
 def interrupted(
@@ -46,7 +42,7 @@ def interrupted(
 ) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run brickctl, press Ctrl-C once something is so; what it said, and how many seconds it took to leave."""
     child = subprocess.Popen(
-        [sys.executable, "-c", LISTENING, *arguments],
+        [sys.executable, "-m", "brickctl", *arguments],
         cwd=sandbox.root,
         env=sandbox.environment(),
         stdout=subprocess.PIPE,

@@ -9,6 +9,8 @@ import pytest
 from brickctl.workflows import parallel
 from brickctl.workflows.parallel import in_parallel
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 
 def test_results_stand_in_the_order_of_the_names_whoever_is_first() -> None:
     def work(number: int) -> int:
