@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -216,14 +214,22 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_fetched(hub: H
     assert not (online.root / "dist").exists()
 
 
-def test_room_for_the_bricks_and_none_for_the_model_means_that_nothing_is_fetched(
-    hub: Hub, online: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert online.run("lock").code == 0
+FULL = """
+import shutil, sys
+from types import SimpleNamespace
+from brickctl.cli import main
+shutil.disk_usage = lambda _: SimpleNamespace(free={free})
+sys.argv[0] = "brickctl"
+sys.exit(main())
+"""
+
+
+def test_room_for_the_bricks_and_none_for_the_model_means_that_nothing_is_fetched(hub: Hub, online: Sandbox) -> None:
+    assert online.spawn("lock").code == 0
     bricks_alone = sum(map(int, re.findall(r"size = (\d+)", online.lock)))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=bricks_alone + 1))
     hub.reset_log()
-    refused = online.run("build")
+    refused = online.spawn("build", python=("-c", FULL.format(free=bricks_alone + 1)))
     assert refused.code != 0
     assert "is too full" in refused.err
     assert not any(record.weights and record.range is None for record in hub.requests)
+    assert online.spawn("install", python=("-c", FULL.format(free=bricks_alone + 1))).code == 0
