@@ -20,7 +20,7 @@ from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
-from brickctl.workflows.replace import Workbench, check_replaceable
+from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
 
     Raises:
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
-        UsageFault: the folder holds something that brickctl did not make.
+        UsageFault: the folder is not brickctl's, or holds something that brickctl did not make.
         NoSpace: on the disk, or in the budget of memory; before anything is fetched.
         IntegrityFault, TransportFault, Busy.
     """
@@ -93,6 +93,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         digest = up_to_date(session, folder, definition, _card(recipe, lock))
         if digest is not None:
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
+    refuse_strangers(folder)
     if recipe.computes:
         begin_torch_import()
     plan = make_plan(session, recipe, lock)

@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brickctl.errors import UsageFault
+from brickctl.core.document import shown
+from brickctl.errors import IntegrityFault, UsageFault
+from brickctl.workflows.artifact import names_in
 from brickctl.workflows.files import alone, flush, flush_tree, refuse_link
 from brickctl.workflows.provenance import FILE as STATEMENT
+from brickctl.workflows.provenance import read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +98,25 @@ def check_replaceable(target: Path) -> None:
     if not target.exists() or not any(target.iterdir()) or (target / STATEMENT).is_file():
         return
     cause = f"it exists and has no {STATEMENT}, so brickctl did not make it"
-    hint = "choose another place, or move it away; --force does not replace it either"
+    hint = "choose another place, or move it away; brickctl never replaces it"
     raise UsageFault(f"{target} will not be replaced", causes=(cause,), hint=hint)
+
+
+def refuse_strangers(target: Path) -> None:
+    """Make sure that an artifact that is to be replaced holds nothing that somebody else put there.
+
+    Raises:
+        UsageFault: it holds a file that its record does not know.
+        IntegrityFault: it holds a link.
+    """
+    try:
+        recorded = read_statement(target)
+    except IntegrityFault:  # a damaged record knows nothing; who builds with --force has been told
+        return
+    extra = [] if recorded is None else sorted(names_in(target) - recorded[1].keys())
+    if extra:
+        cause = f"{shown(extra[0])} is not from brickctl, and would be lost"
+        raise UsageFault(f"{target} will not be replaced", causes=(cause,), hint="move it away, or delete it")
 
 
 def _swap(one: Path, other: Path) -> bool:

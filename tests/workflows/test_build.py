@@ -321,3 +321,28 @@ def test_a_lock_that_claims_another_kind_is_found(project: Path, alias: str, wro
     with pytest.raises(IntegrityFault, match=f"`{alias}` is not what was locked") as found:
         build(project, "assistant" if alias == "next" else "sorter", force=True)
     assert found.value.hint == f"if the lock was edited by hand, run `brickctl update {alias}`"
+
+
+def test_a_file_of_the_user_in_an_artifact_is_not_lost(project: Path) -> None:
+    (built,) = build(project, "assistant")
+    notes = built.folder / "NOTES.txt"
+    notes.write_text("what I tried")
+    assert not build(project, "assistant")[0].fresh
+
+    rewrite(project, "upper = 0.9", "upper = 0.5")
+    with pytest.raises(UsageFault, match="will not be replaced") as found:
+        build(project, "assistant")
+    assert found.value.causes == ("NOTES.txt is not from brickctl, and would be lost",)
+    assert notes.read_text() == "what I tried"
+
+    notes.unlink()
+    assert build(project, "assistant")[0].fresh
+
+
+def test_a_damaged_record_is_replaced_by_force(project: Path) -> None:
+    (built,) = build(project, "assistant")
+    (built.folder / provenance.FILE).write_text("{")
+
+    with pytest.raises(IntegrityFault, match="is damaged"):
+        build(project, "assistant")
+    assert build(project, "assistant", force=True)[0].digest == built.digest
