@@ -25,7 +25,10 @@ BrickctlError                 1  failed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +182,11 @@ class NotReproducible(BrickctlError):
 
 
 class CheckFailed(BrickctlError):
-    """At least one `[[checks]]` gate was missed."""
+    """At least one `[[checks]]` gate was missed. `scores` are all that were measured, for programs."""
 
     code = "check-failed"
     exit_code = 8
+    scores: tuple[Mapping[str, Any], ...] = ()
 
 
 class Interrupted(BrickctlError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import output
-from brickctl.errors import BrickctlError, Interrupted, NoSpace, UsageFault
+from brickctl.errors import BrickctlError, CheckFailed, Interrupted, NoSpace, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,8 @@ def unknown_verb(verb: str, verbs: Iterable[str]) -> UsageFault:
 def report(error: BrickctlError, *, as_json: bool) -> None:
     """Write an error where it belongs: JSON to stdout, or text to stderr."""
     if as_json:
-        output.write(output.failed(document(error)))
+        known = {"scores": error.scores} if isinstance(error, CheckFailed) else {}
+        output.write(output.failed(document(error), **known))
     else:
         output.say(render(error))
 

@@ -42,9 +42,9 @@ def succeeded(fields: Mapping[str, Any]) -> str:
     return json.dumps({"schema": SCHEMA, "ok": True, **fields}, allow_nan=False)
 
 
-def failed(error: Mapping[str, Any]) -> str:
-    """The JSON of a failure, on one line."""
-    return json.dumps({"schema": SCHEMA, "ok": False, "error": dict(error)}, allow_nan=False)
+def failed(error: Mapping[str, Any], **fields: Any) -> str:
+    """The JSON of a failure, on one line: `schema`, `ok`, `error`, then what is known all the same."""
+    return json.dumps({"schema": SCHEMA, "ok": False, "error": dict(error), **fields}, allow_nan=False)
 
 
 def _color() -> bool | None:

@@ -59,8 +59,9 @@ def command(
         _show_skills(console, scores)
     else:
         _show_gates(console, gates)
-    _fail_if_missed(gates)
-    console.answer({"passed": True, "scores": [_document(score) for score in scores]})
+    documents = tuple(map(_document, scores))
+    _fail_if_missed(gates, documents)
+    console.answer({"passed": True, "scores": documents})
 
 
 def _document(score: Score) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _bar(score: Score) -> str:
     return "-" if score.check.minimum is None else f">= {score.check.minimum:.1%}"
 
 
-def _fail_if_missed(gates: Sequence[Score]) -> None:
+def _fail_if_missed(gates: Sequence[Score], documents: tuple[dict[str, Any], ...]) -> None:
     """Raise CheckFailed with each figure, its bar, and what went wrong."""
     from brickctl.errors import CheckFailed
 
@@ -115,4 +116,7 @@ def _fail_if_missed(gates: Sequence[Score]) -> None:
     examples = [wrong for score in missed for wrong in score.worst][:3]
     causes += [f"after {wrong.prompt!r} came {wrong.got!r}, not {wrong.wanted!r}" for wrong in examples]
     message = f"{len(missed)} of {len(gates)} checks missed the bar"
-    raise CheckFailed(message, causes=tuple(causes), place=missed[0].check.place, hint="change the recipe, or the bar")
+    place = missed[0].check.place
+    failed = CheckFailed(message, causes=tuple(causes), place=place, hint="change the recipe, or the bar")
+    failed.scores = documents
+    raise failed

@@ -151,3 +151,15 @@ def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pyte
     outcome = prepared.run("test", "--bricks", "--json")
     found = only_object(outcome)["scores"]
     assert [score["value"] for score in found] == [1.5, None, None]  # type: ignore[attr-defined]
+
+
+def test_scores_are_told_also_where_one_misses_its_bar(prepared: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = Check(name="text", target=Alias("assistant"), kind="perplexity", data="sums.jsonl", maximum=2.0)
+    scores = [Score(check=check, model=Alias("assistant"), value=value, count=9) for value in (1.5, 2.5)]
+    monkeypatch.setattr(measure, "read_checks", lambda *_: ())
+    monkeypatch.setattr(measure, "gate", lambda *_: scores)
+    outcome = prepared.run("test", "--json")
+    assert outcome.code == 8
+    found = only_object(outcome)
+    assert (found["ok"], found["error"]["code"]) == (False, "check-failed")  # type: ignore[index]
+    assert [(score["value"], score["passed"]) for score in found["scores"]] == [(1.5, True), (2.5, False)]  # type: ignore[attr-defined]
