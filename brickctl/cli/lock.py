@@ -26,12 +26,8 @@ def command(*, project: Path, check: bool, offline: bool, console: Console) -> N
     What is pinned already keeps its pin; `brickctl update` takes newer ones. Reads small files and the headers of
     weights, no weights.
     """
-    from brickctl.workflows.lock import LockMode, LockResult, current_lock, refresh
+    from brickctl.workflows import lock
     from brickctl.workflows.session import open_session
 
     session = open_session(project, console, offline=offline)
-    if check:
-        result = LockResult(lock=current_lock(session, LockMode.LOCKED), written=False, changes=())
-    else:
-        result = refresh(session)
-    show_lock(console, result)
+    show_lock(console, lock.check(session) if check else lock.refresh(session))

@@ -43,7 +43,8 @@ ENGINES = frozenset({ENGINE})
 
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7}|={7})(?: .*)?$", re.MULTILINE)
 _ECHO_KEYS = ("brick", "kind", "license", "registry", "revision", "source", "subfolder", "version")
-_AGAIN = "restore brick.lock from git, or make it anew: remove it and run `brickctl lock`"
+AGAIN = "restore brick.lock from git, or make it anew: remove it and run `brickctl lock`"
+"""What helps where a lock cannot be read."""
 
 
 def encode(lock: Lock) -> str:
@@ -119,7 +120,7 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
     manifest = _read_manifest(top.table_or_none("manifest"))
     base = top.table_or_none("base")
     if base is None:
-        raise top.error(f"{file} has no [base]", hint=_AGAIN)
+        raise top.error(f"{file} has no [base]", hint=AGAIN)
     bricks = _read_bricks(top.tables_or_none("brick") or ())
     locked = _read_entry(base, BASE)
     top.finish()
@@ -129,20 +130,20 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
 def _read_version(top: Table) -> int:
     version = top.integer_or_none("version")
     if version is None:
-        raise top.error(f"{top.file} does not say which `version` of the format it has", hint=_AGAIN)
+        raise top.error(f"{top.file} does not say which `version` of the format it has", hint=AGAIN)
     if version > VERSION:
         causes = (f"it has version {version}; this brickctl reads up to {VERSION}",)
         message = f"{top.file} was written by a newer brickctl"
         raise top.error(message, key="version", causes=causes, hint="upgrade brickctl: `pip install -U brickctl`")
     if version != VERSION:
-        raise top.error(f"there is no version {version} of {top.file}", key="version", hint=_AGAIN)
+        raise top.error(f"there is no version {version} of {top.file}", key="version", hint=AGAIN)
     return version
 
 
 def _read_engine(top: Table) -> int:
     engine = top.integer_or_none("engine")
     if engine is None:
-        raise top.error(f"{top.file} does not say which `engine` it is for", hint=_AGAIN)
+        raise top.error(f"{top.file} does not say which `engine` it is for", hint=AGAIN)
     if engine not in ENGINES:
         have = ", ".join(map(str, sorted(ENGINES)))
         hint = "upgrade brickctl; or, to move on with other arithmetic, remove brick.lock and run `brickctl lock`"
@@ -156,7 +157,7 @@ def _read_manifest(table: Table | None) -> Mapping[str, Any]:
         return {}
     base = table.table_or_none("base")
     if base is None:
-        raise table.error("`base` is missing in [manifest]", hint=_AGAIN)
+        raise table.error("`base` is missing in [manifest]", hint=AGAIN)
     manifest: dict[str, Any] = {"base": _read_echo(base)}
     bricks, registries = table.table_or_none("bricks"), table.table_or_none("registries")
     if bricks is not None:
@@ -182,7 +183,7 @@ def _read_bricks(tables: tuple[Table, ...]) -> Mapping[Alias, Locked]:
         name = _alias(table, table.string("name"), "name")
         if name <= last:
             message = f"`{name}` stands after `{last}`: entries are sorted by name and never repeated"
-            raise table.error(message, key="name", hint=_AGAIN)
+            raise table.error(message, key="name", hint=AGAIN)
         bricks[name] = _read_entry(table, name)
         last = name
     return bricks
@@ -193,7 +194,7 @@ def _read_entry(table: Table, alias: Alias) -> Locked:
     source = read_source(table)
     brick, version, registry = read_name(table, "brick"), read_version(table), table.string_or_none("registry")
     if len({brick is None, version is None, registry is None}) != 1:
-        raise table.error(f"{table.where} must have all of `brick`, `version` and `registry`, or none", hint=_AGAIN)
+        raise table.error(f"{table.where} must have all of `brick`, `version` and `registry`, or none", hint=AGAIN)
     if registry is not None:
         _alias(table, registry, "registry")
     pin = Pin(
@@ -215,5 +216,5 @@ def _read_entry(table: Table, alias: Alias) -> Locked:
 
 def _alias(table: Table, text: str, key: str) -> Alias:
     if not is_alias(text) or text == BASE:
-        raise table.error(f"`{shown(text)}` is no name of a brick or registry", key=key, hint=_AGAIN)
+        raise table.error(f"`{shown(text)}` is no name of a brick or registry", key=key, hint=AGAIN)
     return Alias(text)

@@ -86,7 +86,7 @@ class Web:
             raise OfflineMiss(
                 f"{url} is not in the cache",
                 causes=("the network would be needed, and `--offline` forbids it",),
-                hint="run `brickctl install` once with the network; offline runs then find everything",
+                hint="run the command once with the network; offline runs then find everything",
             )
         agent = {"User-Agent": f"brickctl/{brickctl.__version__}", "Accept-Encoding": "identity"}
         request = Request(url, headers={**agent, **headers})  # noqa: S310 - the address was checked

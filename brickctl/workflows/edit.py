@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from brickctl.core.manifest_edit import add_brick, remove_brick
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
-from brickctl.errors import Busy, UsageFault
+from brickctl.errors import Busy, ManifestInvalid, UsageFault
 from brickctl.operations.operation import read_step
+from brickctl.operations.target import read_recipe
 from brickctl.workflows.files import write_text_of_user
 from brickctl.workflows.lock import Change, changes_between, resolve
 from brickctl.workflows.requirement import Asked, requirement_for
@@ -106,7 +107,7 @@ def _write(session: Session, read: str, text: str, *, locking: bool = True) -> t
     """
     edited = replace(session, manifest=parse_manifest(text))
     old = session.read_lock()
-    lock = resolve(edited, old) if locking else None
+    lock = resolve(edited, old, unfinished=_unfinished(session)) if locking else None
     path = session.root / MANIFEST
     if path.read_bytes() != read.encode():
         cause = "it was saved by somebody else while this command was at work"
@@ -119,7 +120,20 @@ def _write(session: Session, read: str, text: str, *, locking: bool = True) -> t
     except BaseException:
         write_text_of_user(path, read.encode())
         raise
+    for name, lacking in _unfinished(edited).items():
+        session.events.warn(f"[targets.{name}] cannot be built yet: {lacking}")
     return changes_between(old, lock)
+
+
+def _unfinished(session: Session) -> dict[Alias, str]:
+    """Targets that cannot be read, such as for a brick that is not there yet, and why: one edit may not be enough."""
+    found: dict[Alias, str] = {}
+    for name, target in session.manifest.targets.items():
+        try:
+            read_recipe(session.manifest, target)
+        except ManifestInvalid as invalid:
+            found[name] = invalid.message
+    return found
 
 
 def _read(root: Path) -> str:

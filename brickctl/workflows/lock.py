@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from brickctl.core.brick import Contents
-    from brickctl.core.manifest import Requirement
+    from brickctl.core.manifest import Manifest, Requirement
     from brickctl.workflows.session import Session
 
 BASE_KIND = "base"
@@ -74,8 +74,7 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
         check_declared_bases(session, old, ())
         return old
     if mode is not LockMode.REFRESH:
-        hint = "run `brickctl lock`, look at the difference, and commit it"
-        raise LockStale("brick.lock does not say what brick.toml says", causes=reasons, hint=hint)
+        raise _stale(reasons)
     return refresh(session).lock
 
 
@@ -84,12 +83,31 @@ def refresh(session: Session) -> LockResult:
 
     Folders of this machine are looked at again, since what they hold now is what they mean.
     """
-    folders = [
-        alias
-        for alias, requirement in session.manifest.requirements.items()
-        if isinstance(requirement.reference, PathReference)
-    ]
-    return _lock(session, anew=folders)
+    return _lock(session, anew=_folders(session.manifest))
+
+
+def check(session: Session) -> LockResult:
+    """The lock, if `refresh` would leave it as it is; writes nothing.
+
+    Raises:
+        LockStale: it would not.
+    """
+    lock = current_lock(session, LockMode.LOCKED)
+    changes = changes_between(lock, resolve(session, lock, _folders(session.manifest)))
+    if changes:
+        reasons = tuple(f"the folder of `{change.alias}` holds something else than was locked" for change in changes)
+        raise _stale(reasons)
+    return LockResult(lock=lock, written=False, changes=())
+
+
+def _folders(manifest: Manifest) -> list[Alias]:
+    """The bricks that lie in folders of this machine."""
+    return [alias for alias, asked in manifest.requirements.items() if isinstance(asked.reference, PathReference)]
+
+
+def _stale(reasons: tuple[str, ...]) -> LockStale:
+    hint = "run `brickctl lock`, look at the difference, and commit it"
+    return LockStale("brick.lock does not say what brick.toml says", causes=reasons, hint=hint)
 
 
 def update(session: Session, names: Collection[str]) -> LockResult:
@@ -112,16 +130,20 @@ def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
     return LockResult(lock=lock, written=session.write_lock(lock), changes=changes_between(old, lock))
 
 
-def resolve(session: Session, old: Lock | None = None, anew: Collection[Alias] = ()) -> Lock:
+def resolve(
+    session: Session, old: Lock | None = None, anew: Collection[Alias] = (), unfinished: Collection[Alias] = ()
+) -> Lock:
     """The lock that the manifest means now; nothing is written.
 
-    Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`.
+    Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`. Targets that
+    are `unfinished` are not looked at.
 
     Raises:
         ManifestInvalid, NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
     """
-    for target in session.manifest.targets.values():
-        read_recipe(session.manifest, target)
+    for name, target in session.manifest.targets.items():
+        if name not in unfinished:
+            read_recipe(session.manifest, target)
     before = {} if old is None else standing(session.manifest, old)
     kept = {alias: entry for alias, entry in before.items() if alias not in anew}
     wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]

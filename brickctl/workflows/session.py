@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from brickctl.core.lock_format import decode, encode
+from brickctl.core.lock_format import AGAIN, decode, encode
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
 from brickctl.sources.ledger import Ledger
@@ -90,7 +90,12 @@ class Session:
             raise LockInvalid(f"{LOCK} is a folder", hint="move it away and run `brickctl lock`") from None
         except UnicodeDecodeError:
             raise LockInvalid(f"{LOCK} is not text", hint="restore it from git") from None
-        return decode(text, file=LOCK)
+        try:
+            return decode(text, file=LOCK)
+        except LockInvalid as invalid:
+            raise LockInvalid(
+                invalid.message, causes=invalid.causes, place=invalid.place, hint=invalid.hint or AGAIN
+            ) from None
 
     def write_lock(self, lock: Lock) -> bool:
         """Write the lock unless it is there already, byte for byte; whether it was written."""

@@ -55,6 +55,28 @@ def test_check_names_what_is_stale(project: Sandbox) -> None:
     assert project.run("lock").code == project.run("lock", "--check").code == 0
 
 
+def test_check_fails_where_lock_would_take_what_a_folder_holds_now(project: Sandbox) -> None:
+    project.run("lock")
+    lock = project.lock
+    project.write(bricks.adapter(fill=7), "bricks/sql")
+    outcome = project.run("lock", "--check")
+    assert outcome.code == 3
+    assert "the folder of `sql` holds something else than was locked" in outcome.err
+    assert project.lock == lock
+    assert project.run("lock").out.startswith("updated  sql")
+    assert project.run("lock", "--check").code == 0
+
+
+def test_a_lock_that_cannot_be_read_says_how_to_go_on(project: Sandbox) -> None:
+    project.run("lock")
+    for damaged in (project.lock.replace('sha256 = "', 'sha256 = "z', 1), "][", "\0"):
+        project.write({"brick.lock": damaged})
+        outcome = project.run("lock")
+        assert outcome.code == 3
+        assert "hint: " in outcome.err
+        assert project.lock == damaged
+
+
 def test_a_brick_that_does_not_fit_is_refused_with_its_line_and_nothing_is_written(project: Sandbox) -> None:
     project.write(bricks.adapter(width=16), "bricks/sql")
     outcome = project.run("lock")

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from brickctl.workflows import edit
 from brickctl.workflows.edit import add, remove
 from brickctl.workflows.requirement import Asked
 from tests.support import sandbox as bricks
-from tests.support.projects import opened
+from tests.support.projects import Listener, opened
 from tests.support.sandbox import Sandbox
 
 
@@ -32,9 +33,9 @@ def saved_meanwhile(root: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> N
     """Somebody saves brick.toml while bricks are looked at."""
     real = edit.resolve
 
-    def resolve(*arguments: object) -> object:
+    def resolve(*arguments: Any, **options: Any) -> object:
         (root / "brick.toml").write_text(text)
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **options)
 
     monkeypatch.setattr(edit, "resolve", resolve)
 
@@ -84,3 +85,17 @@ def test_a_link_to_a_file_elsewhere_stays_a_link_and_the_file_gets_the_text(
     assert (root / name).is_symlink()
     assert "bricks/legal" not in real.read_text()
     assert [path.name for path in real.parent.iterdir()] == [name]
+
+
+def test_bricks_of_a_target_that_was_written_first_are_added_one_after_another(root: Path) -> None:
+    manifest = root / "brick.toml"
+    manifest.write_text(manifest.read_text().replace("bricks = { sql = 0.5 }", "bricks = { one = 1, two = 1 }"))
+    events = Listener()
+
+    add(opened(root, events), Asked(reference="./bricks/legal"), "one")
+    assert events.warnings == ["[targets.assistant] cannot be built yet: `merge` uses `two`, which is no brick here"]
+
+    events.warnings.clear()
+    add(opened(root, events), Asked(reference="./bricks/sql"), "two")
+    assert events.warnings == []
+    assert "one = " in manifest.read_text()

@@ -101,7 +101,7 @@ def offline(asked: Asked, why: str) -> OfflineMiss:
     return OfflineMiss(
         f"{asked} is not in the cache",
         causes=(f"the network would be needed, and {why}",),
-        hint="run `brickctl install` once with the network; offline runs then find everything",
+        hint="run the command once with the network; offline runs then find everything",
     )
 
 
