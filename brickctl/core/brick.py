@@ -10,7 +10,7 @@ from brickctl.core.digests import Sha256, interface_digest, tree_digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brickctl.core.plan import Stored
+    from brickctl.core.nodes import Stored
     from brickctl.errors import Place
 
 

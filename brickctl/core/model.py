@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.brick import File
-    from brickctl.core.plan import Node
+    from brickctl.core.nodes import Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, json_digest
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import (
-    Access,
-    Copy,
-    Input,
-    Map,
-    Node,
-    Op,
-    Plan,
-    Shard,
-    Spec,
-    Statistic,
-    Stored,
-    Task,
-    Text,
-    key,
-)
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, Stored, key
+from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.errors import EngineMissing
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
-    from brickctl.core.plan import Node, Stored
+    from brickctl.core.nodes import Node, Stored
 
 
 class AdapterKind:

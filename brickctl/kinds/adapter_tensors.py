@@ -11,7 +11,7 @@ from brickctl.errors import Misfit, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brickctl.core.plan import Stored
+    from brickctl.core.nodes import Stored
 
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(

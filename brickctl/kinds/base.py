@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.brick import Brick, Contents
-    from brickctl.core.plan import Stored
+    from brickctl.core.nodes import Stored
 
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
 _HEAD = "lm_head.weight"

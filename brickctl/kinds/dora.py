@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
 from brickctl.tensors.exact import sum_of_squares
 from brickctl.tensors.kernels import kernel
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.plan import Region
+    from brickctl.core.nodes import Region
 
 
 def linear_delta(weight: Node, product: Node, magnitude: Node) -> Node:

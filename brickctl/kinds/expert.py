@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
-    from brickctl.core.plan import Node
+    from brickctl.core.nodes import Node
 
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
-    from brickctl.core.plan import Node
+    from brickctl.core.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)

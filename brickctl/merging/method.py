@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op, Spec
 from brickctl.core.plugins import import_all
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Law, kernel
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.plan import Region
+    from brickctl.core.nodes import Region
 
 Space = Literal["weight", "delta"]
 """`weight`: whole models go in and one comes out. `delta`: tuned minus base goes in, and what comes out is added."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brickctl.core.model import LazyModel
-    from brickctl.core.plan import Node
+    from brickctl.core.nodes import Node
     from brickctl.errors import Place
     from brickctl.operations.operation import Ingredients
 

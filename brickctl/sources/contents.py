@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.belonging import INDEXES, WEIGHTS
 from brickctl.core.brick import Contents
 from brickctl.core.document import shown
-from brickctl.core.plan import Stored
+from brickctl.core.nodes import Stored
 from brickctl.errors import IntegrityFault, PolicyViolation
 from brickctl.sources.naming import file_label
 from brickctl.sources.selection import listed, read_json, weight_map

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.plan import Region
+    from brickctl.core.nodes import Region
 
 
 def cast(node: Node, dtype: DType) -> Node:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from brickctl.core.digests import Sha256
-    from brickctl.core.plan import Region, Stored
+    from brickctl.core.nodes import Region, Stored
 
 
 class Blobs:

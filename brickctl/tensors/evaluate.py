@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.plan import Map, Node, Op, Region, Statistic, Stored, blocks, key, needs_whole_rows
+from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, blocks, key, needs_whole_rows
 from brickctl.tensors.kernels import find
 from brickctl.tensors.memory import strips
 

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import BLOCK_ELEMENTS, Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Node, Op, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.plan import Region
+    from brickctl.core.nodes import Region
 
 _MANTISSA_BITS = 53
 _STORED_BITS = 52

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, sha256_bytes
-from brickctl.core.plan import Copy, Plan, Shard, Stored, Task, Text
+from brickctl.core.nodes import Stored
+from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.memory import share

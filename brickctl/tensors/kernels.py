@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.plan import Op, Region
+    from brickctl.core.nodes import Op, Region
 
 Law = Literal["exact", "rounded"]
 """`exact`: the bits are proven equal on every CPU. `rounded`: equal in every case measured."""

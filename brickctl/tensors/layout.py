@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import readable_json
-from brickctl.core.plan import Copy, Node, Shard, Task, Text
+from brickctl.core.plan import Copy, Shard, Task, Text
 from brickctl.tensors.header import write_header
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import File
     from brickctl.core.model import Artifact, LazyModel
+    from brickctl.core.nodes import Node
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

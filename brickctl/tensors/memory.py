@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
-from brickctl.core.plan import Access, Map, Node, Region, Shard, Statistic, Stored, blocks, needs_whole_rows
+from brickctl.core.nodes import Access, Map, Node, Region, Statistic, Stored, blocks, needs_whole_rows
+from brickctl.core.plan import Shard
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find
@@ -21,7 +22,8 @@ from brickctl.tensors.pieces import STRETCH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brickctl.core.plan import Input, Plan
+    from brickctl.core.nodes import Input
+    from brickctl.core.plan import Plan
 
 _SMALLEST_ROOM = 1 << 16
 _LARGEST_ROOM = 1 << 40

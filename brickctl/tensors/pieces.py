@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.core.plan import Node, Region, Stored, blocks, needs_whole_rows
+from brickctl.core.nodes import Node, Region, Stored, blocks, needs_whole_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

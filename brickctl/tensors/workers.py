@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from brickctl.core.plan import Node
+    from brickctl.core.nodes import Node
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.memory import Share

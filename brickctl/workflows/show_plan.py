@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.plan import Copy, Shard, Stored
+from brickctl.core.nodes import Stored
+from brickctl.core.plan import Copy, Shard
 from brickctl.core.plan_format import plan_digest
 from brickctl.core.plan_format import plan_document as full_document
 from brickctl.core.sizes import format_size

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pages.markdown import arguments, document, filled, listed, prose, sentence, table
 
+from brickctl.core.nodes import Op
 from brickctl.core.parameters import Parameter, describe
-from brickctl.core.plan import Op
 from brickctl.kinds import adapter_config, base
 from brickctl.kinds.kind import kinds as all_kinds
 from brickctl.merging.method import Declared, methods

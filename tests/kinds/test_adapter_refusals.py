@@ -13,7 +13,7 @@ from peft.utils.other import get_pattern_key
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Spec, Stored
+from brickctl.core.nodes import Spec, Stored
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.adapter_config import read_lora_config
 from brickctl.kinds.adapter_tensors import sort_tensors

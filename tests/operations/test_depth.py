@@ -4,8 +4,8 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.core.model import LazyModel
 from brickctl.core.names import Alias
+from brickctl.core.nodes import Spec, Stored
 from brickctl.core.numbers import Gradient
-from brickctl.core.plan import Spec, Stored
 from brickctl.operations.combine import Depths, Entry
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Map, Node, Region, Spec, Stored
+from brickctl.core.nodes import Map, Node, Region, Spec, Stored
 from brickctl.tensors.exact import exact_product, exact_product_transposed, quantise, sum_of_squares
 from brickctl.tensors.kernels import find
 

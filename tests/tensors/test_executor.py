@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from brickctl.core.digests import Sha256, sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Copy, Input, Map, Node, Op, Plan, Shard, Spec, Stored, Text
+from brickctl.core.nodes import Input, Map, Node, Op, Spec, Stored
+from brickctl.core.plan import Copy, Plan, Shard, Text
 from brickctl.errors import EngineMissing, IntegrityFault, NoSpace
 from brickctl.tensors import copying, executor
 from brickctl.tensors.arithmetic import add, cast
@@ -356,7 +357,7 @@ import sys
 from pathlib import Path
 from brickctl.core.plan import Copy, Plan, Shard
 from brickctl.tensors.header import read_header, write_header
-from brickctl.core.plan import Stored
+from brickctl.core.nodes import Stored
 from tests.support.building import Prepared, Runner
 
 source, out = map(Path, sys.argv[1:])

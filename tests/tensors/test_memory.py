@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import Access, Input, Map, Node, Op, Plan, Region, Shard, Spec, Stored
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Region, Spec, Stored
+from brickctl.core.plan import Plan, Shard
 from brickctl.errors import NoSpace
 from brickctl.kinds import dora
 from brickctl.tensors import executor

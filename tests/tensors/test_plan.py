@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.plan import (
+from brickctl.core.nodes import (
     BLOCK_ELEMENTS,
     Access,
     Input,
     Map,
     Op,
     Region,
-    Shard,
     Spec,
     Statistic,
     Stored,
@@ -26,6 +25,7 @@ from brickctl.core.plan import (
     needs_whole_rows,
     walk,
 )
+from brickctl.core.plan import Shard
 from brickctl.tensors.arithmetic import add, cast
 from brickctl.tensors.exact import exact_product
 

@@ -1,0 +1,243 @@
+"""Nodes: what will be computed, as data.
+
+A node is a value: its key is the sha256 of its canonical JSON, in which other nodes stand as their keys. Equal keys
+mean equal bytes. Nothing here knows how anything is computed: an `Op` is a name, a version and JSON parameters, looked
+up in a registry of kernels by whoever executes the plan.
+
+A tensor of any shape is seen as rows and columns, (prod(shape[:-1]), shape[-1]); blocks are rectangles of that view.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import Sha256, canonical_json, json_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brickctl.core.dtypes import DType
+
+BLOCK_ELEMENTS = 1 << 18
+"""Elements in a block. A constant of the engine: block boundaries depend on nothing but the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Element type and shape of a tensor."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for a scalar."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the stored tensor in bytes."""
+        return self.elements * self.dtype.itemsize
+
+    @property
+    def columns(self) -> int:
+        """Columns of the two-dimensional view: the last dimension, 1 for a scalar."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the two-dimensional view: the product of all other dimensions."""
+        return math.prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the two-dimensional view: rows [top, bottom) and columns [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the rectangle."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def elements(self) -> int:
+        """Number of elements in the rectangle."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+class Access(Enum):
+    """Which part of an input one block of the output needs."""
+
+    BLOCK = "block"  # the same rectangle
+    ROWS = "rows"  # the same rows, every column
+    COLUMNS = "columns"  # every row, the same columns
+    ACROSS = "across"  # every row, and the columns that are numbered as the block's rows are
+    BESIDE = "beside"  # the rows that are numbered as the block's columns are, every column
+    ALL = "all"  # the whole tensor
+
+    def region(self, block: Region, spec: Spec) -> Region:
+        """The rectangle of an input of this `spec` that the output's `block` needs."""
+        match self:
+            case Access.BLOCK:
+                return block
+            case Access.ROWS:
+                return Region(block.top, block.bottom, 0, spec.columns)
+            case Access.COLUMNS:
+                return Region(0, spec.rows, block.left, block.right)
+            case Access.ACROSS:
+                return Region(0, spec.rows, block.top, block.bottom)
+            case Access.BESIDE:
+                return Region(block.left, block.right, 0, spec.columns)
+            case Access.ALL:
+                return Region(0, spec.rows, 0, spec.columns)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the part is the same for all blocks that share their columns, so that it is worth keeping."""
+        return self in {Access.COLUMNS, Access.BESIDE, Access.ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes in a verified file: row-major, little-endian, `offset` bytes from the start of the file `blob`."""
+
+    spec: Spec
+    blob: Sha256
+    offset: int
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON."""
+        return {"node": "stored", **_spec_document(self.spec), "blob": self.blob, "offset": self.offset}
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A kernel by name and version, with its parameters as canonical JSON text (hashable, sendable)."""
+
+    name: str
+    version: int
+    parameters: str = "{}"
+
+    @classmethod
+    def make(cls, name: str, version: int, **parameters: Any) -> Op:
+        """Build an op from JSON values."""
+        return cls(name, version, canonical_json(parameters).decode())
+
+    def arguments(self) -> dict[str, Any]:
+        """The parameters as JSON values."""
+        arguments: dict[str, Any] = json.loads(self.parameters)
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A node, and the part of it that one block of the output needs."""
+
+    node: Node
+    access: Access = Access.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Arithmetic that makes one block of the output from parts of the inputs.
+
+    `whole_rows` means that the kernel needs blocks that span all columns, such as a norm per row.
+    """
+
+    spec: Spec
+    op: Op
+    inputs: tuple[Input, ...]
+    whole_rows: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON; inputs stand as their keys."""
+        return {
+            "node": "map",
+            **_spec_document(self.spec),
+            **_op_document(self.op),
+            "inputs": [[key(entry.node), entry.access.value] for entry in self.inputs],
+            "whole-rows": self.whole_rows,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A small tensor that sums up whole inputs: blocks are visited in order and added into the result.
+
+    All inputs have one shape, and every block sees the same rectangle of each.
+    """
+
+    spec: Spec
+    op: Op
+    inputs: tuple[Node, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON; inputs stand as their keys."""
+        return {
+            "node": "statistic",
+            **_spec_document(self.spec),
+            **_op_document(self.op),
+            "inputs": [key(node) for node in self.inputs],
+        }
+
+
+Node = Stored | Map | Statistic
+
+
+def key(node: Node) -> Sha256:
+    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON."""
+    return json_digest(node.document())
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, inputs first; a node that is used twice comes twice."""
+    for child in children(node):
+        yield from walk(child)
+    yield node
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes that a node reads."""
+    if isinstance(node, Stored):
+        return ()
+    return node.inputs if isinstance(node, Statistic) else tuple(entry.node for entry in node.inputs)
+
+
+def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
+    """Cut a tensor into rectangles of about `BLOCK_ELEMENTS` elements, in row-major order.
+
+    Rows that are longer than a block are cut into columns unless `whole_rows`; all blocks of a row come together, so
+    that concatenating the blocks of a tensor whose rows are not cut gives its bytes.
+    """
+    rows, columns = spec.rows, spec.columns
+    if rows == 0 or columns == 0:
+        return
+    width = columns if whole_rows else min(columns, BLOCK_ELEMENTS)
+    height = max(1, BLOCK_ELEMENTS // width) if width == columns else 1
+    for top in range(0, rows, height):
+        for left in range(0, columns, width):
+            yield Region(top, min(top + height, rows), left, min(left + width, columns))
+
+
+def needs_whole_rows(node: Node) -> bool:
+    """Whether any kernel that one block passes through needs all columns of its rows."""
+    if not isinstance(node, Map):
+        return False
+    return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)
+
+
+def _spec_document(spec: Spec) -> dict[str, Any]:
+    return {"dtype": spec.dtype.code, "shape": list(spec.shape)}
+
+
+def _op_document(op: Op) -> dict[str, Any]:
+    return {"op": op.name, "version": op.version, "parameters": op.arguments()}
