@@ -74,6 +74,11 @@ class Region:
         return (self.bottom - self.top) * (self.right - self.left)
 
 
+def whole(spec: Spec) -> Region:
+    """The rectangle that is all of a tensor."""
+    return Region(0, spec.rows, 0, spec.columns)
+
+
 class Access(Enum):
     """Which part of an input one block of the output needs."""
 
@@ -190,7 +195,67 @@ class Statistic:
         }
 
 
-Node = Stored | Map | Statistic
+class Arrangement(Enum):
+    """How a view places the elements of its sources; no bit of them changes."""
+
+    RESHAPE = "reshape"  # the elements of one source in row-major order, in another shape
+    TRANSPOSE = "transpose"  # one matrix, rows as columns
+    ROWS = "rows"  # the rows of several sources, one under the other
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Elements of other nodes in another arrangement."""
+
+    spec: Spec
+    arrangement: Arrangement
+    sources: tuple[Node, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON; sources stand as their keys."""
+        return {
+            "node": "view",
+            **_spec_document(self.spec),
+            "arrangement": self.arrangement.value,
+            "sources": [key(node) for node in self.sources],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Whole tensors from whole inputs, made at once: what cannot be cut into blocks."""
+
+    op: Op
+    inputs: tuple[Node, ...]
+    specs: tuple[Spec, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The bundle as JSON; inputs stand as their keys."""
+        return {
+            **_op_document(self.op),
+            "inputs": [key(node) for node in self.inputs],
+            "specs": [_spec_document(spec) for spec in self.specs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One of the tensors of a bundle."""
+
+    bundle: Bundle
+    index: int
+
+    @property
+    def spec(self) -> Spec:
+        """Element type and shape."""
+        return self.bundle.specs[self.index]
+
+    def document(self) -> dict[str, Any]:
+        """The node as JSON."""
+        return {"node": "output", **_spec_document(self.spec), "bundle": self.bundle.document(), "index": self.index}
+
+
+Node = Stored | Map | Statistic | View | Output
 
 
 def key(node: Node) -> Sha256:
@@ -207,9 +272,17 @@ def walk(node: Node) -> Iterator[Node]:
 
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes that a node reads."""
-    if isinstance(node, Stored):
-        return ()
-    return node.inputs if isinstance(node, Statistic) else tuple(entry.node for entry in node.inputs)
+    match node:
+        case Stored():
+            return ()
+        case Map():
+            return tuple(entry.node for entry in node.inputs)
+        case Statistic():
+            return node.inputs
+        case View():
+            return node.sources
+        case Output():
+            return node.bundle.inputs
 
 
 def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
@@ -230,6 +303,8 @@ def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
 
 def needs_whole_rows(node: Node) -> bool:
     """Whether any kernel that one block passes through needs all columns of its rows."""
+    if isinstance(node, View):
+        return node.arrangement is Arrangement.ROWS and any(map(needs_whole_rows, node.sources))
     if not isinstance(node, Map):
         return False
     return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, json_digest
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, Stored, key
+from brickctl.core.nodes import (
+    Access,
+    Arrangement,
+    Bundle,
+    Input,
+    Map,
+    Node,
+    Op,
+    Output,
+    Spec,
+    Statistic,
+    Stored,
+    View,
+    key,
+)
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.errors import EngineMissing
 
@@ -64,7 +78,7 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
 def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) -> Node:
     if name not in nodes:
         document = documents[name]
-        spec = Spec(_dtype(document["dtype"]), tuple(document["shape"]))
+        spec = _read_spec(document)
         match document["node"]:
             case "stored":
                 nodes[name] = Stored(spec, Sha256(document["blob"]), document["offset"])
@@ -75,9 +89,23 @@ def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) 
             case "statistic":
                 children = tuple(_read_node(child, documents, nodes) for child in document["inputs"])
                 nodes[name] = Statistic(spec, _op(document), children)
+            case "view":
+                sources = tuple(_read_node(child, documents, nodes) for child in document["sources"])
+                nodes[name] = View(spec, Arrangement(document["arrangement"]), sources)
+            case "output":
+                nodes[name] = Output(_read_bundle(document["bundle"], documents, nodes), document["index"])
             case unknown:
                 raise EngineMissing(f"a plan with a node {unknown!r}, which this brickctl does not know")
     return nodes[name]
+
+
+def _read_bundle(document: Mapping[str, Any], documents: Mapping[str, Any], nodes: dict[str, Node]) -> Bundle:
+    inputs = tuple(_read_node(child, documents, nodes) for child in document["inputs"])
+    return Bundle(_op(document), inputs, tuple(_read_spec(spec) for spec in document["specs"]))
+
+
+def _read_spec(document: Mapping[str, Any]) -> Spec:
+    return Spec(_dtype(document["dtype"]), tuple(document["shape"]))
 
 
 def _op(document: Mapping[str, Any]) -> Op:

@@ -1,4 +1,4 @@
-"""Adapter: LoRA and its variants (rsLoRA, DoRA, patterns, embeddings, saved modules), as PEFT writes them."""
+"""Adapter: what PEFT writes. The types, each with its formula, stand in `adapters/`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
-from brickctl.kinds import dora
-from brickctl.kinds.adapter_config import FILE, LoraConfig, declared_base, read_lora_config
-from brickctl.kinds.adapter_tensors import AdapterTensors, LoraModule, sort_tensors
+from brickctl.kinds.adapters.adapter_type import unmergeable_types
+from brickctl.kinds.adapters.config import FILE, AdapterConfig, declared_base, peft_type, read_config
+from brickctl.kinds.adapters.keys import AdapterTensors, sort_tensors
+from brickctl.kinds.adapters.module import Module, layout_of
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.tensors.arithmetic import add, subtract
-from brickctl.tensors.exact import exact_product, exact_product_transposed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,15 +37,15 @@ class AdapterKind:
         return declared_base(contents.documents[FILE])
 
     def facts(self, contents: Contents) -> Mapping[str, Any]:
-        """Type, rank, alpha and the modules it touches."""
+        """Type and the modules it touches, and what `settings` of the type say; of others the type and the reason."""
         document = contents.documents[FILE]
-        config = read_lora_config("this adapter", document)
-        found = sort_tensors("this adapter", contents.tensors)
-        ranks = sorted({module.up.spec.shape[1] for module in found.modules.values() if module.up is not None})
+        unmergeable = unmergeable_types().get(peft_type(document))
+        if unmergeable is not None:
+            return {"type": unmergeable.name, "merges": "no", "because": unmergeable.reason}
+        config = read_config("this adapter", document)
+        found = sort_tensors("this adapter", config.type, contents.tensors)
         return {
-            "type": "DoRA" if config.dora else "rsLoRA" if config.rslora else "LoRA",
-            "rank": ranks[0] if len(ranks) == 1 else ranks,
-            "alpha": config.alpha,
+            **config.type.facts(config.settings, found.modules),
             "modules": len(found.modules),
             "targets": sorted({name.rsplit(".", 1)[-1] for name in found.modules}),
             "saved": sorted(found.saved),
@@ -53,8 +53,8 @@ class AdapterKind:
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """The effective delta of every module that the adapter touches."""
-        config = read_lora_config(brick.name, brick.contents.documents[FILE])
-        adapter = _Adapter(brick, config, sort_tensors(brick.name, brick.contents.tensors), base)
+        config = read_config(brick.name, brick.contents.documents[FILE])
+        adapter = _Adapter(brick, config, sort_tensors(brick.name, config.type, brick.contents.tensors), base)
         return adapter.changes()
 
 
@@ -63,7 +63,7 @@ class _Adapter:
     """One adapter on one base, while its changes are collected."""
 
     brick: Brick
-    config: LoraConfig
+    config: AdapterConfig
     tensors: AdapterTensors
     base: LazyModel
 
@@ -72,13 +72,42 @@ class _Adapter:
         found: Changes = {}
         for name, tensor in self.tensors.saved.items():
             found[name] = self._replaced(name, tensor)
-        for module, factors in self.tensors.modules.items():
-            name = f"{module}.weight"
-            self._check_base(name)
-            found[name] = self._lora(module, name, factors, found.get(name))
+        for module, tensors in self.tensors.modules.items():
+            for name, change in self._of_module(module, tensors, found).items():
+                found[name] = change
         if not found:
             raise self._misfit("it touches no tensor at all")
         return self._with_ties(found)
+
+    def _of_module(self, name: str, tensors: Mapping[str, Stored], found: Changes) -> Changes:
+        """What the type's formula makes of the base's tensors, or of those that the adapter brings along for them."""
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        self._check_base(weight)
+        stored = self._running(weight, found)
+        module = Module(
+            owner=self.brick.name,
+            name=name,
+            tensors=tensors,
+            shared=self.tensors.shared,
+            stored=stored,
+            bias=self._running(bias, found) if self._has(bias) else None,
+            layout=layout_of(self.base, name, stored),
+            place=self.brick.required_by,
+        )
+        changes: Changes = {}
+        for part, delta in self.config.type.deltas(module, self.config.settings).items():
+            tensor = f"{name}.{part}"
+            self._check_base(tensor)
+            replaced = found.get(tensor)
+            changes[tensor] = Change(delta if replaced is None else add(replaced.delta, delta))
+        return changes
+
+    def _running(self, name: str, found: Changes) -> Node:
+        base = self.base.node(name)
+        return found[name].model(base) if name in found else base
+
+    def _has(self, name: str) -> bool:
+        return name in self.base.tensors or name in self.base.ties
 
     def _with_ties(self, found: Changes) -> Changes:
         """What was trained with tied weights stays tied: one delta for the embedding and the head.
@@ -94,66 +123,36 @@ class _Adapter:
         return found
 
     def _replaced(self, name: str, tensor: Stored) -> Change:
-        """A module that was trained and saved whole (`modules_to_save`, or an embedding)."""
+        """A tensor that was trained and saved whole: of `modules_to_save`, a bias, an embedding."""
         self._check_base(name)
         base = self.base.node(name)
         if tensor.spec.shape != base.spec.shape:
             shapes = f"`{name}` is saved with shape {list(tensor.spec.shape)}; the base has {list(base.spec.shape)}"
             raise self._misfit(shapes)
+        if not tensor.spec.dtype.is_mergeable:
+            cause = f"`{name}` is stored as {tensor.spec.dtype.code}"
+            raise Unsupported(f"`{self.brick.name}` is quantised and cannot be merged", causes=(cause,))
         return Change(subtract(tensor, base), tensor)
-
-    def _lora(self, module: str, name: str, factors: LoraModule, replaced: Change | None) -> Change:
-        """LoRA on the base's tensor, or on the one that the adapter brings along for the same module."""
-        base = self.base.node(name)
-        weight = base if replaced is None else replaced.model(base)
-        delta = self._delta(module, weight, factors)
-        return Change(delta if replaced is None else add(replaced.delta, delta))
-
-    def _delta(self, module: str, weight: Node, factors: LoraModule) -> Node:
-        down, up = factors.down, factors.up
-        if down is None or up is None:  # `sort_tensors` lets no half pair through
-            raise self._misfit(f"`{module}` is incomplete")
-        for factor in (down, up):
-            if not factor.spec.dtype.is_mergeable:
-                cause = f"the factors of `{module}` are stored as {factor.spec.dtype.code}"
-                raise Unsupported(f"`{self.brick.name}` is quantised and cannot be merged", causes=(cause,))
-        scale = self.config.scale_of(module, self._rank(module, down))
-        self._check_shape(f"{module}.weight", weight, factors, down, up)
-        product = (exact_product_transposed if factors.is_embedding else exact_product)(up, down, scale)
-        if not self.config.dora:
-            if factors.magnitude is not None:
-                raise self._misfit(f"`{module}` has a DoRA magnitude and `use_dora` is not set")
-            return product
-        return self._dora(module, weight, product, factors)
-
-    def _dora(self, module: str, weight: Node, product: Node, factors: LoraModule) -> Node:
-        magnitude = factors.magnitude
-        outputs = weight.spec.columns if factors.is_embedding else weight.spec.rows
-        if magnitude is None or magnitude.spec.elements != outputs:
-            raise self._misfit(f"`{module}` needs a DoRA magnitude of {outputs} numbers")
-        delta = dora.embedding_delta if factors.is_embedding else dora.linear_delta
-        return delta(weight, product, magnitude)
-
-    def _rank(self, module: str, down: Stored) -> int:
-        rank, configured = down.spec.shape[0], self.config.rank_of(module)
-        if rank != configured or rank == 0:
-            raise self._misfit(f"`{module}` has factors of rank {rank}; its configuration says {configured}")
-        return rank
 
     def _check_saved(self) -> None:
         """What the configuration lists as saved whole must be there: the base's own would take its place unseen."""
-        names = (*self.base.tensors, *self.base.ties)
         for module in self.config.modules_to_save:
-            part = f".{module}."
-            if any(part in f".{name}" for name in names) and not any(part in f".{name}" for name in self.tensors.saved):
-                cause = f"its modules_to_save lists `{shown(module)}`, and it has no tensor of it"
-                message = f"`{self.brick.name}` is incomplete"
-                hint = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
-                raise Misfit(message, causes=(cause,), place=self.brick.required_by, hint=hint)
+            self._check_part(f"its modules_to_save lists `{shown(module)}`", f".{module}.")
+        if self.config.bias == "all":
+            self._check_part("its configuration says that all biases were trained", ".bias")
+
+    def _check_part(self, reason: str, part: str) -> None:
+        """Where the base has tensors with this part in their names, the adapter must have saved some."""
+        names = (*self.base.tensors, *self.base.ties)
+        if any(part in f".{name}" for name in names) and not any(part in f".{name}" for name in self.tensors.saved):
+            message = f"`{self.brick.name}` is incomplete"
+            hint = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
+            causes = (f"{reason}, and it has no tensor of it",)
+            raise Misfit(message, causes=causes, place=self.brick.required_by, hint=hint)
 
     def _check_base(self, name: str) -> None:
         """The base must have the tensor, in a type that can be added to."""
-        if name not in self.base.tensors and name not in self.base.ties:
+        if not self._has(name):
             hint = did_you_mean(name, (*self.base.tensors, *self.base.ties)) or self._base_hint()
             raise self._misfit(f"it changes `{name}`, which the base does not have", hint=hint)
         dtype = self.base.node(name).spec.dtype
@@ -161,17 +160,6 @@ class _Adapter:
             cause = f"`{name}` of the base is stored as {dtype.code}"
             hint = "use the bf16 or fp32 release of the base, or `stack` the adapter instead of merging it"
             raise Unsupported("quantised weights cannot be merged", causes=(cause,), hint=hint)
-
-    def _check_shape(self, name: str, weight: Node, factors: LoraModule, down: Stored, up: Stored) -> None:
-        needed = (up.spec.shape[0], down.spec.shape[1])
-        words = ("out_features", "in_features")
-        if factors.is_embedding:
-            needed, words = (needed[1], needed[0]), ("tokens", "dimensions")
-        if len(weight.spec.shape) != 2:  # noqa: PLR2004 - a matrix
-            raise self._misfit(f"`{name}` of the base has shape {list(weight.spec.shape)}, which is no matrix")
-        for word, need, have in zip(reversed(words), reversed(needed), reversed(weight.spec.shape), strict=True):
-            if need != have:
-                raise self._misfit(f"`{name}` needs {word} {need}; the base has {have}")
 
     def _misfit(self, cause: str, *, hint: str | None = None) -> Misfit:
         message = f"`{self.brick.name}` does not fit the base"

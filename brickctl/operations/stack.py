@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import readable_json
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import ManifestInvalid, Misfit
-from brickctl.kinds.adapter_config import FILE
+from brickctl.kinds.adapters.config import FILE
 from brickctl.operations.loading_guide import GUIDE, loading_guide
 from brickctl.operations.operation import Ingredients, Operation, register
 

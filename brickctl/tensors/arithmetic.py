@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -37,6 +37,31 @@ def subtract(left: Node, right: Node) -> Node:
     return Map(_wide(left), Op.make("subtract", 1), (Input(left), Input(right)))
 
 
+def multiply(left: Node, right: Node) -> Node:
+    """The product left * right, element by element, in fp64."""
+    return Map(_wide(left), Op.make("multiply", 1), (Input(left), Input(right)))
+
+
+def scaled(node: Node, factor: float) -> Node:
+    """The tensor times a number, in fp64."""
+    return Map(_wide(node), Op.make("scale", 1, factor=factor), (Input(node),))
+
+
+def scale_rows(node: Node, factors: Node) -> Node:
+    """Each row of a matrix (rows, columns) times its factor, in fp64; factors (1, rows)."""
+    return Map(_wide(node), Op.make("scale-rows", 1), (Input(node), Input(factors, Access.ACROSS)))
+
+
+def scale_columns(node: Node, factors: Node) -> Node:
+    """Each column of a matrix (rows, columns) times its factor, in fp64; factors (1, columns)."""
+    return Map(_wide(node), Op.make("scale-columns", 1), (Input(node), Input(factors, Access.COLUMNS)))
+
+
+def corner(node: Node, rows: int, columns: int) -> Node:
+    """The first rows and columns of a matrix, in fp64."""
+    return Map(Spec(DType.F64, (rows, columns)), Op.make("cast", 1), (Input(node),))
+
+
 def _wide(node: Node) -> Spec:
     return Spec(DType.F64, node.spec.shape)
 
@@ -55,6 +80,41 @@ def run_add(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any],
     left, right = inputs
     out.copy_(left)
     out.add_(right)
+
+
+@kernel("multiply")
+def run_multiply(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Multiply two blocks."""
+    del arguments, block
+    left, right = inputs
+    out.copy_(left)
+    out.mul_(right)
+
+
+@kernel("scale")
+def run_scale(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Multiply a block by a number."""
+    del block
+    out.copy_(inputs[0])
+    out.mul_(arguments["factor"])
+
+
+@kernel("scale-rows")
+def run_scale_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Multiply the rows of a block by the factors (1, rows)."""
+    del arguments, block
+    matrix, factors = inputs
+    out.copy_(matrix)
+    out.mul_(factors.T)
+
+
+@kernel("scale-columns")
+def run_scale_columns(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Multiply the columns of a block by the factors (1, columns)."""
+    del arguments, block
+    matrix, factors = inputs
+    out.copy_(matrix)
+    out.mul_(factors)
 
 
 @kernel("subtract")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from brickctl.core.dtypes import DType
 
 _SMALLEST = mmap.PAGESIZE
+_INTEGERS = {"I32": "int32", "I64": "int64"}
 
 
 class Buffer:
@@ -38,7 +39,7 @@ class Buffer:
     def _view(self, dtype: DType, rows: int, columns: int) -> Tensor:
         import torch
 
-        name = dtype.torch_name
+        name = dtype.torch_name or _INTEGERS.get(dtype.code)
         if name is None:
             msg = f"no arithmetic on {dtype.code}"
             raise TypeError(msg)

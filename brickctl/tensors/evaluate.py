@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, blocks, key, needs_whole_rows
-from brickctl.tensors.kernels import find
+from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, blocks, needs_whole_rows, whole
+from brickctl.tensors.kernels import find, find_bundle
 from brickctl.tensors.memory import strips
+from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from brickctl.core.digests import Sha256
+    from brickctl.core.nodes import Bundle
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffer, Buffers
+    from brickctl.tensors.results import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,58 +34,55 @@ class Block:
         return self.buffer.bytes(size)
 
 
-class Statistics:
-    """Results of statistics, each computed once, by the first thread that asks; the others wait for it."""
-
-    def __init__(self) -> None:
-        self._results: dict[Sha256, Block] = {}
-        self._guard = threading.RLock()
-
-    def get(self, node: Statistic, evaluator: Evaluator) -> Block:
-        """The whole result of a statistic."""
-        name = key(node)
-        with self._guard:
-            if name not in self._results:
-                self._results[name] = evaluator.accumulate(node)
-            return self._results[name]
-
-
 class Evaluator:
     """One thread's worker. Blocks that it hands out belong to the caller until `give_back`.
 
     `room` bounds, in bytes, each part that it keeps for the blocks that follow.
     """
 
-    def __init__(self, blobs: Blobs, buffers: Buffers, statistics: Statistics, room: int) -> None:
+    def __init__(self, blobs: Blobs, buffers: Buffers, results: Results, room: int) -> None:
         self._room = room
         self._blobs = blobs
         self._buffers = buffers
-        self._statistics = statistics
+        self._results = results
         self._kept: dict[int, tuple[Node, Region, Block]] = {}
+        self._latest: dict[int, tuple[Node, frozenset[int]]] = {}
 
     def evaluate(self, node: Node, region: Region) -> Block:
         """Make one rectangle of a node."""
         if isinstance(node, Stored):
             return self._read(node, region)
-        if isinstance(node, Statistic):
-            whole = self._statistics.get(node, self)
-            part = whole.matrix[region.top : region.bottom, region.left : region.right]
-            block = self._take(node, region)
-            block.matrix.copy_(part)
-            return block
-        return self._map(node, region)
+        if isinstance(node, Map):
+            return self._map(node, region)
+        if isinstance(node, View):
+            return self._view(node, region)
+        found = self._results.statistic(node, self) if isinstance(node, Statistic) else self._results.output(node, self)
+        block = self._take(node, region)
+        block.matrix.copy_(found[region.top : region.bottom, region.left : region.right])
+        return block
 
     def accumulate(self, node: Statistic) -> Block:
         """Visit every block of the inputs in order and sum up."""
-        whole = self._take(node, Region(0, node.spec.rows, 0, node.spec.columns))
-        whole.matrix.zero_()
+        total = self._take(node, whole(node.spec))
+        total.matrix.zero_()
         run = find(node.op).run
         for region in blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))):
-            parts = [self.evaluate(entry, region) for entry in node.inputs]
-            run([part.matrix for part in parts], whole.matrix, _arguments(node.op), region)
-            for part in parts:
+            inputs = [self.evaluate(entry, region) for entry in node.inputs]
+            run([part.matrix for part in inputs], total.matrix, _arguments(node.op), region)
+            for part in inputs:
                 self.give_back(part)
-        return whole
+        return total
+
+    def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
+        """Make all tensors of a bundle, as matrices."""
+        import torch
+
+        inputs = [self.evaluate(node, whole(node.spec)) for node in bundle.inputs]
+        outs = tuple(torch.empty((spec.rows, spec.columns), dtype=torch.float64) for spec in bundle.specs)
+        find_bundle(bundle.op).run([part.matrix for part in inputs], outs, _arguments(bundle.op))
+        for part in inputs:
+            self.give_back(part)
+        return outs
 
     def give_back(self, block: Block) -> None:
         """Let the buffer of a block be used again."""
@@ -95,17 +93,43 @@ class Evaluator:
         for _, _, block in self._kept.values():
             self.give_back(block)
         self._kept.clear()
+        self._latest.clear()
 
     def _map(self, node: Map, region: Region) -> Block:
-        parts = strips(node, region, self._room)
-        if len(parts) == 1:
+        cut = strips(node, region, self._room)
+        if len(cut) == 1:
             return self._apply(node, region)
-        whole = self._take(node, region)
-        for part in parts:
+        out = self._take(node, region)
+        for part in cut:
             strip = self._apply(node, part)
-            whole.matrix[:, part.left - region.left : part.right - region.left].copy_(strip.matrix)
+            out.matrix[:, part.left - region.left : part.right - region.left].copy_(strip.matrix)
             self.give_back(strip)
-        return whole
+        return out
+
+    def _view(self, node: View, region: Region) -> Block:
+        """Put the parts of the sources together."""
+        out = self._take(node, region)
+        for part in parts(node, region):
+            self._turn_to(node, part.source)
+            block = self._keep(part.source, part.region) if part.keep else self.evaluate(part.source, part.region)
+            place(node, region, part, block.matrix, out.matrix)
+            if not part.keep:
+                self.give_back(block)
+        return out
+
+    def _turn_to(self, node: View, source: Node) -> None:
+        """Let go of what the previous source of a view kept: the blocks that follow need other parts."""
+        latest = self._latest.get(id(node))
+        if latest is not None and latest[0] is source:
+            return
+        if latest is not None:
+            self._release(latest[1])
+        self._latest[id(node)] = source, frozenset(self._kept)
+
+    def _release(self, before: frozenset[int]) -> None:
+        """Give back what was kept since."""
+        for other in self._kept.keys() - before:
+            self.give_back(self._kept.pop(other)[2])
 
     def _apply(self, node: Map, region: Region) -> Block:
         """Make the inputs and run the kernel."""
@@ -133,8 +157,7 @@ class Evaluator:
             self.give_back(self._kept.pop(id(node))[2])
         before = frozenset(self._kept)
         block = self.evaluate(node, region)
-        for other in self._kept.keys() - before:
-            self.give_back(self._kept.pop(other)[2])
+        self._release(before)
         self._kept[id(node)] = (node, region, block)
         return block
 

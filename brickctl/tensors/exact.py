@@ -99,9 +99,13 @@ def sum_of_squares(block: Tensor, *, dim: int) -> Tensor:
 
     Element-wise additions in a fixed order: the same bits on every CPU. The dimension stays, with size 1.
     """
+    return sum_along(block * block, dim=dim)
+
+
+def sum_along(terms: Tensor, *, dim: int) -> Tensor:
+    """Sum along rows (dim=1) or columns (dim=0) of (rows, columns), added as a binary tree; the dimension stays."""
     import torch
 
-    terms = block * block
     while (size := terms.shape[dim]) > 1:
         half = size // 2
         pairs = terms.narrow(dim, 0, half) + terms.narrow(dim, half, half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from brickctl.errors import EngineMissing
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.nodes import Op, Region
+
+_T = TypeVar("_T")
 
 Law = Literal["exact", "rounded"]
 """`exact`: the bits are proven equal on every CPU. `rounded`: equal in every case measured."""
@@ -28,6 +30,21 @@ class Kernel(Protocol):
         """
 
 
+class BundleKernel(Protocol):
+    """Arithmetic on whole tensors."""
+
+    def __call__(self, inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
+        """Write `outs`, fp64 matrices, from `inputs`, each whole and two-dimensional."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredBundle:
+    """A kernel of a bundle, and the bytes that it takes for itself for each element of its inputs and outputs."""
+
+    run: BundleKernel
+    scratch: int
+
+
 @dataclass(frozen=True, slots=True)
 class Registered:
     """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block."""
@@ -38,6 +55,7 @@ class Registered:
 
 
 _KERNELS: dict[tuple[str, int], Registered] = {}
+_BUNDLES: dict[tuple[str, int], RegisteredBundle] = {}
 
 
 def kernel(name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0) -> Callable[[Kernel], Kernel]:
@@ -50,13 +68,36 @@ def kernel(name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0)
     return register
 
 
+def bundle_kernel(name: str, *, version: int = 1, scratch: int) -> Callable[[BundleKernel], BundleKernel]:
+    """Register a function as the kernel `name` of bundles."""
+
+    def register(function: BundleKernel) -> BundleKernel:
+        _BUNDLES[name, version] = RegisteredBundle(function, scratch)
+        return function
+
+    return register
+
+
 def find(op: Op) -> Registered:
     """The kernel of an op.
 
     Raises:
         EngineMissing: the plan was made by a brickctl that knows more.
     """
-    found = _KERNELS.get((op.name, op.version))
+    return _known(_KERNELS, op)
+
+
+def find_bundle(op: Op) -> RegisteredBundle:
+    """The kernel of a bundle.
+
+    Raises:
+        EngineMissing: the plan was made by a brickctl that knows more.
+    """
+    return _known(_BUNDLES, op)
+
+
+def _known(registry: Mapping[tuple[str, int], _T], op: Op) -> _T:
+    found = registry.get((op.name, op.version))
     if found is None:
         raise EngineMissing(
             f"this brickctl has no kernel `{op.name}` of version {op.version}",

@@ -12,17 +12,31 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
-from brickctl.core.nodes import Access, Map, Node, Region, Statistic, Stored, blocks, needs_whole_rows
+from brickctl.core.nodes import (
+    Access,
+    Map,
+    Node,
+    Output,
+    Region,
+    Statistic,
+    Stored,
+    View,
+    blocks,
+    needs_whole_rows,
+    walk,
+    whole,
+)
 from brickctl.core.plan import Shard
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
-from brickctl.tensors.kernels import find
+from brickctl.tensors.kernels import find, find_bundle
 from brickctl.tensors.pieces import STRETCH
+from brickctl.tensors.views import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brickctl.core.nodes import Input
+    from brickctl.core.nodes import Bundle, Input
     from brickctl.core.plan import Plan
 
 _SMALLEST_ROOM = 1 << 16
@@ -38,11 +52,13 @@ class Share:
         threads: how many work at once.
         window: how many pieces may be under way or waiting at once.
         room: bytes of one part that is kept from block to block.
+        bundles: how many bundles are kept at once.
     """
 
     threads: int
     window: int
     room: int
+    bundles: int
 
 
 def share(plan: Plan, *, threads: int, memory: int) -> Share:
@@ -62,7 +78,7 @@ def share(plan: Plan, *, threads: int, memory: int) -> Share:
         cause = f"{what} needs {need} MiB of buffers, and {memory / (1 << 20):.3g} MiB are allowed"
         raise NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
     window = max(1, min(_PIECES_A_THREAD * threads, memory // max(peak, 1)))
-    return Share(threads=min(threads, window), window=window, room=room)
+    return Share(threads=min(threads, window), window=window, room=room, bundles=_bundles(plan))
 
 
 def peak_memory(plan: Plan) -> int:
@@ -79,6 +95,12 @@ def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
     width = max(1, width)
     edges = [*range(region.left, region.right, width), region.right]
     return tuple(Region(region.top, region.bottom, left, right) for left, right in pairwise(edges))
+
+
+def _bundles(plan: Plan) -> int:
+    """Those of the tensor with the most, twice: threads may be at two tensors that follow each other."""
+    counts = (len({node.bundle for node in walk(root) if isinstance(node, Output)}) for _, root in _computed(plan))
+    return 2 * max(counts, default=0)
 
 
 def _bytes_a_column(entry: Input) -> int:
@@ -116,6 +138,10 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     if isinstance(node, Statistic):
         first = next(blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))))
         return own + sum(sum(_peaks(child, first, room)) for child in node.inputs), buffer_size(node.spec.bytes)
+    if isinstance(node, View):
+        return _view_peaks(node, region, room, own)
+    if isinstance(node, Output):
+        return own, _bundle_bytes(node.bundle)
     narrow, *others = strips(node, region, room)
     if others:
         passing, kept = _peaks(node, narrow, room)
@@ -133,6 +159,24 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
             kept += staying
             held += size
     return max(peak, held + own + region.elements * find(node.op).scratch), kept
+
+
+def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:
+    """A view holds one part at a time; what must stay whole for the next rectangle stays."""
+    passing, kept = 0, 0
+    for part in parts(node, region):
+        needs, stays = _peaks(part.source, part.region, room)
+        passing = max(passing, needs)
+        kept = max(kept, stays + (needs if part.keep else 0))
+    return own + passing, kept
+
+
+def _bundle_bytes(bundle: Bundle) -> int:
+    """Bytes while a bundle is made; its outputs stay."""
+    specs = (*(node.spec for node in bundle.inputs), *bundle.specs)
+    inside = find_bundle(bundle.op).scratch * sum(spec.elements for spec in specs)
+    below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)
+    return inside + below + sum(spec.bytes for spec in specs)
 
 
 def _bytes(node: Node, region: Region) -> int:

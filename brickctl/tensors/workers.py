@@ -7,7 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from brickctl.tensors.evaluate import Block, Evaluator, Statistics
+from brickctl.tensors.evaluate import Block, Evaluator
+from brickctl.tensors.results import Results
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,7 +30,7 @@ class Workers:
         self._room = share.room
         self._blobs = blobs
         self._buffers = buffers
-        self._statistics = Statistics()
+        self._results = Results(share.bundles)
         self._thread = threading.local()
         self._pool = ThreadPoolExecutor(share.threads, thread_name_prefix="brickctl-piece")
 
@@ -61,7 +62,7 @@ class Workers:
         """This thread's evaluator, free of what it kept for another tensor."""
         if not hasattr(self._thread, "evaluator"):
             _use_one_torch_thread()
-            self._thread.evaluator = Evaluator(self._blobs, self._buffers, self._statistics, self._room)
+            self._thread.evaluator = Evaluator(self._blobs, self._buffers, self._results, self._room)
             self._thread.node = node
         evaluator: Evaluator = self._thread.evaluator
         if self._thread.node is not node:

@@ -10,7 +10,8 @@ from pages.markdown import arguments, document, filled, listed, prose, sentence,
 
 from brickctl.core.nodes import Op
 from brickctl.core.parameters import Parameter, describe
-from brickctl.kinds import adapter_config, base
+from brickctl.kinds import base
+from brickctl.kinds.adapters import config as adapter_config
 from brickctl.kinds.kind import kinds as all_kinds
 from brickctl.merging.method import Declared, methods
 from brickctl.operations.operation import readers

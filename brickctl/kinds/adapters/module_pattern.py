@@ -20,6 +20,11 @@ def matches_end(expression: str, module: str) -> bool:
     return _compiled(expression).match(module) is not None
 
 
+def matches_whole(expression: str, module: str) -> bool:
+    """Whether the expression matches the whole name."""
+    return _compiled(expression, whole=True).match(module) is not None
+
+
 def unreadable(expression: str) -> str | None:
     """What is wrong with an expression, to stand behind it in a message; None where it can be matched."""
     import re2
@@ -37,10 +42,10 @@ def unreadable(expression: str) -> str | None:
 
 
 @cache
-def _compiled(expression: str) -> Any:
+def _compiled(expression: str, *, whole: bool = False) -> Any:
     import re2
 
     options = re2.Options()
     options.max_mem = _MEMORY
     options.log_errors = False
-    return re2.compile(rf"(.*\.)?({expression})$", options)
+    return re2.compile(rf"^({expression})$" if whole else rf"(.*\.)?({expression})$", options)

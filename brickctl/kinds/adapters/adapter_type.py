@@ -1,0 +1,94 @@
+"""What brickctl knows of one type of PEFT adapter, and how types are found."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from brickctl.core.plugins import import_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.document import Table
+    from brickctl.core.nodes import Node, Stored
+    from brickctl.kinds.adapters.module import Module
+
+
+class AdapterType(ABC):
+    """A type of adapter that can be merged.
+
+    Attributes:
+        name: as `peft_type` in `adapter_config.json` has it.
+        title: as people call it.
+        reproducible: `bitwise`, or `numeric` where the arithmetic is PEFT's own.
+        parameters: names of the tensors of one module, as they end in the keys of the file.
+        shared: names of tensors that all modules share.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reproducible: ClassVar[str] = "bitwise"
+    parameters: ClassVar[tuple[str, ...]]
+    shared: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def read(self, table: Table) -> Any:
+        """Take the fields of this type from the configuration, and give what the formula needs of them.
+
+        Raises:
+            Misfit: a field has the wrong type.
+            Unsupported: a field has a value that this brickctl does not compute.
+        """
+
+    @abstractmethod
+    def deltas(self, module: Module, settings: Any) -> Mapping[str, Node]:
+        """Tuned minus base in fp64 for `weight` and, where it changes, `bias` of one module, in the base's own shapes.
+
+        Raises:
+            Misfit: the tensors of the module do not fit together, or not the base.
+            Unsupported: a variant that this brickctl does not compute.
+        """
+
+    def facts(self, settings: Any, modules: Mapping[str, Mapping[str, Stored]]) -> Mapping[str, Any]:
+        """What `brickctl info` shows of the type itself: `type` and, where it has them, rank and alpha."""
+        del settings, modules
+        return {"type": self.title}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmergeable:
+    """A type that has no merged weights, and why; `stacks` where PEFT loads it beside its base."""
+
+    name: str
+    reason: str
+    stacks: bool = True
+
+
+_TYPES: dict[str, AdapterType] = {}
+_UNMERGEABLE: dict[str, Unmergeable] = {}
+
+
+def register(adapter_type: AdapterType) -> None:
+    """Make a type known; called by its module."""
+    _TYPES[adapter_type.name] = adapter_type
+
+
+def register_unmergeable(adapter_type: Unmergeable) -> None:
+    """Make a type known that cannot be merged."""
+    _UNMERGEABLE[adapter_type.name] = adapter_type
+
+
+@cache
+def adapter_types() -> Mapping[str, AdapterType]:
+    """Every type that can be merged, by PEFT's name."""
+    import_all("brickctl.kinds.adapters")
+    return dict(sorted(_TYPES.items()))
+
+
+def unmergeable_types() -> Mapping[str, Unmergeable]:
+    """Every type that cannot, by PEFT's name."""
+    adapter_types()
+    return dict(sorted(_UNMERGEABLE.items()))

@@ -1,0 +1,188 @@
+"""`adapter_config.json`, read strictly: a field that could change the formula and is not known is refused.
+
+PEFT itself warns about fields that a newer PEFT wrote and goes on without them, which can change what is computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.document import Table, shown
+from brickctl.core.names import did_you_mean
+from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.adapters.adapter_type import adapter_types, unmergeable_types
+from brickctl.kinds.adapters.module_pattern import matches_end, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.kinds.adapters.adapter_type import AdapterType
+
+FILE = "adapter_config.json"
+
+TRAINING_FIELDS = (
+    "auto_mapping", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern", "layers_to_transform",
+    "peft_version", "revision", "runtime_config", "target_modules", "task_type",
+)  # fmt: skip
+"""Fields of every type that matter for training only, or repeat what the tensors or the base say.
+
+PEFT sets `fan_in_fan_out` to what the base's modules are, whatever the file says.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """A configuration: its type, what the formula of that type needs, and what all types have.
+
+    Attributes:
+        type: what knows the formula.
+        settings: what `type.read` made of the type's own fields.
+        modules_to_save: parts of module paths that are saved whole.
+        bias: `none`, `all`, or `TYPE_only`: which biases were trained and are saved whole.
+        ties_weights: whether the tied tensors of the base were trained as one.
+        base: what the adapter was trained on, as it says.
+    """
+
+    type: AdapterType
+    settings: Any
+    modules_to_save: tuple[str, ...] = ()
+    bias: str = "none"
+    ties_weights: bool = False
+    base: str | None = None
+
+
+def peft_type(document: Mapping[str, Any]) -> str:
+    """The type that a configuration names; PEFT's oldest ones name none and are LoRA."""
+    value = document.get("peft_type")
+    return value if isinstance(value, str) and value else "LORA"
+
+
+def read_config(name: str, document: Mapping[str, Any]) -> AdapterConfig:
+    """Read the configuration of the adapter `name`.
+
+    Raises:
+        Unsupported: a type that cannot be merged, or a field with a value that this brickctl does not compute.
+        Misfit: a field has the wrong type.
+    """
+    table = Table(document, file=f"{FILE} of `{name}`", fault=Misfit)
+    adapter_type = _find_type(name, table.string_or_none("peft_type") or "LORA")
+    for field in TRAINING_FIELDS:
+        table.take(field)
+    config = AdapterConfig(
+        type=adapter_type,
+        settings=adapter_type.read(table),
+        modules_to_save=strings(table, "modules_to_save"),
+        bias=_string(table, "bias") or "none",
+        ties_weights=table.boolean_or_none("ensure_weight_tying") or False,
+        base=_string(table, "base_model_name_or_path"),
+    )
+    _refuse_unknown(name, table)
+    return config
+
+
+def declared_base(document: Mapping[str, Any]) -> str | None:
+    """The base that an adapter names, if it names one."""
+    value = document.get("base_model_name_or_path")
+    return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def ignore(table: Table, *fields: str) -> None:
+    """Take fields that matter for training only."""
+    for field in fields:
+        table.take(field)
+
+
+def only_neutral(table: Table, field: str, *values: Any) -> None:
+    """Take a field that changes the formula unless it has one of these values.
+
+    Raises:
+        Unsupported: it has another value.
+    """
+    value = table.take(field)
+    if table.has(field) and not any(value is neutral or value == neutral for neutral in values):
+        raise unsupported(table, f"`{field} = {shown(value)}`")
+
+
+def unsupported(table: Table, what: str) -> Unsupported:
+    """An error about a field, to be raised by the caller."""
+    return Unsupported(
+        f"{table.file} asks for what this brickctl cannot merge exactly",
+        causes=(f"{what} changes what is computed, and is not built",),
+        hint="merge it with PEFT into a full model first, and use that as an expert",
+    )
+
+
+def number(table: Table, field: str, default: float) -> float:
+    """A number, or PEFT's default where the field is absent or null."""
+    if table.take(field) is None:
+        return default
+    value = table.number_or_none(field)
+    return default if value is None else value
+
+
+def positive(table: Table, field: str) -> int:
+    """An integer above 0 that must be there."""
+    value = table.integer(field)
+    if value <= 0:
+        raise table.error(f"{table.named(field)} must be positive", key=field)
+    return value
+
+
+def strings(table: Table, key: str) -> tuple[str, ...]:
+    """A list of strings; empty where it is absent or null."""
+    return () if table.take(key) is None else table.strings_or_none(key) or ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Numbers by module name: PEFT's `rank_pattern`, `alpha_pattern` and kin."""
+
+    numbers: Mapping[str, float]
+
+    def at(self, module: str, default: float) -> float:
+        """PEFT's rule: the first key of the pattern that matches the end of the module's name."""
+        return next((value for expression, value in self.numbers.items() if matches_end(expression, module)), default)
+
+
+def pattern(table: Table, key: str) -> Pattern:
+    """A pattern of positive numbers; empty where it is absent or null."""
+    found = None if table.take(key) is None else table.table_or_none(key)
+    numbers = {}
+    for expression in () if found is None else found.keys():
+        reason = unreadable(expression)
+        if reason is not None:
+            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}")
+        value = None if found is None else found.number_or_none(expression)
+        if value is None or value <= 0:
+            raise table.error(f"{table.named(key)} must give a positive number for `{shown(expression)}`")
+        numbers[expression] = value
+    return Pattern(numbers)
+
+
+def _find_type(name: str, wanted: str) -> AdapterType:
+    found = adapter_types().get(wanted)
+    if found is not None:
+        return found
+    unmergeable = unmergeable_types().get(wanted)
+    if unmergeable is None:
+        hint = did_you_mean(wanted, adapter_types()) or "upgrade brickctl: it may come from a newer PEFT"
+        raise Unsupported(
+            f"`{name}` is an adapter of a type that this brickctl does not know: {shown(wanted)}", hint=hint
+        )
+    message = f"`{name}` is a {wanted} adapter and cannot be merged"
+    stack = f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}' if unmergeable.stacks else None
+    raise Unsupported(message, causes=(unmergeable.reason,), hint=stack)
+
+
+def _refuse_unknown(name: str, table: Table) -> None:
+    try:
+        table.finish()
+    except Misfit as unknown:
+        reason = "it may come from a newer PEFT and change what is computed"
+        hint = "upgrade brickctl, or save the adapter again with PEFT 0.21"
+        raise Unsupported(f"`{name}`: {unknown.message}", causes=(reason,), hint=hint) from None
+
+
+def _string(table: Table, key: str) -> str | None:
+    return None if table.take(key) is None else table.string_or_none(key)
