@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
-from brickctl.kinds.adapters.adapter_type import unmergeable_types
-from brickctl.kinds.adapters.config import FILE, AdapterConfig, declared_base, peft_type, read_config
-from brickctl.kinds.adapters.keys import AdapterTensors, sort_tensors
+from brickctl.kinds.adapters.config import (
+    FILE,
+    AdapterConfig,
+    declared_base,
+    not_mergeable,
+    peft_type,
+    read_config,
+    why_not_mergeable,
+)
+from brickctl.kinds.adapters.keys import AdapterTensors, check_modules, sort_tensors
 from brickctl.kinds.adapters.module import Module, layout_of
 from brickctl.kinds.kind import Change, Changes, register
+from brickctl.kinds.prompt import PROMPT_TYPES
 from brickctl.tensors.arithmetic import add, subtract
 
 if TYPE_CHECKING:
@@ -27,10 +35,11 @@ class AdapterKind:
     """An adapter that PEFT loads."""
 
     name = "adapter"
+    is_asked_for = False
 
     def detect(self, contents: Contents) -> bool:
-        """PEFT's configuration is there."""
-        return FILE in contents.documents
+        """PEFT's configuration is there, and is no prompt's."""
+        return FILE in contents.documents and peft_type(contents.documents[FILE]) not in PROMPT_TYPES
 
     def declared_base(self, contents: Contents) -> str | None:
         """The base that the adapter was trained on, as it says."""
@@ -39,9 +48,9 @@ class AdapterKind:
     def facts(self, contents: Contents) -> Mapping[str, Any]:
         """Type and the modules it touches, and what `settings` of the type say; of others the type and the reason."""
         document = contents.documents[FILE]
-        unmergeable = unmergeable_types().get(peft_type(document))
+        unmergeable = why_not_mergeable(document)
         if unmergeable is not None:
-            return {"type": unmergeable.name, "merges": "no", "because": unmergeable.reason}
+            return {"type": unmergeable.name, "merges": False, "because": unmergeable.reason}
         config = read_config("this adapter", document)
         found = sort_tensors("this adapter", config.type, contents.tensors)
         return {
@@ -50,6 +59,16 @@ class AdapterKind:
             "targets": sorted({name.rsplit(".", 1)[-1] for name in found.modules}),
             "saved": sorted(found.saved),
         }
+
+    def check(self, brick: Brick, base: LazyModel) -> None:
+        """It fits where it can be merged; what can only be stacked fits where the base has its modules."""
+        reason = why_not_mergeable(brick.contents.documents[FILE])
+        if reason is None:
+            self.changes(brick, base)
+        elif reason.stacks:
+            check_modules(brick, base)
+        else:
+            raise not_mergeable(brick.name, reason)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """The effective delta of every module that the adapter touches."""
@@ -93,13 +112,14 @@ class _Adapter:
             bias=self._running(bias, found) if self._has(bias) else None,
             layout=layout_of(self.base, name, stored),
             place=self.brick.required_by,
+            hint=self._base_hint(),
         )
         changes: Changes = {}
         for part, delta in self.config.type.deltas(module, self.config.settings).items():
             tensor = f"{name}.{part}"
             self._check_base(tensor)
-            replaced = found.get(tensor)
-            changes[tensor] = Change(delta if replaced is None else add(replaced.delta, delta))
+            before = found[tensor].delta if tensor in found else None
+            changes[tensor] = Change(delta if before is None else add(before, delta))
         return changes
 
     def _running(self, name: str, found: Changes) -> Node:

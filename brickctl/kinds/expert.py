@@ -33,6 +33,7 @@ class ExpertKind:
     """A whole model with the names and shapes of the base."""
 
     name = "expert"
+    is_asked_for = False
 
     def detect(self, contents: Contents) -> bool:
         """A model configuration and no adapter's."""
@@ -48,6 +49,10 @@ class ExpertKind:
             "architecture": architecture(contents),
             "parameters": sum(tensor.spec.elements for tensor in contents.tensors.values()),
         }
+
+    def check(self, brick: Brick, base: LazyModel) -> None:
+        """It fits where it can be merged."""
+        self.changes(brick, base)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
@@ -71,7 +76,8 @@ def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -
 def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | None:
     if name not in expert.tensors and name not in expert.ties:
         cause = f"the base has `{name}` and `{brick.name}` does not"
-        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by)
+        hint = f'if it is a part of a model and not a whole one, write `kind = "module"` for `{brick.name}`'
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
     tuned = expert.node(name)
     if tuned.spec.shape != base.spec.shape:
         cause = f"`{name}` has shape {list(tuned.spec.shape)}; the base has {list(base.spec.shape)}"

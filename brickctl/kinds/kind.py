@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 class Change:
     """What a brick does to one tensor of the base.
 
-    `delta` is tuned minus base in fp64, `tuned` the tensor itself where the brick stores it whole.
+    `delta` is tuned minus base in fp64, `tuned` the tensor itself where the brick stores it whole. There is no delta
+    where the base has no such tensor.
     """
 
-    delta: Node
+    delta: Node | None
     tuned: Node | None = None
 
     def model(self, base: Node) -> Node:
         """The tensor of the tuned model."""
-        return add(base, self.delta) if self.tuned is None else self.tuned
+        if self.tuned is not None or self.delta is None:
+            return base if self.tuned is None else self.tuned
+        return add(base, self.delta)
 
 
 Changes = dict[str, Change]
@@ -45,6 +48,10 @@ class Kind(Protocol):
     def name(self) -> str:
         """How manifests and locks call it."""
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a brick is of this kind only where the manifest says so."""
+
     def detect(self, contents: Contents) -> bool:
         """Whether a brick with these contents may be of this kind."""
 
@@ -54,8 +61,16 @@ class Kind(Protocol):
     def facts(self, contents: Contents) -> Mapping[str, Any]:
         """What `brickctl info` shows beside the interface, from documents and headers alone; JSON values."""
 
+    def check(self, brick: Brick, base: LazyModel) -> None:
+        """Make sure that the brick fits the base in some way of using it; reads no weights.
+
+        Raises:
+            Misfit: the brick does not fit this base.
+            Unsupported: the brick needs something that is not built.
+        """
+
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
-        """What the brick does to the base, as nodes; reads no weights, and so is the check whether it fits.
+        """What the brick does to the base when it is merged, as nodes; reads no weights.
 
         Raises:
             Misfit: the brick does not fit this base.
@@ -98,11 +113,12 @@ def detect_kind(name: str, contents: Contents) -> Kind:
         Misfit: no kind recognises it.
     """
     for kind in kinds().values():
-        if kind.detect(contents):
+        if kind.detect(contents) and not kind.is_asked_for:
             return kind
     found = ", ".join(sorted(contents.documents)) or "none"
     raise Misfit(
         f"`{name}` is of no kind that brickctl knows",
         causes=(f"its configuration files are: {found}",),
-        hint="an adapter has adapter_config.json, an expert has config.json",
+        hint="an adapter has adapter_config.json, an expert has config.json; for tensors that are laid over a model, write"
+        ' `kind = "module"` beside its source',
     )

@@ -52,14 +52,28 @@ class Combination:
             weighted = [(entry.alias, depths.weight(entry, name)) for entry in self.entries]
             taking_part = [(alias, weight) for alias, weight in weighted if weight != 0.0]
             merged[name] = in_space(name, model.node(name), ingredients, taking_part)
-        return merged
+        return {**merged, **self._added(model, ingredients)}
+
+    def _added(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
+        """Tensors that a brick adds to the model; there is nothing to weigh them against, so its weight must be 1."""
+        added: dict[str, Node] = {}
+        for entry in self.entries:
+            for name, change in ingredients.changes(entry.alias).items() if entry.alias != BASE else ():
+                if name in model.tensors or name in model.ties or change.tuned is None or change.delta is not None:
+                    continue
+                if name in added or self.method.space != "delta" or entry.weight.at(name, 0.0) != 1.0:
+                    message = f"`{entry.alias}` adds `{name}` to the model, which can neither be weighed nor averaged"
+                    hint = f'add it with weight 1, in one brick: method = "task_arithmetic", {entry.alias} = 1.0'
+                    raise ManifestInvalid(message, place=self.place, hint=hint)
+                added[name] = change.tuned
+        return added
 
     def _in_delta_space(
         self, name: str, running: Node, ingredients: Ingredients, entries: Sequence[tuple[Alias, float]]
     ) -> Node:
         """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
         found = [(ingredients.changes(alias).get(name), weight) for alias, weight in entries]
-        deltas = [(change.delta, weight) for change, weight in found if change is not None]
+        deltas = [(change.delta, weight) for change, weight in found if change is not None and change.delta is not None]
         if not deltas:
             return running
         return add(running, self._combined(name, [delta for delta, _ in deltas], [weight for _, weight in deltas]))
@@ -114,16 +128,19 @@ class Depths:
 
 def untie(model: LazyModel, merged: dict[str, Node]) -> tuple[LazyModel, tuple[str, ...]]:
     """The model with its merged tensors: a tied tensor that became different gets bytes of its own."""
+    added = [name for name in merged if name not in model.tensors and name not in model.ties]
+    names = ", ".join(f"`{name}`" for name in added[:3]) + (", ..." if len(added) > 3 else "")  # noqa: PLR2004
+    notes = (f"{names} were added: config.json must name a model class that has them",) if added else ()
     parted = [name for name, source in model.ties.items() if merged[name] != merged[source]]
     if not parted:
-        kept = {name: merged[name] for name in model.tensors}
-        return dataclasses.replace(model, tensors=kept), ()
-    tensors = {name: merged[name] for name in (*model.tensors, *parted)}
+        kept = {name: merged[name] for name in (*model.tensors, *added)}
+        return dataclasses.replace(model, tensors=kept), notes
+    tensors = {name: merged[name] for name in (*model.tensors, *parted, *added)}
     ties = {name: source for name, source in model.ties.items() if name not in parted}
     config = _untied(model.config)
-    names = ", ".join(f"`{name}`" for name in parted)
-    note = f"{names} shared the embedding's weights and no longer does: a brick changes one of the two only"
-    return dataclasses.replace(model, tensors=tensors, ties=ties, config=config, source_config=None), (note,)
+    apart = ", ".join(f"`{name}`" for name in parted)
+    note = f"{apart} shared the embedding's weights and no longer does: a brick changes one of the two only"
+    return dataclasses.replace(model, tensors=tensors, ties=ties, config=config, source_config=None), (note, *notes)
 
 
 def _untied(config: Any) -> dict[str, Any]:

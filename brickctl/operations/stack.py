@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import readable_json
 from brickctl.core.names import BASE, Alias
-from brickctl.errors import ManifestInvalid, Misfit
+from brickctl.errors import ManifestInvalid
 from brickctl.kinds.adapters.config import FILE
+from brickctl.kinds.kind import kind_named
 from brickctl.operations.loading_guide import GUIDE, loading_guide
 from brickctl.operations.operation import Ingredients, Operation, register
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
 
 FOLDER = "adapters"
+_STACKED = ("adapter", "prompt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +85,11 @@ def name_base(artifact: Artifact, ingredients: Ingredients) -> Artifact:
 
 def _adapter(ingredients: Ingredients, alias: Alias, place: Place | None) -> Mapping[str, File | bytes]:
     brick = ingredients.brick(alias)
-    if brick.kind != "adapter":
+    if brick.kind not in _STACKED:
         hint = 'merge it instead: { op = "merge", method = "task_arithmetic", ... }'
-        raise ManifestInvalid(
-            f"only adapters can be stacked; `{alias}` is of kind {brick.kind}", place=place, hint=hint
-        )
-    if not ingredients.changes(alias):
-        raise Misfit(f"`{alias}` changes nothing in the base", place=place)
+        message = f"only adapters and prompts can be stacked; `{alias}` is of kind {brick.kind}"
+        raise ManifestInvalid(message, place=place, hint=hint)
+    kind_named(brick.kind).check(brick, ingredients.base)
     files: dict[str, File | bytes] = {
         f"{FOLDER}/{alias}/{file.path}": file for file in brick.pin.files if file.path.endswith(".safetensors")
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.names import BASE, Alias, did_you_mean
+from brickctl.core.nodes import Output, walk
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
+    from brickctl.core.model import Artifact
     from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
 
@@ -105,7 +107,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
         files = _execute(session, recipe, plan, installed, bench, budget)
-        write_new(bench.new / provenance.FILE, provenance.statement(definition, files))
+        write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         bench.exchange()
         for file in files:
             session.ledger.record(folder / file.path, file.sha256)
@@ -119,7 +121,13 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
     card = Text(path=model_card.FILE, content=_card(recipe, lock))
     tasks = (*lay_out(artifact, recipe.shard_size), card)
     ordered = sorted(tasks, key=lambda task: (isinstance(task, Shard), task.path))
-    return Plan(tasks=tuple(ordered), reproducible=recipe.reproducible, notes=artifact.notes)
+    return Plan(tasks=tuple(ordered), reproducible=_weakest(recipe, artifact), notes=artifact.notes)
+
+
+def _weakest(recipe: Recipe, artifact: Artifact) -> str:
+    """What the plan promises: whole modules that go through another library's arithmetic are `numeric`."""
+    is_numeric = any(isinstance(node, Output) for root in artifact.root.tensors.values() for node in walk(root))
+    return "numeric" if is_numeric else recipe.reproducible
 
 
 def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outline:
@@ -134,7 +142,7 @@ def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outli
 def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any], card: bytes) -> Sha256 | None:
     """The artifact's digest, if it was made by this definition, has this card, and nobody has touched it since."""
     recorded = provenance.read_statement(folder)
-    if recorded is None or recorded[0] != definition:
+    if recorded is None or not provenance.is_same(recorded[0], definition):
         return None
     files = recorded[1]
     if files.get(model_card.FILE) != sha256_bytes(card):

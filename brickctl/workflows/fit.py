@@ -41,7 +41,7 @@ def check_fit(
 
     model = whole_model(brick(BASE))
     for alias in doubtful:
-        kind_named(entries[alias].kind).changes(brick(alias), model)
+        kind_named(entries[alias].kind).check(brick(alias), model)
 
 
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:

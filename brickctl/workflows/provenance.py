@@ -64,8 +64,14 @@ def uri(locked: Locked) -> str:
     return source if locked.pin.subfolder is None else f"{source}#{locked.pin.subfolder}"
 
 
-def statement(built: Mapping[str, Any], files: Iterable[File]) -> bytes:
-    """The whole file: what was built (`files`, without this one) and how."""
+def is_same(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an artifact was made by this definition; how far its bits are promised follows from the bricks in it."""
+    return {**recorded, "internalParameters": None} == {**wanted, "internalParameters": None}
+
+
+def statement(definition: Mapping[str, Any], files: Iterable[File], reproducible: str) -> bytes:
+    """The whole file: what was built (`files`, without this one), how, and whether `bitwise` or `numeric`."""
+    built = {**definition, "internalParameters": {"reproducible": reproducible}}
     subject = [{"name": file.path, "digest": {"sha256": file.sha256}} for file in sorted(files)]
     builder = {"id": _BUILDER, "version": {"brickctl": __version__}}
     predicate = {"buildDefinition": built, "runDetails": {"builder": builder}}

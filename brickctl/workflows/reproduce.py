@@ -1,10 +1,10 @@
-"""Reproduce: build a target again beside its artifact, and compare every byte."""
+"""Reproduce: build a target again beside its artifact, and compare every byte, or what `numeric` allows."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.errors import NotFound, NotReproducible
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.session import Session
+
+NUMERIC_BOUND = 1e-5
+"""How far two builds of a `numeric` target may be apart: max|a - b| / max|b| of every tensor."""
 
 _MOST_SHOWN = 5
 
@@ -38,7 +41,9 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
         built = build(session, recipe, Path(beside) / folder.name, lock, budget)
         made = provenance.read_statement(built.folder)
+        close = _close(recorded, folder, built.folder)
     wanted = {} if made is None else made[1]
+    found |= {path: wanted[path] for path in close if path in found and path in wanted}
     causes = [*_differences(found, wanted)]
     causes += [
         f"its record of {path} differs"
@@ -49,6 +54,16 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
         hint = "the artifact was changed, or was built from another lock; `brickctl build --force` makes it anew"
         raise NotReproducible(f"{folder} is not what its recipe makes", causes=tuple(causes[:_MOST_SHOWN]), hint=hint)
     return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
+
+
+def _close(recorded: tuple[Mapping[str, Any], Any], folder: Path, other: Path) -> tuple[str, ...]:
+    """The weight files that are as near as an artifact that is `numeric` promises."""
+    if recorded[0].get("internalParameters") != {"reproducible": "numeric"}:
+        return ()
+    from brickctl.tensors.closeness import distance
+
+    pairs = [(path, other / path.name) for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
+    return tuple(path.name for path, made in pairs if made.is_file() and distance(path, made)[0] <= NUMERIC_BOUND)
 
 
 def _differences(found: Mapping[str, Sha256], wanted: Mapping[str, Sha256]) -> Iterator[str]:

@@ -109,7 +109,7 @@ def _verify_target(session: Session, lock: Lock, target: Target) -> Verified:
         hint = "run `brickctl lock`"
         raise NotFound(f"`{missing.args[0]}` of `{target.name}` is not in brick.lock", hint=hint) from None
     wanted = provenance.definition(recipe, lock.base, bricks)
-    if recorded is None or recorded[0] != wanted:
+    if recorded is None or not provenance.is_same(recorded[0], wanted):
         reason = _difference({} if recorded is None else recorded[0], wanted)
         hint = f"run `brickctl build {target.name}`"
         raise IntegrityFault(f"{folder} was built from another lock or recipe", causes=(reason,), hint=hint)

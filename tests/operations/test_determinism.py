@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from brickctl.kinds.adapters.adapter_type import adapter_types
+from tests.support.adapters import adapter_of
 from tests.support.building import manifest, sum_of
 from tests.support.models import LINEAR, adapter, tiny_model, tuned
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.full
 
+BITWISE = [name for name, found in adapter_types().items() if found.reproducible == "bitwise"]
 ROOT = Path(__file__).parents[2]
 MEBIBYTE = 1 << 20
 LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
@@ -26,7 +29,7 @@ LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
 SURROUNDINGS: dict[str, dict[str, Any]] = {
     "one thread": {"threads": 1},
     "four threads": {"threads": 4},
-    "a small budget": {"memory": 22 * MEBIBYTE},
+    "a small budget": {"memory": 30 * MEBIBYTE},
     "a large budget": {"memory": 1024 * MEBIBYTE},
     "another hash seed": {"PYTHONHASHSEED": "1"},
     "a third hash seed": {"PYTHONHASHSEED": "4711"},
@@ -45,27 +48,30 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(scratch: Path) -> str:
-    """Four targets over one base with every form of brick, large enough for several blocks a tensor."""
+    """Targets over one base with every form of brick, large enough for several blocks a tensor."""
     sizes = {"vocab_size": 700, "hidden_size": 384, "intermediate_size": 1500, "num_hidden_layers": 2}
-    base = tiny_model(scratch / "base", dtype="bfloat16", **sizes)
+    base = tiny_model(scratch / "base", dtype="bfloat16", attention_bias=True, **sizes)
     bricks = {
         "lora": adapter(base, scratch / "lora", seed=1, r=16),
         "rslora": adapter(base, scratch / "rslora", seed=2, r=5, use_rslora=True),
         "dora": adapter(base, scratch / "dora", seed=3, use_dora=True, target_modules=[*LINEAR, "embed_tokens"]),
         "expert": tuned(base, scratch / "expert", seed=4),
     }
+    types = {name.lower(): adapter_of(name, base, scratch / name) for name in BITWISE}
     means = '{ op = "merge", method = "linear", bricks = { base = 1, expert = 0.3, dora = 0.4 } }'
     targets = {
         "bf16": ("bfloat16", sum_of(lora=0.3, rslora=0.7, dora=0.9, expert=0.1)),
         "fp32": ("float32", sum_of(lora=0.3, rslora=0.7, dora=0.9, expert=0.1)),
         "fp64": ("float64", sum_of(lora=0.3, rslora="[0.2, 0.9]", dora=0.9)),
         "mean": ("float32", means),
+        "types": ("float32", sum_of(**dict.fromkeys(types, 0.3))),
+        "types-bf16": ("bfloat16", sum_of(**dict.fromkeys(types, 0.3))),
     }
     more = "\n".join(
         f'[targets.{name}]\ndtype = "{dtype}"\nshard-size = "1MB"\napply = [{step}]'
         for name, (dtype, step) in targets.items()
     )
-    return manifest(base, bricks, "", more=more)
+    return manifest(base, {**bricks, **types}, "", more=more)
 
 
 def drive(text: str, folder: Path, surrounding: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def has(level: str) -> bool:
 @pytest.fixture(scope="module")
 def expected(text: str, scratch: Path) -> dict[str, str]:
     digests: dict[str, str] = drive(text, scratch / "expected", {})["digests"]
-    assert len(set(digests.values())) == 5, "four targets and `t`, the base itself"
+    assert len(set(digests.values())) == 7, "six targets and `t`, the base itself"
     return digests
 
 

@@ -144,7 +144,10 @@ def test_two_stacks_in_a_row_hold_the_adapters_of_both(base: Path, bricks: Mappi
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        ('{ op = "stack", bricks = ["expert"] }', "only adapters can be stacked; `expert` is of kind expert"),
+        (
+            '{ op = "stack", bricks = ["expert"] }',
+            "only adapters and prompts can be stacked; `expert` is of kind expert",
+        ),
         ('{ op = "stack", bricks = [] }', "a stack needs `bricks`"),
         ('{ op = "stack", bricks = ["lora", "lora"] }', "names each adapter once"),
         ('{ op = "stack", bricks = ["base"] }', "names each adapter once, and not the base"),

@@ -23,7 +23,6 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     "DEFT": {"target_modules": MODULES, "r": 4},
     "DELORA": {"target_modules": MODULES, "r": 4, "rank_pattern": {"q_proj": 3}},
     "FOURIERFT": {"target_modules": MODULES, "n_frequency": 40},
-    "FROD": {"target_modules": ["q_proj", "o_proj"], "progressbar": False},
     "GLORA": {"target_modules": MODULES, "r": 4},
     "GRALORA": {"target_modules": MODULES, "r": 4},
     "HIRA": {"target_modules": MODULES, "r": 4},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from brickctl.core.plugins import import_all
 
@@ -28,11 +28,11 @@ class AdapterType(ABC):
         shared: names of tensors that all modules share.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    reproducible: ClassVar[str] = "bitwise"
-    parameters: ClassVar[tuple[str, ...]]
-    shared: ClassVar[tuple[str, ...]] = ()
+    name: str
+    title: str
+    reproducible: str = "bitwise"
+    parameters: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
     @abstractmethod
     def read(self, table: Table) -> Any:

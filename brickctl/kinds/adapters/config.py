@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import Table, shown
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
-from brickctl.kinds.adapters.adapter_type import adapter_types, unmergeable_types
+from brickctl.kinds.adapters.adapter_type import Unmergeable, adapter_types, unmergeable_types
 from brickctl.kinds.adapters.module_pattern import matches_end, unreadable
 
 if TYPE_CHECKING:
@@ -29,6 +29,19 @@ TRAINING_FIELDS = (
 
 PEFT sets `fan_in_fan_out` to what the base's modules are, whatever the file says.
 """
+
+
+_VARIANTS = {
+    "alora_invocation_tokens": Unmergeable(
+        name="aLoRA", reason="it acts only on what follows its invocation tokens, so no fixed weights have its effect"
+    ),
+    "arrow_config": Unmergeable(
+        name="Arrow",
+        reason="it routes every token to one of several LoRAs, which PEFT 0.21 does not save with it",
+        stacks=False,
+    ),
+}
+"""Fields of LoRA that make it another thing where they are set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +78,9 @@ def read_config(name: str, document: Mapping[str, Any]) -> AdapterConfig:
         Unsupported: a type that cannot be merged, or a field with a value that this brickctl does not compute.
         Misfit: a field has the wrong type.
     """
+    reason = why_not_mergeable(document)
+    if reason is not None:
+        raise not_mergeable(name, reason)
     table = Table(document, file=f"{FILE} of `{name}`", fault=Misfit)
     adapter_type = _find_type(name, table.string_or_none("peft_type") or "LORA")
     for field in TRAINING_FIELDS:
@@ -85,6 +101,21 @@ def declared_base(document: Mapping[str, Any]) -> str | None:
     """The base that an adapter names, if it names one."""
     value = document.get("base_model_name_or_path")
     return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def why_not_mergeable(document: Mapping[str, Any]) -> Unmergeable | None:
+    """The reason why an adapter has no merged weights, if it has none: its type's, or that of a variant of LoRA."""
+    found = unmergeable_types().get(peft_type(document))
+    if found is None and peft_type(document) == "LORA":
+        return next((reason for field, reason in _VARIANTS.items() if document.get(field) is not None), None)
+    return found
+
+
+def not_mergeable(name: str, reason: Unmergeable) -> Unsupported:
+    """An error about an adapter that has no merged weights, to be raised by the caller."""
+    message = f"`{name}` is a {reason.name} adapter and cannot be merged"
+    stack = f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}' if reason.stacks else None
+    return Unsupported(message, causes=(reason.reason,), hint=stack or "use it with the library that made it")
 
 
 def ignore(table: Table, *fields: str) -> None:
@@ -170,9 +201,7 @@ def _find_type(name: str, wanted: str) -> AdapterType:
         raise Unsupported(
             f"`{name}` is an adapter of a type that this brickctl does not know: {shown(wanted)}", hint=hint
         )
-    message = f"`{name}` is a {wanted} adapter and cannot be merged"
-    stack = f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}' if unmergeable.stacks else None
-    raise Unsupported(message, causes=(unmergeable.reason,), hint=stack)
+    raise not_mergeable(name, unmergeable)
 
 
 def _refuse_unknown(name: str, table: Table) -> None:

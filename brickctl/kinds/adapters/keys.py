@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from brickctl.core.brick import Brick
+    from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Stored
     from brickctl.kinds.adapters.adapter_type import AdapterType
 
@@ -48,8 +51,7 @@ def sort_tensors(name: str, adapter_type: AdapterType, tensors: Mapping[str, Sto
         elif key.removeprefix(_SHARED_PREFIX) in adapter_type.shared:
             found.shared[key.removeprefix(_SHARED_PREFIX)] = tensor
         else:
-            hint = f"PEFT's keys begin with `{_PREFIX}`; save the adapter with PEFT's save_pretrained"
-            raise Misfit(f"`{name}` has a key that PEFT would drop without a word: `{key}`", hint=hint)
+            raise _dropped(name, key)
     return found
 
 
@@ -76,3 +78,28 @@ def _sort(name: str, adapter_type: AdapterType, key: str, tensor: Stored, found:
 def _twice(name: str, what: str) -> Misfit:
     """PEFT wraps modules in its own, under names that it takes out again when it saves."""
     return Misfit(f"`{name}` contradicts itself", causes=(f"two of its tensors are `{what}`",))
+
+
+def check_modules(brick: Brick, base: LazyModel) -> None:
+    """Make sure that an adapter that is only carried along touches modules that the base has.
+
+    Raises:
+        Misfit: a key without PEFT's prefix, or a module that is not there; PEFT would pass over both without a word.
+    """
+    names = (*base.tensors, *base.ties)
+    for key in brick.contents.tensors:
+        if not key.startswith(_SHARED_PREFIX):
+            raise _dropped(brick.name, key)
+        found = _FOREIGN.search(key)
+        if found is None or not key.startswith(_PREFIX):
+            continue
+        module = key[: found.start()].removeprefix(_PREFIX)
+        if not any(name.startswith(f"{module}.") for name in names):
+            cause = f"it changes `{module}`, which the base does not have"
+            hint = did_you_mean(module, {name.rpartition(".")[0]: None for name in names})
+            raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
+
+
+def _dropped(name: str, key: str) -> Misfit:
+    hint = f"PEFT's keys begin with `{_PREFIX}`; save the adapter with PEFT's save_pretrained"
+    return Misfit(f"`{name}` has a key that PEFT would drop without a word: `{key}`", hint=hint)

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from brickctl.kinds.adapters.module import Module
 
 _WITHOUT_EFFECT = (
-    "corda_config", "eva_config", "loftq_config", "lora_dropout", "megatron_config", "megatron_core",
-    "qalora_group_size",
+    "alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "loftq_config", "lora_dropout",
+    "megatron_config", "megatron_core", "qalora_group_size",
 )  # fmt: skip
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "alora_invocation_tokens": (None,),
-    "arrow_config": (None,),
     "kasa_config": (None,),
     "layer_replication": (None, []),
     "lora_ga_config": (None,),
@@ -138,9 +136,14 @@ def _linear_delta(module: Module, settings: LoraSettings) -> Node:
 
 
 def _embedding_delta(module: Module, settings: LoraSettings) -> Node:
-    tokens_, dimensions = module.stored.spec.shape
-    down = module.matrix("lora_embedding_A", columns=tokens_)
-    up = module.matrix("lora_embedding_B", rows=dimensions)
+    if len(module.stored.spec.shape) != 2:  # noqa: PLR2004 - a matrix
+        raise module.misfit(f"`{module.name}` of the base is no embedding")
+    down, up = module.matrix("lora_embedding_A"), module.matrix("lora_embedding_B")
+    trained = {"tokens": down.spec.shape[1], "dimensions": up.spec.shape[0]}
+    for (word, trained_on), have in zip(trained.items(), module.stored.spec.shape, strict=True):
+        if trained_on != have:
+            raise module.misfit(f"`{module.name}.weight` needs {word} {trained_on}; the base has {have}")
+    dimensions = up.spec.shape[0]
     product = exact_product_transposed(up, down, settings.scale(module.name, _rank(module, settings, down, up)))
     magnitude = _magnitude(module, settings, dimensions)
     return product if magnitude is None else dora.embedding_delta(module.stored, product, magnitude)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _TRANSPOSED_MODELS = ("clvp", "decision_transformer", "gpt2", "imagegpt", "openai-gpt")
 _TRANSPOSED_MODULES = ("c_attn", "c_fc", "c_proj", "q_attn")
 _MATRIX = 2
+_SIDES = ("out_features", "in_features")
 
 
 class Layout(Enum):
@@ -41,6 +42,7 @@ class Module:
         stored: the base's weight, or the one that the adapter replaces it with, in the base's own shape.
         bias: the base's bias, if it has one.
         layout: how `stored` is to be read.
+        place: what asks for the brick, and `hint` what helps where it does not fit, for messages.
     """
 
     owner: str
@@ -51,6 +53,7 @@ class Module:
     bias: Node | None
     layout: Layout
     place: Place | None = None
+    hint: str | None = None
 
     @property
     def weight(self) -> Node:
@@ -117,8 +120,11 @@ class Module:
         if len(shape) < _MATRIX:
             raise self.misfit(f"{parameter} of `{self.name}` has shape {list(shape)}, which is no matrix")
         flat = reshape(found, (shape[0], found.spec.elements // max(shape[0], 1)))
-        for number, wanted in zip(flat.spec.shape, (rows, columns), strict=True):
-            if wanted is not None and number != wanted:
+        sides = zip(flat.spec.shape, (rows, columns), (self.outputs, self.inputs), _SIDES, strict=True)
+        for number, wanted, own, word in sides:
+            if wanted not in {None, number} and wanted == own:
+                raise self.misfit(f"`{self.name}.weight` needs {word} {number}; the base has {wanted}")
+            if wanted not in {None, number}:
                 need = [wanted if wanted is not None else "any" for wanted in (rows, columns)]
                 raise self.misfit(f"{parameter} of `{self.name}` has shape {list(shape)}, and not {need}")
         return flat  # type: ignore[return-value]  # a stored tensor stays one when it is reshaped
@@ -132,7 +138,7 @@ class Module:
 
     def misfit(self, cause: str) -> Misfit:
         """An error about this module, to be raised by the caller."""
-        return Misfit(f"`{self.owner}` does not fit the base", causes=(cause,), place=self.place)
+        return Misfit(f"`{self.owner}` does not fit the base", causes=(cause,), place=self.place, hint=self.hint)
 
     def _checked(self, parameter: str, found: Stored, shape: tuple[int, ...] | None) -> Stored:
         if not found.spec.dtype.is_mergeable:

@@ -22,6 +22,8 @@ _REASONS = {
 }
 _DRAWN_ANEW = {
     "ADAMSS": "the subspaces that it trains in are clustered anew at every load, and are not in the file",
+    "FROD": "its frames decompose all modules of the base that share a name together, anew at every load, and are in"
+    " the file only in part",
     "PSOFT": "its frame is a singular value decomposition of the base, made anew at every load: another LAPACK may give"
     " other signs, and the file does not say which it was trained with",
     "TINYLORA": "which of its vectors belongs to which module follows from the order of modules in the running program,"
@@ -31,4 +33,4 @@ _DRAWN_ANEW = {
 }
 
 for _name, _reason in {**_REASONS, **_DRAWN_ANEW}.items():
-    register_unmergeable(Unmergeable(name=_name, reason=_reason, stacks=_name != "SHADOW"))
+    register_unmergeable(Unmergeable(name=_name, reason=_reason, stacks=_name not in {"SHADOW", "XLORA"}))

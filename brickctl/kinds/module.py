@@ -1,0 +1,68 @@
+"""Module: named tensors that are laid over a model, or added to it: a projector, a classification or a draft head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.kind import Change, Changes, register
+from brickctl.tensors.arithmetic import subtract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, Contents
+    from brickctl.core.model import LazyModel
+    from brickctl.core.nodes import Stored
+
+
+class ModuleKind:
+    """Tensors by name; the manifest says `kind = "module"`, as any weights might be one."""
+
+    name = "module"
+    is_asked_for = True
+
+    def detect(self, contents: Contents) -> bool:
+        """Weights that are no adapter's."""
+        return "adapter_config.json" not in contents.documents
+
+    def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - no file of a module names it
+        """The base that the brick itself names."""
+        return None
+
+    def facts(self, contents: Contents) -> Mapping[str, Any]:
+        """The tensors, by the first parts of their names, and the number of parameters."""
+        parts = sorted({name.rpartition(".")[0] or name for name in contents.tensors})
+        return {
+            "tensors": len(contents.tensors),
+            "parts": parts,
+            "parameters": sum(tensor.spec.elements for tensor in contents.tensors.values()),
+        }
+
+    def check(self, brick: Brick, base: LazyModel) -> None:
+        """It fits where it can be merged."""
+        self.changes(brick, base)
+
+    def changes(self, brick: Brick, base: LazyModel) -> Changes:
+        """Laid over where the base has a tensor of that name and shape; added where it has none."""
+        found = {name: _change(brick, name, tensor, base) for name, tensor in brick.contents.tensors.items()}
+        if not found:
+            raise Misfit(f"`{brick.name}` has no tensor at all", place=brick.required_by)
+        return found
+
+
+def _change(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:
+    if name not in base.tensors and name not in base.ties:
+        return Change(None, tensor)
+    below = base.node(name)
+    if tensor.spec.shape != below.spec.shape:
+        cause = f"`{name}` has shape {list(tensor.spec.shape)}; the base has {list(below.spec.shape)}"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by)
+    if not tensor.spec.dtype.is_mergeable or not below.spec.dtype.is_mergeable:
+        odd = tensor if not tensor.spec.dtype.is_mergeable else below
+        cause = f"`{name}` is stored as {odd.spec.dtype.code}"
+        raise Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by)
+    return Change(subtract(tensor, below), tensor)
+
+
+register(ModuleKind())

@@ -1,0 +1,64 @@
+"""How far apart the tensors of two safetensors files are: what `numeric` promises is a bound, not a bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.digests import Sha256
+from brickctl.core.nodes import Stored, blocks
+from brickctl.tensors.blobs import Blobs
+from brickctl.tensors.buffers import Buffers
+from brickctl.tensors.header import read_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Region
+
+_ONE, _OTHER = Sha256("1" * 64), Sha256("2" * 64)
+_MEMORY = 64 << 20
+
+
+def distance(one: Path, other: Path) -> tuple[float, str]:
+    """The largest over all tensors of max|a - b| / max|b|, and the tensor where it is; infinite where names differ."""
+    first, second = (read_header(path).entries for path in (one, other))
+    if first != second:
+        return float("inf"), "their tensors have other names, shapes or types"
+    with Blobs({_ONE: one, _OTHER: other}) as blobs:
+        reader = _Reader(blobs, Buffers(_MEMORY))
+        pairs = ((entry.name, [Stored(entry.spec, blob, entry.begin) for blob in (_ONE, _OTHER)]) for entry in first)
+        return max(((reader.ratio(*pair), name) for name, pair in pairs), default=(0.0, ""))
+
+
+class _Reader:
+    """Reads two tensors block by block."""
+
+    def __init__(self, blobs: Blobs, buffers: Buffers) -> None:
+        self._blobs = blobs
+        self._buffers = buffers
+
+    def ratio(self, one: Stored, other: Stored) -> float:
+        if not one.spec.dtype.is_mergeable:
+            return 0.0 if self._is_equal(one, other) else float("inf")
+        difference = largest = 0.0
+        for region in blocks(other.spec):
+            left, right = self._block(one, region), self._block(other, region)
+            difference = max(difference, float((left - right).abs().max()))
+            largest = max(largest, float(right.abs().max()))
+        return difference / largest if largest else difference
+
+    def _is_equal(self, one: Stored, other: Stored) -> bool:
+        contents = [bytearray(one.spec.bytes), bytearray(one.spec.bytes)]
+        for node, content in zip((one, other), contents, strict=True):
+            self._blobs.read(node.blob, node.offset, memoryview(content))
+        return contents[0] == contents[1]
+
+    def _block(self, node: Stored, region: Region) -> Tensor:
+        size = region.elements * node.spec.dtype.itemsize
+        buffer = self._buffers.take(size)
+        self._blobs.read_region(node, region, buffer.bytes(size))
+        block = buffer.matrix(node.spec.dtype, *region.shape).double()
+        self._buffers.give_back(buffer)
+        return block
