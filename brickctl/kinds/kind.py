@@ -119,6 +119,6 @@ def detect_kind(name: str, contents: Contents) -> Kind:
     raise Misfit(
         f"`{name}` is of no kind that brickctl knows",
         causes=(f"its configuration files are: {found}",),
-        hint="an adapter has adapter_config.json, an expert has config.json; for tensors that are laid over a model, write"
+        hint="an adapter has adapter_config.json, an expert has config.json; what is laid over a model as it is needs"
         ' `kind = "module"` beside its source',
     )

@@ -146,7 +146,7 @@ def test_two_stacks_in_a_row_hold_the_adapters_of_both(base: Path, bricks: Mappi
     [
         (
             '{ op = "stack", bricks = ["expert"] }',
-            "only adapters and prompts can be stacked; `expert` is of kind expert",
+            "adapters and prompts can be stacked; `expert` is of kind expert",
         ),
         ('{ op = "stack", bricks = [] }', "a stack needs `bricks`"),
         ('{ op = "stack", bricks = ["lora", "lora"] }', "names each adapter once"),

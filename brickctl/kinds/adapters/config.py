@@ -193,15 +193,10 @@ def pattern(table: Table, key: str) -> Pattern:
 
 def _find_type(name: str, wanted: str) -> AdapterType:
     found = adapter_types().get(wanted)
-    if found is not None:
-        return found
-    unmergeable = unmergeable_types().get(wanted)
-    if unmergeable is None:
+    if found is None:
         hint = did_you_mean(wanted, adapter_types()) or "upgrade brickctl: it may come from a newer PEFT"
-        raise Unsupported(
-            f"`{name}` is an adapter of a type that this brickctl does not know: {shown(wanted)}", hint=hint
-        )
-    raise not_mergeable(name, unmergeable)
+        raise Unsupported(f"`{name}` is an adapter of an unknown type: {shown(wanted)}", hint=hint)
+    return found
 
 
 def _refuse_unknown(name: str, table: Table) -> None:

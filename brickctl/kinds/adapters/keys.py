@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "base_model.model."
 _SHARED_PREFIX = "base_model."
-_WRAPPERS = (".modules_to_save.", ".base_layer.", ".ln_tuning_layers.")
+_WRAPPERS = (".modules_to_save.", ".base_layer.", ".token_adapter.")
 _FOREIGN = re.compile(
     r"\.(?:lora|hada|lokr|ia3|oft|boft|vera|pvera|hra|hira|miss|delora|randlora|road|c3a|fourierft|waveft|vblora|glora"
     r"|gralora|shira|supertuning|deft|peanut|poly_lora|beft|osf_svd_params|tinylora|psoft|frod|lily|adamss|unilora|shadow"

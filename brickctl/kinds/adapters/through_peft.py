@@ -115,7 +115,7 @@ _TYPES = {
     ),
     "GRALORA": _Described(
         title="GraLoRA",
-        parameters=("gralora_A", "gralora_B", "gralora_A_general", "gralora_B_general"),
+        parameters=("gralora_A", "gralora_B", "gralora_A_general.weight", "gralora_B_general.weight"),
         fields=("alpha", "fan_in_fan_out", "gralora_dropout", "gralora_k", "hybrid_r", "init_weights", "r"),
     ),
     "OFT": _Described(
