@@ -17,6 +17,7 @@ from brickctl.kinds.adapters.config import (
     read_config,
     why_not_mergeable,
 )
+from brickctl.kinds.adapters.fused_experts import INNER
 from brickctl.kinds.adapters.keys import AdapterTensors, check_modules, sort_tensors
 from brickctl.kinds.adapters.module import Module, layout_of
 from brickctl.kinds.kind import Change, Changes, register
@@ -100,6 +101,13 @@ class _Adapter:
 
     def _of_module(self, name: str, tensors: Mapping[str, Stored], found: Changes) -> Changes:
         """What the type's formula makes of the base's tensors, or of those that the adapter brings along for them."""
+        settings = self.config.settings
+        parameters = self.config.type.of_parameters(self.brick.name, name, tensors, settings, self.base)
+        if parameters:
+            return {tensor: Change(delta) for tensor, delta in parameters.items()}
+        if any(parameter.startswith(INNER) for parameter in tensors):
+            cause = f"`{name}` has tensors of one kind twice"
+            raise Misfit(f"`{self.brick.name}` contradicts itself", causes=(cause,), place=self.brick.required_by)
         weight, bias = f"{name}.weight", f"{name}.bias"
         self._check_base(weight)
         stored = self._running(weight, found)
@@ -115,7 +123,7 @@ class _Adapter:
             hint=self._base_hint(),
         )
         changes: Changes = {}
-        for part, delta in self.config.type.deltas(module, self.config.settings).items():
+        for part, delta in self.config.type.deltas(module, settings).items():
             tensor = f"{name}.{part}"
             self._check_base(tensor)
             before = found[tensor].delta if tensor in found else None

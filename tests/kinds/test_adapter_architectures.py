@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.adapters import adapter_of
-from tests.support.architectures import adapter_on, merged, model_of
+from tests.support.architectures import adapter_on, load_any, merged, model_of
 from tests.support.building import build, manifest, sum_of
 from tests.support.models import adapter, edit_config, edit_tensors, merged_by_peft, tiny_model, weights, worst_ratio
 
@@ -128,3 +128,24 @@ def test_what_adalora_kept_of_its_ranks(tmp_path: Path) -> None:
     edit_tensors(brick, cut)
     built = weights(build(manifest(base, {"a": brick}, sum_of(a=1.0)), tmp_path / "built"))
     assert worst_ratio(built, merged_by_peft(base, brick)) <= TOLERANCE
+
+
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+
+@pytest.mark.parametrize("parameters", [EXPERTS, EXPERTS[:1], EXPERTS[1:], EXPERTS[::-1]], ids=str)
+@pytest.mark.parametrize("architecture", ["gpt_oss", "mixtral", "qwen3_moe"])
+def test_experts_that_the_running_model_holds_in_one_tensor(
+    architecture: str, parameters: list[str], tmp_path: Path
+) -> None:
+    """In files they lie together (gpt_oss, transposed) or each for itself; the answer is PEFT's in both cases."""
+    base = model_of(architecture, tmp_path / "base")
+    settings = {"target_modules": ["q_proj"], "target_parameters": parameters, "r": 2, "lora_alpha": 6}
+    brick = adapter_on(base, tmp_path / "adapter", **settings)
+    built = build(manifest(base, {"a": brick}, sum_of(a=1.0)), tmp_path / "built")
+    ours, theirs = dict(load_any(built).state_dict()), merged(base, brick)
+    assert ours.keys() == theirs.keys()
+    assert worst_ratio(ours, theirs) <= TOLERANCE
+    before = load_any(base).state_dict()
+    changed = [key for key in before if not before[key].equal(ours[key])]
+    assert {key.rpartition("mlp.")[-1] for key in changed if "experts" in key} == {name[4:] for name in parameters}

@@ -93,7 +93,6 @@ CHANGED: dict[str, Any] = {
     "layer_replication": [[0, 2], [1, 3]],
     "lora_ga_config": {"stable_gamma": 16},
     "monteclora_config": {"samples": 8},
-    "target_parameters": ["mlp.experts.gate_up_proj"],
     "use_bdlora": {"nblocks": 2},
     "use_qalora": True,
     "velora_config": {"groups": 4},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.document import Table
+    from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node, Stored
     from brickctl.kinds.adapters.module import Module
 
@@ -51,6 +52,17 @@ class AdapterType(ABC):
             Misfit: the tensors of the module do not fit together, or not the base.
             Unsupported: a variant that this brickctl does not compute.
         """
+
+    def of_parameters(
+        self, owner: str, module: str, tensors: Mapping[str, Stored], settings: Any, base: LazyModel
+    ) -> Mapping[str, Node]:
+        """Deltas by the base's tensor names where the tensors belong to no `weight`; empty where they do.
+
+        Raises:
+            Misfit: they do not fit the base.
+        """
+        del owner, module, tensors, settings, base
+        return {}
 
     def facts(self, settings: Any, modules: Mapping[str, Mapping[str, Stored]]) -> Mapping[str, Any]:
         """What `brickctl info` shows of the type itself: `type` and, where it has them, rank and alpha."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.adapters.fused_experts import INNER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def sort_tensors(name: str, adapter_type: AdapterType, tensors: Mapping[str, Sto
 
 
 def _sort(name: str, adapter_type: AdapterType, key: str, tensor: Stored, found: AdapterTensors) -> None:
-    parameter = next((one for one in adapter_type.parameters if key.endswith(f".{one}")), None)
+    parameter = max((one for one in adapter_type.parameters if key.endswith(f".{one}")), key=len, default=None)
     if parameter is None:
         if _FOREIGN.search(key):
             cause = f"`{key}` is none of the tensors of a {adapter_type.title} adapter"
@@ -69,10 +70,11 @@ def _sort(name: str, adapter_type: AdapterType, key: str, tensor: Stored, found:
         found.saved[whole] = tensor
         return
     path = key.removesuffix(f".{parameter}")
-    module = found.modules.setdefault(path.removesuffix(".base_layer"), {})
-    if parameter in module:
-        raise _twice(name, f"{path}.{parameter}")
-    module[parameter] = tensor
+    module = found.modules.setdefault(path.replace(".base_layer", ""), {})
+    inner = INNER * path.count(".base_layer") + parameter
+    if inner in module:
+        raise _twice(name, key)
+    module[inner] = tensor
 
 
 def _twice(name: str, what: str) -> Misfit:

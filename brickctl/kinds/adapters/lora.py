@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.errors import Misfit
-from brickctl.kinds.adapters import dora, tokens
+from brickctl.kinds.adapters import dora, fused_experts, tokens
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, unsupported
+from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, strings, unsupported
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.exact import exact_product, exact_product_transposed
 from brickctl.tensors.views import reshape
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.document import Table
+    from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node, Stored
     from brickctl.kinds.adapters.module import Module
 
@@ -37,7 +38,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "lora_ga_config": (None,),
     "monteclora_config": (None,),
-    "target_parameters": (None, []),
     "use_bdlora": (None, False),
     "use_qalora": (False,),
     "velora_config": (None,),
@@ -61,6 +61,7 @@ class LoraSettings:
     rank_pattern: Pattern
     alpha_pattern: Pattern
     token_indices: tokens.Indices
+    target_parameters: tuple[str, ...] = ()
 
     def scale(self, module: str, rank: int) -> float:
         """The factor s on B A."""
@@ -92,6 +93,7 @@ class Lora(AdapterType):
             bias=table.boolean_or_none("lora_bias") or False,
             rank_pattern=pattern(table, "rank_pattern"),
             alpha_pattern=pattern(table, "alpha_pattern"),
+            target_parameters=strings(table, "target_parameters"),
             token_indices=tokens.read_indices(table, "trainable_token_indices"),
         )
 
@@ -104,6 +106,14 @@ class Lora(AdapterType):
             "rank": ranks[0] if len(ranks) == 1 else ranks,
             "alpha": settings.alpha,
         }
+
+    def of_parameters(
+        self, owner: str, module: str, tensors: Mapping[str, Stored], settings: LoraSettings, base: LazyModel
+    ) -> Mapping[str, Node]:
+        """Deltas of the fused experts that `target_parameters` names."""
+        if not settings.target_parameters or f"{module}.weight" in base.tensors or f"{module}.weight" in base.ties:
+            return {}
+        return fused_experts.deltas(owner, module, tensors, settings, base)
 
     def deltas(self, module: Module, settings: LoraSettings) -> Mapping[str, Node]:
         """Of the weight, and of the bias where B has one."""
