@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.dtypes import DType
     from brickctl.core.model import Artifact, LazyModel
+    from brickctl.core.nodes import Node
 
 _KEYS = ("dtype", "torch_dtype")
 
@@ -19,7 +20,7 @@ _KEYS = ("dtype", "torch_dtype")
 def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifact:
     """Round every floating tensor once: to `dtype`, or to the type that it has where the target starts."""
     root = artifact.root
-    tensors = {name: cast(node, _wanted(name, start, dtype)) for name, node in root.tensors.items()}
+    tensors = {name: cast(node, _wanted(name, node, start, dtype)) for name, node in root.tensors.items()}
     if dtype is None or not _must_change(root.config, dtype):
         return dataclasses.replace(artifact, root=dataclasses.replace(root, tensors=tensors))
     config = _with_dtype(root.config, dtype)
@@ -28,8 +29,9 @@ def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifac
     )
 
 
-def _wanted(name: str, start: LazyModel, dtype: DType | None) -> DType:
-    stored = start.node(name).spec.dtype
+def _wanted(name: str, node: Node, start: LazyModel, dtype: DType | None) -> DType:
+    is_new = name not in start.tensors and name not in start.ties
+    stored = (node if is_new else start.node(name)).spec.dtype
     return stored if dtype is None or not stored.is_mergeable else dtype
 
 

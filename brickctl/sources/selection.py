@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SINGLES = ("model.safetensors", "adapter_model.safetensors")
 _MOST_SHOWN = 8
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST_NUMBER = 20
 _LONGEST_REASON = 300
 
@@ -147,10 +149,7 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
         return PolicyViolation(
             f"{where} holds its weights as pickle only",
             causes=(f"{listed(pickles)}: loading a pickle runs whatever code it contains",),
-            hint=(
-                "ask the publisher for safetensors, or convert it yourself in a sandbox"
-                " (https://huggingface.co/spaces/safetensors/convert) and use the result"
-            ),
+            hint=f"ask the publisher for safetensors, or convert it in a sandbox: {_conversion(pickles[0])}",
         )
     message = f"{where} has no weights that brickctl reads"
     wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
@@ -158,6 +157,18 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
         found = listed(sorted(present)) if present else "nothing"
         return NotFound(message, causes=(wanted, f"found {found}"), hint="check the name of the repository or folder")
     return NotFound(message, causes=(wanted, f"found {listed(candidates)}"), hint=_subfolder_hint(candidates))
+
+
+def _conversion(pickle: str) -> str:
+    """One command that makes safetensors of a pickle, without running code from it."""
+    made = _SINGLES[1] if pickle.startswith("adapter") else _SINGLES[0]
+    source = pickle if _PLAIN_NAME.fullmatch(pickle) else "FILE"
+    code = (
+        "import torch; from safetensors.torch import save_file; "
+        f"t = torch.load('{source}', map_location='cpu', weights_only=True); "
+        f"save_file({{k: v.clone() for k, v in t.items()}}, '{made}')"
+    )
+    return f'python -c "{code}"'
 
 
 def _subfolder_hint(candidates: list[str]) -> str:

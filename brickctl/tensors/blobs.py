@@ -36,6 +36,10 @@ class Blobs:
             os.close(descriptor)
         self._open.clear()
 
+    def name(self, blob: Sha256) -> str:
+        """Where the file lies, for messages."""
+        return str(self._paths[blob])
+
     def descriptor(self, blob: Sha256) -> int:
         """A file descriptor for reading; opened at the first call."""
         with self._guard:

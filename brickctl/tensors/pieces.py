@@ -19,8 +19,9 @@ STRETCH = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A block of a tensor that has to be computed; its bytes are contiguous in the file."""
+    """A block of the tensor `name` that has to be computed; its bytes are contiguous in the file."""
 
+    name: str
     node: Node
     region: Region
     offset: int
@@ -44,7 +45,7 @@ def pieces(shard: Shard) -> Iterator[Piece]:
     """All pieces behind the header, in file order; neighbours in the source are copied as one."""
     waiting: Stretch | None = None
     offset = len(shard.header)
-    for _, node in shard.tensors:
+    for name, node in shard.tensors:
         if isinstance(node, Stored):
             stretch = Stretch(node.blob, node.offset, offset, node.spec.bytes)
             if waiting is not None and _continues(waiting, stretch):
@@ -56,7 +57,7 @@ def pieces(shard: Shard) -> Iterator[Piece]:
             if waiting is not None:
                 yield from _cut(waiting)
             waiting = None
-            yield from _computed(node, offset)
+            yield from _computed(name, node, offset)
         offset += node.spec.bytes
     if waiting is not None:
         yield from _cut(waiting)
@@ -72,8 +73,8 @@ def _cut(stretch: Stretch) -> Iterator[Stretch]:
         yield Stretch(stretch.blob, stretch.source_offset + start, stretch.offset + start, size)
 
 
-def _computed(node: Node, offset: int) -> Iterator[Compute]:
+def _computed(name: str, node: Node, offset: int) -> Iterator[Compute]:
     for region in blocks(node.spec, whole_rows=needs_whole_rows(node)):
         size = region.elements * node.spec.dtype.itemsize
-        yield Compute(node, region, offset, size)
+        yield Compute(name, node, region, offset, size)
         offset += size

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from brickctl.tensors.evaluate import Block, Evaluator
+from brickctl.tensors.finite import is_finite, not_finite
 from brickctl.tensors.results import Results
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ class Workers:
 
     def _compute(self, piece: Compute) -> Block:
         evaluator = self._evaluator(piece.node)
-        return evaluator.evaluate(piece.node, piece.region)
+        block = evaluator.evaluate(piece.node, piece.region)
+        if piece.node.spec.dtype.is_mergeable and not is_finite(block.matrix):
+            evaluator.give_back(block)
+            raise not_finite(piece.name, piece.node, evaluator, self._blobs)
+        return block
 
     def _evaluator(self, node: Node) -> Evaluator:
         """This thread's evaluator, free of what it kept for another tensor."""

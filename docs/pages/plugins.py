@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pages.markdown import arguments, document, filled, listed, prose, sentence, table
@@ -11,7 +13,8 @@ from pages.markdown import arguments, document, filled, listed, prose, sentence,
 from brickctl.core.nodes import Op
 from brickctl.core.parameters import Parameter, describe
 from brickctl.kinds import base
-from brickctl.kinds.adapters import config as adapter_config
+from brickctl.kinds.adapters import config, lora
+from brickctl.kinds.adapters.adapter_type import adapter_types, unmergeable_types
 from brickctl.kinds.kind import kinds as all_kinds
 from brickctl.merging.method import Declared, methods
 from brickctl.operations.operation import readers
@@ -87,9 +90,36 @@ def kinds() -> str:
     return filled(
         "kinds.md",
         kinds=table(("kind", "what it is", "recognised by"), (("`base`", _about(base.whole_model), "`[base]`"), *rows)),
-        training=_wrapped(adapter_config._WITHOUT_EFFECT),  # noqa: SLF001 - the page tells what the module holds
+        types=table(("type", "merged", "stacked", ""), _types()),
+        formulas="\n\n".join(_formulas()),
+        training=_wrapped(config.TRAINING_FIELDS),
+        without_effect=_wrapped(lora._WITHOUT_EFFECT),  # noqa: SLF001 - the page tells what the module holds
         neutral=table(("field", "accepted"), _neutral_fields()),
     )
+
+
+def _types() -> Iterable[tuple[str, str, str, str]]:
+    merged = {name: (found.reproducible, "yes", found.title) for name, found in adapter_types().items()}
+    stacked = {
+        name: ("no", "yes" if found.stacks else "no", found.reason) for name, found in unmergeable_types().items()
+    }
+    for name, cells in sorted({**merged, **stacked}.items()):
+        yield (f"`{name}`", *cells)
+
+
+def _formulas() -> Iterable[str]:
+    """The first lines of the modules that hold formulas, as they stand there."""
+    modules = {type(found).__module__: None for found in adapter_types().values() if found.reproducible == "bitwise"}
+    for module in modules:
+        title, _, rest = (sys.modules[module].__doc__ or "").strip().partition("\n")
+        yield f"**{title}**\n\n{_as_code(rest.strip(chr(10)))}"
+
+
+def _as_code(text: str) -> str:
+    """Indented lines as fenced blocks, so that no renderer takes stars in formulas for emphasis."""
+    code = re.compile(r"((?:^    .*\n?)+)", re.MULTILINE)
+    fenced = code.sub(lambda found: f"```text\n{textwrap.dedent(found[1]).rstrip()}\n```\n", text)
+    return fenced.strip()
 
 
 def _about(declared: Any) -> str:
@@ -98,9 +128,9 @@ def _about(declared: Any) -> str:
 
 
 def _neutral_fields() -> Iterable[tuple[str, str]]:
-    for field, values in sorted(adapter_config._NEUTRAL.items()):  # noqa: SLF001 - the page tells what the module holds
+    for field, values in sorted(lora._NEUTRAL.items()):  # noqa: SLF001 - the page tells what the module holds
         yield f"`{field}`", listed(json.dumps(value) for value in values)
-    accepted = [json.dumps(value) for value in adapter_config._HARMLESS_INITIALISATIONS]  # noqa: SLF001 - as above
+    accepted = [json.dumps(value) for value in lora._HARMLESS_INITIALISATIONS]  # noqa: SLF001 - as above
     yield "`init_lora_weights`", listed(accepted)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from peft import PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from tests.support.models import load, randomise
+from tests.support.models import load, quietly, randomise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,9 +51,8 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 def adapter_of(peft_type: str, base: Path, folder: Path, *, seed: int = 2, size: float = 0.1, **settings: Any) -> Path:
     """Save an adapter of this type, with PEFT."""
     chosen = {**ADAPTERS[peft_type], **settings}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = get_peft_model(load(base), PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**chosen))
-        randomise(model, seed, size)
-        model.save_pretrained(folder)
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**chosen)
+    model = quietly(lambda: get_peft_model(load(base), config))
+    randomise(model, seed, size)
+    quietly(lambda: model.save_pretrained(folder))
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ import transformers
 from peft import PeftModel, PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from tests.support.models import randomise
+from tests.support.models import quietly, randomise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,25 +83,19 @@ def model_of(architecture: str, folder: Path, *, seed: int = 0) -> Path:
 def load_any(folder: Path) -> Any:
     """The model as transformers loads it, of the class that its configuration names."""
     name = json.loads((folder / "config.json").read_text())["architectures"][0]
-    return _quietly(lambda: getattr(transformers, name).from_pretrained(folder).eval())
+    return quietly(lambda: getattr(transformers, name).from_pretrained(folder).eval())
 
 
 def adapter_on(base: Path, folder: Path, peft_type: str = "LORA", *, seed: int = 2, **settings: Any) -> Path:
     """Save an adapter for any model, every trained number of it random."""
     config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**settings)
-    model = _quietly(lambda: get_peft_model(load_any(base), config))
+    model = quietly(lambda: get_peft_model(load_any(base), config))
     randomise(model, seed, 0.1)
-    _quietly(lambda: model.save_pretrained(folder))
+    quietly(lambda: model.save_pretrained(folder))
     return folder
 
 
 def merged(base: Path, adapter: Path) -> dict[str, Tensor]:
     """Every tensor of `merge_and_unload()`."""
-    found = _quietly(lambda: PeftModel.from_pretrained(load_any(base), adapter).merge_and_unload())
+    found = quietly(lambda: PeftModel.from_pretrained(load_any(base), adapter).merge_and_unload())
     return dict(found.state_dict())
-
-
-def _quietly(work: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return work()

@@ -89,7 +89,7 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     for alias, requirement in wanted.requirements.items():
         pin = source.pin(requirement.reference)
         contents = source.inspect(pin)
-        kind = "base" if alias == BASE else detect_kind(alias, contents).name
+        kind = "base" if alias == BASE else requirement.kind or detect_kind(alias, contents).name
         bricks[alias] = Brick(name=alias, kind=kind, pin=pin, contents=contents, required_by=requirement.place)
         paths |= {file.sha256: (source.locate(pin) or {})[file.path] for file in pin.files}
     recipe = read_recipe(wanted, wanted.targets[target])

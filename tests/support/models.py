@@ -74,9 +74,9 @@ def tuned(base: Path, folder: Path, *, seed: int = 1, names: Callable[[str], boo
 def adapter(base: Path, folder: Path, *, seed: int = 2, size: float = 0.1, **settings: Any) -> Path:
     """Save an adapter with PEFT, every trained number of it random: B is not 0, and magnitudes are not the norms."""
     chosen = {"r": 4, "lora_alpha": 6, "target_modules": LINEAR, "task_type": "CAUSAL_LM", **settings}
-    model = _quietly(lambda: get_peft_model(load(base), LoraConfig(**chosen)))
+    model = quietly(lambda: get_peft_model(load(base), LoraConfig(**chosen)))
     randomise(model, seed, size)
-    _quietly(lambda: model.save_pretrained(folder))
+    quietly(lambda: model.save_pretrained(folder))
     return folder
 
 
@@ -91,17 +91,17 @@ def randomise(model: torch.nn.Module, seed: int, size: float) -> None:
 
 def load(folder: Path, dtype: str = "float32") -> PreTrainedModel:
     """The model as plain transformers loads it."""
-    return _quietly(lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
+    return quietly(lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
 
 
 def load_with_adapter(base: Path, adapter_folder: Path, dtype: str = "float32") -> PeftModel:
     """The base with the adapter beside its weights, not merged."""
-    return _quietly(lambda: PeftModel.from_pretrained(load(base, dtype), adapter_folder).eval())
+    return quietly(lambda: PeftModel.from_pretrained(load(base, dtype), adapter_folder).eval())
 
 
 def merged_by_peft(base: Path, adapter_folder: Path) -> dict[str, Tensor]:
     """Every tensor of `merge_and_unload()`, in the names of the base."""
-    merged: PreTrainedModel = _quietly(load_with_adapter(base, adapter_folder).merge_and_unload)
+    merged: PreTrainedModel = quietly(load_with_adapter(base, adapter_folder).merge_and_unload)
     return dict(merged.state_dict())
 
 
@@ -141,10 +141,11 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, T
     return folder
 
 
-def _quietly(work: Callable[[], Any]) -> Any:
+def quietly(work: Callable[[], Any]) -> Any:
     """PEFT warns of tied weights and of embeddings that it saves too; the tests look at what comes out instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft")
         warnings.filterwarnings("ignore", message="Sparse invariant checks")
         warnings.filterwarnings("ignore", module="transformers")
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
         return work()

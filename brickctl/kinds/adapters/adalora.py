@@ -2,7 +2,8 @@
 
     delta = alpha / (r + 1e-5) * B (A * E)
 
-A is (r, in), E (r, 1), B (out, r). r is the number that the module was left with, as PEFT counts it when it loads.
+A is (r, in), E (r, 1), B (out, r). The r of the scale is the rank that training began with, as PEFT counts it when it
+loads, also where training left fewer.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.model import LazyModel
+    from brickctl.core.nodes import Region
     from brickctl.kinds.adapters.lora import LoraSettings
 
 INNER = "base_layer."

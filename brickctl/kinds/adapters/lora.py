@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
-from brickctl.errors import Misfit
+from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.adapters import dora, fused_experts, tokens
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, strings, unsupported
+from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, strings
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.exact import exact_product, exact_product_transposed
 from brickctl.tensors.views import reshape
@@ -194,8 +194,11 @@ def _check_initialisation(table: Table) -> None:
         value is harmless or value == harmless for harmless in _HARMLESS_INITIALISATIONS
     )
     if not known:
-        what = f"`init_lora_weights = {shown(value)}`, which replaces the base's weights when PEFT loads it,"
-        raise unsupported(table, what)
+        cause = f"`init_lora_weights = {shown(value)}` replaces the base's weights when PEFT loads it, by values that"
+        cause += " are computed anew and are not in the file"
+        hint = "where it was trained, make a plain LoRA of it: save_pretrained(FOLDER, path_initial_model_for_weight_"
+        hint += "conversion=FOLDER_OF_THE_UNTRAINED_ADAPTER)"
+        raise Unsupported(f"{table.file} asks for what cannot be merged exactly", causes=(cause,), hint=hint)
 
 
 register(Lora())
