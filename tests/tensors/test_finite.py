@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from brickctl.errors import Misfit
 from tests.support.building import build, manifest, sum_of
@@ -13,6 +12,8 @@ from tests.support.models import adapter, edit_tensors, tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
 
 KEY = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
 

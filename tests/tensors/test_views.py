@@ -1,0 +1,105 @@
+"""Views: the same elements in another arrangement, whatever blocks they are read in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from brickctl.core.digests import Sha256
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Arrangement, Region, Spec, Stored, View, whole
+from brickctl.tensors.arithmetic import scaled
+from brickctl.tensors.blobs import Blobs
+from brickctl.tensors.buffers import Buffers
+from brickctl.tensors.evaluate import Evaluator
+from brickctl.tensors.header import read_header
+from brickctl.tensors.results import Results
+from brickctl.tensors.views import reshape, stack_rows, transpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Node
+
+BLOB = Sha256("a" * 64)
+SHAPE = (6, 4, 10)
+
+
+@pytest.fixture(scope="module")
+def tensor() -> Tensor:
+    return torch.arange(240, dtype=torch.float32).reshape(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def evaluator(tensor: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
+    path: Path = tmp_path_factory.mktemp("views") / "t.safetensors"
+    save_file({"t": tensor}, path)
+    with Blobs({BLOB: path}) as blobs:
+        yield Evaluator(blobs, Buffers(1 << 20), Results(1), 1 << 20)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory, tensor: Tensor) -> Stored:
+    path = tmp_path_factory.mktemp("header") / "t.safetensors"
+    save_file({"t": tensor}, path)
+    return Stored(Spec(DType.F32, SHAPE), BLOB, read_header(path).entries[0].begin)
+
+
+def read(evaluator: Evaluator, node: Node, region: Region) -> Tensor:
+    block = evaluator.evaluate(node, region)
+    found = block.matrix.clone()
+    evaluator.give_back(block)
+    return found
+
+
+def views(stored: Stored, tensor: Tensor) -> dict[str, tuple[Node, Tensor]]:
+    """Each view as a node, and what it must hold, as a matrix."""
+    computed = scaled(stored, 2.0)
+    flat = reshape(computed, (24, 10))
+    return {
+        "reshaped file": (reshape(stored, (8, 30)), tensor.reshape(8, 30)),
+        "wider rows": (reshape(computed, (3, 80)), 2 * tensor.reshape(3, 80)),
+        "narrower rows": (reshape(computed, (48, 5)), 2 * tensor.reshape(48, 5)),
+        "rows that share no divisor": (reshape(computed, (16, 15)), 2 * tensor.reshape(16, 15)),
+        "transposed": (transpose(flat), 2 * tensor.reshape(24, 10).T),
+        "twice transposed": (transpose(transpose(flat)), 2 * tensor.reshape(24, 10)),
+        "stacked": (
+            stack_rows((flat, transpose(reshape(computed, (10, 24)))), (48, 10)),
+            torch.cat((2 * tensor.reshape(24, 10), 2 * tensor.reshape(10, 24).T)),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", views(Stored(Spec(DType.F32, SHAPE), BLOB, 0), torch.zeros(SHAPE)))
+def test_every_rectangle_of_a_view_is_the_rectangle_of_its_tensor(
+    name: str, evaluator: Evaluator, stored: Stored, tensor: Tensor
+) -> None:
+    node, expected = views(stored, tensor)[name]
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        rows, columns = expected.shape
+        top, left = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
+        bottom, right = data.draw(st.integers(top + 1, rows)), data.draw(st.integers(left + 1, columns))
+        found = read(evaluator, node, Region(top, bottom, left, right))
+        assert found.double().equal(expected[top:bottom, left:right].double())
+
+    check()
+    assert read(evaluator, node, whole(node.spec)).double().equal(expected.double())
+
+
+def test_a_reshaped_file_is_still_a_file(stored: Stored) -> None:
+    assert isinstance(reshape(stored, (240,)), Stored)
+    assert reshape(stored, SHAPE) is stored
+    assert reshape(scaled(stored, 1.0), (240,)) == View(
+        Spec(DType.F64, (240,)), Arrangement.RESHAPE, (scaled(stored, 1.0),)
+    )
