@@ -41,9 +41,8 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
         built = build(session, recipe, Path(beside) / folder.name, lock, budget)
         made = provenance.read_statement(built.folder)
-        close = _close(recorded, folder, built.folder)
-    wanted = {} if made is None else made[1]
-    found |= {path: wanted[path] for path in close if path in found and path in wanted}
+        close = () if made is None else _close(made[0], folder, built.folder)
+    wanted = {**({} if made is None else made[1]), **{path: found[path] for path in close if path in found}}
     causes = [*_differences(found, wanted)]
     causes += [
         f"its record of {path} differs"
@@ -56,14 +55,14 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
     return Built(target=recipe.name, folder=folder, digest=built.digest, fresh=False)
 
 
-def _close(recorded: tuple[Mapping[str, Any], Any], folder: Path, other: Path) -> tuple[str, ...]:
+def _close(made: Mapping[str, Any], folder: Path, other: Path) -> tuple[str, ...]:
     """The weight files that are as near as an artifact that is `numeric` promises."""
-    if recorded[0].get("internalParameters") != {"reproducible": "numeric"}:
+    if made["internalParameters"] != {"reproducible": "numeric"}:
         return ()
     from brickctl.tensors.closeness import distance
 
     pairs = [(path, other / path.name) for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
-    return tuple(path.name for path, made in pairs if made.is_file() and distance(path, made)[0] <= NUMERIC_BOUND)
+    return tuple(path.name for path, again in pairs if again.is_file() and distance(path, again)[0] <= NUMERIC_BOUND)
 
 
 def _differences(found: Mapping[str, Sha256], wanted: Mapping[str, Sha256]) -> Iterator[str]:

@@ -51,7 +51,7 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 def adapter_of(peft_type: str, base: Path, folder: Path, *, seed: int = 2, size: float = 0.1, **settings: Any) -> Path:
     """Save an adapter of this type, with PEFT."""
     chosen = {**ADAPTERS[peft_type], **settings}
-    config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**chosen)
+    config = quietly(lambda: PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**chosen))
     model = quietly(lambda: get_peft_model(load(base), config))
     randomise(model, seed, size)
     quietly(lambda: model.save_pretrained(folder))

@@ -88,7 +88,7 @@ def load_any(folder: Path) -> Any:
 
 def adapter_on(base: Path, folder: Path, peft_type: str = "LORA", *, seed: int = 2, **settings: Any) -> Path:
     """Save an adapter for any model, every trained number of it random."""
-    config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**settings)
+    config = quietly(lambda: PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(peft_type)](**settings))
     model = quietly(lambda: get_peft_model(load_any(base), config))
     randomise(model, seed, 0.1)
     quietly(lambda: model.save_pretrained(folder))
