@@ -8,12 +8,13 @@ from safetensors.torch import load_file, save_file
 
 from brickctl.errors import NoSpace, NotReproducible
 from brickctl.tensors.executor import Budget
+from brickctl.tensors.memory import peak_memory, share
 from brickctl.workflows import provenance
 from brickctl.workflows.build import Built, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.reproduce import NUMERIC_BOUND, reproduce
 from tests.support.adapters import adapter_of
-from tests.support.building import manifest, sum_of
+from tests.support.building import manifest, prepare, sum_of
 from tests.support.models import tiny_model
 from tests.support.projects import build_targets, opened, states
 
@@ -99,18 +100,22 @@ def test_a_difference_within_the_bound_is_no_difference(project: Path) -> None:
 def test_a_difference_beyond_the_bound_is_told(project: Path) -> None:
     build(project, "t")
     nudge(project, "t", NUMERIC_BOUND * 3)
-    with pytest.raises(NotReproducible, match="model.safetensors differs"):
+    with pytest.raises(NotReproducible, match=r"model\.safetensors differs"):
         check(project, "t")
 
 
 def test_the_smallest_difference_of_a_bitwise_target_is_told(project: Path) -> None:
     build(project, "exact")
     nudge(project, "exact", 1e-7)
-    with pytest.raises(NotReproducible, match="model.safetensors differs"):
+    with pytest.raises(NotReproducible, match=r"model\.safetensors differs"):
         check(project, "exact")
 
 
-def test_a_whole_module_that_does_not_fit_into_the_budget_is_named(project: Path) -> None:
+def test_a_whole_module_that_does_not_fit_into_the_budget_is_named(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", hidden_size=256, intermediate_size=1024, num_hidden_layers=1)
+    brick = adapter_of("OFT", base, tmp_path / "oft", target_modules=["down_proj"])
+    plan = prepare(manifest(base, {"oft": brick}, sum_of(oft=1.0)), tmp_path).plan
     with pytest.raises(NoSpace, match="the memory budget is too small") as caught:
-        build_targets(opened(project), ["t"], LockMode.REFRESH, Budget(threads=1, memory=100_000))
-    assert "`model." in str(caught.value)
+        share(plan, threads=2, memory=8 << 20)
+    assert "one block of `model.layers.0.mlp.down_proj.weight` needs" in str(caught.value)
+    assert share(plan, threads=2, memory=peak_memory(plan)).bundles == 2
