@@ -101,12 +101,20 @@ def test_info_of_the_base_and_of_a_folder_outside_of_any_project(project: Sandbo
     assert outcome.json["parameters"] == 2 * 16 * 8 + 2 * 8 * 8 + 8
 
 
-def test_info_of_an_adapter_that_cannot_be_merged_still_tells_what_it_is(project: Sandbox) -> None:
-    config = json.dumps({"peft_type": "IA3", "r": 2})
+def test_info_of_an_adapter_that_brickctl_refuses_still_tells_what_it_is(project: Sandbox) -> None:
+    config = json.dumps({"peft_type": "IA3", "wobble": 2})
     project.write({**bricks.adapter(), "adapter_config.json": config}, "bricks/ia3")
     answer = project.run("info", "./bricks/ia3", "--json").json
     assert answer["kind"] == "adapter"
-    assert "peft_type = IA3" in answer["refused"]
+    assert "unknown key `wobble`" in answer["refused"]
+
+
+def test_info_of_an_adapter_without_merged_weights_tells_why(project: Sandbox) -> None:
+    config = json.dumps({"peft_type": "LILY", "r": 2})
+    project.write({**bricks.adapter(), "adapter_config.json": config}, "bricks/lily")
+    answer = project.run("info", "./bricks/lily", "--json").json
+    assert (answer["type"], answer["merges"]) == ("LILY", False)
+    assert "depends on the input" in answer["because"]
 
 
 @pytest.mark.parametrize(("text", "hint"), [("sqll", "did you mean `sql`?"), ("zzz", "write a reference")])

@@ -14,7 +14,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Region, Spec, Stored
 from brickctl.core.plan import Plan, Shard
 from brickctl.errors import NoSpace
-from brickctl.kinds import dora
+from brickctl.kinds.adapters import dora
 from brickctl.tensors import executor
 from brickctl.tensors.arithmetic import add, cast
 from brickctl.tensors.buffers import Buffers
