@@ -1,0 +1,43 @@
+"""Whether the Hub answers, and how fast; any answer counts, and no token is sent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from huggingface_hub import constants, get_session, get_token
+
+from brickctl.core.document import shown
+from brickctl.sources.hub.faults import CLIENT_ERROR
+
+_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What came back: the endpoint, seconds until it answered or why it did not, and whether a token is set."""
+
+    endpoint: str
+    seconds: float | None
+    reason: str | None
+    has_token: bool
+
+
+def reach() -> Reach:
+    """Ask once."""
+    begun, reason = time.perf_counter(), None
+    try:
+        get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=_TIMEOUT)
+    except (CLIENT_ERROR, OSError, ValueError) as error:
+        reason = shown(str(error)) or type(error).__name__
+    seconds = None if reason else time.perf_counter() - begun
+    return Reach(
+        endpoint=_without_secrets(constants.ENDPOINT), seconds=seconds, reason=reason, has_token=get_token() is not None
+    )
+
+
+def _without_secrets(address: str) -> str:
+    """An address without the user and password that someone may have put into it."""
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
