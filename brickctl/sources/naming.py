@@ -18,3 +18,10 @@ def file_label(source: str, path: str) -> str:
 def place_label(place: Path) -> str:
     """A file or folder of this machine, whole, so that it can be found."""
     return shown(str(place), longest=WHOLE)
+
+
+def address_label(address: str) -> str:
+    """An address without the user and password that someone may have put into it."""
+    scheme, separator, rest = address.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return shown(f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}")

@@ -15,10 +15,12 @@ from brickctl.core.document import shown
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.errors import BrickctlError, IntegrityFault, LockInvalid, NotFound, PolicyViolation, TransportFault
 from brickctl.sources.contents import refuse_remote_code
+from brickctl.sources.hub.client import Client
 from brickctl.sources.hub.faults import Asked, no_revision, plain, translate
 from brickctl.sources.hub.source import HubSource
 from brickctl.sources.ledger import hash_file
 from brickctl.sources.local import LocalSource
+from brickctl.sources.naming import address_label
 from brickctl.sources.pages import Page
 from brickctl.sources.selection import select
 from brickctl.sources.web import Web
@@ -179,3 +181,18 @@ def test_a_lock_with_any_source_is_refused_in_plain_words(tmp_path: Path) -> Non
         with pytest.raises((LockInvalid, IntegrityFault)) as caught:
             bricks.locate(replace(pin, source=source))
         said(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown_as"),
+    [
+        ("https://me:hf_secret@hub.example/api", "https://hub.example/api"),
+        ("http://hf_secret@127.0.0.1:80", "http://127.0.0.1:80"),
+        ("https://huggingface.co", "https://huggingface.co"),
+        ("https://hub.example/@acme", "https://hub.example/@acme"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown_as: str) -> None:
+    assert address_label(address) == shown_as
+    asked = Client(offline=True, endpoint=address).asked("acme/sql", "main")
+    assert asked.endpoint == shown_as

@@ -15,6 +15,7 @@ from brickctl.core.names import nearest
 from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.naming import address_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
 
@@ -40,7 +41,7 @@ class Client:
 
     def asked(self, repository: str, revision: str, path: str | None = None) -> Asked:
         """What a question is about, for messages."""
-        return Asked(endpoint=self.endpoint, repository=repository, revision=revision, path=path)
+        return Asked(endpoint=address_label(self.endpoint), repository=repository, revision=revision, path=path)
 
     def list(self, repository: str, revision: str, subfolder: str | None) -> Listing:
         """Commit, card and files of a revision: one request."""

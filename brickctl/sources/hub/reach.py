@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from huggingface_hub import constants, get_session, get_token
 
-from brickctl.core.document import shown
-from brickctl.sources.hub.faults import CLIENT_ERROR
+from brickctl.sources.hub.faults import CLIENT_ERROR, plain
+from brickctl.sources.naming import address_label
 
 _TIMEOUT = 10.0
 
@@ -29,15 +29,8 @@ def reach() -> Reach:
     try:
         get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=_TIMEOUT)
     except (CLIENT_ERROR, OSError, ValueError) as error:
-        reason = shown(str(error)) or type(error).__name__
+        reason = plain(error) or type(error).__name__
     seconds = None if reason else time.perf_counter() - begun
     return Reach(
-        endpoint=_without_secrets(constants.ENDPOINT), seconds=seconds, reason=reason, has_token=get_token() is not None
+        endpoint=address_label(constants.ENDPOINT), seconds=seconds, reason=reason, has_token=get_token() is not None
     )
-
-
-def _without_secrets(address: str) -> str:
-    """An address without the user and password that someone may have put into it."""
-    scheme, separator, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
