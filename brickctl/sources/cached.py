@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BUFFER = 1 << 20
 _GIT_DIGITS = 40
 _QUARANTINED = re.compile(r".+\.corrupt-\d+")
-_UNFINISHED = re.compile(r"\.new-.+|.+\.incomplete|.+\.incoming")
+_UNFINISHED = re.compile(r"\.(brickctl-)?new-.+|.+\.incomplete|.+\.incoming")
 _ABANDONED = 24 * 3600
 """Seconds without a byte after which nobody is at work on an unfinished file any more."""
 

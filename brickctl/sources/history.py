@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, is_sha256, sha256_bytes
-from brickctl.sources.ledger import write_atomically
+from brickctl.sources.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.digests import Sha256, is_sha256, sha256_bytes
 from brickctl.core.document import WHOLE, shown
 from brickctl.errors import BrickctlError, IntegrityFault
+from brickctl.sources.atomic import write_atomically
 from brickctl.sources.naming import place_label
 
 if TYPE_CHECKING:
@@ -162,20 +162,6 @@ def hash_file(path: Path, progress: Progress | None = None) -> Sha256:
     if progress is not None:
         progress.finish(label)
     return Sha256(state.hexdigest())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file that everyone may read, so that readers see the old content or the new; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(descriptor, 0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _settle(identity: Identity) -> Identity:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import sha256_bytes
-from brickctl.sources.ledger import write_atomically
+from brickctl.sources.atomic import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

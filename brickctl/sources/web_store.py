@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import tempfile
-import time
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from brickctl.errors import BrickctlError, IntegrityFault, NoSpace, NotFound, OfflineMiss, TransportFault
+from brickctl.sources.atomic import unfinished
 from brickctl.sources.contents import read_contents
 from brickctl.sources.naming import file_label, place_label
 from brickctl.sources.patience import patiently
@@ -23,6 +20,7 @@ from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
     from brickctl.sources.pages import Page, Pages
     from brickctl.sources.turns import Turns
     from brickctl.sources.web import Web
-
-_UNFINISHED = ".new-"
-_ABANDONED = 24 * 3600
-"""Seconds without a byte after which nobody is waiting for the rest of a file."""
 
 
 class WebStore:
@@ -122,8 +116,7 @@ class WebStore:
         if progress is not None:
             progress.start(label, file.size)
         try:
-            new = self._receive(self._file_url(pin, file), file, blob, advance)
-            new.replace(blob)
+            self._receive(self._file_url(pin, file), file, blob, advance)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise NoSpace(f"no space left for {label}", hint="free some space, or set BRICKCTL_CACHE") from error
@@ -135,27 +128,21 @@ class WebStore:
             progress.finish(label)
         return blob
 
-    def _receive(self, url: str, file: File, blob: Path, advance: Callable[[int], None] | None) -> Path:
-        """Bring a file under a name that nobody knows, hashing on the way."""
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(blob.parent)
+    def _receive(self, url: str, file: File, blob: Path, advance: Callable[[int], None] | None) -> None:
+        """Bring a file under a name that nobody knows, hashing on the way, and give it its own name in the end."""
         state = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=blob.parent, prefix=_UNFINISHED, delete=False) as new:
-            place = Path(new.name)
-            try:
-                for piece in self._pieces(url, file.size):
-                    new.write(piece)
-                    state.update(piece)
-                    if advance is not None:
-                        advance(len(piece))
-            except BaseException:
-                place.unlink(missing_ok=True)
-                raise
-        if state.hexdigest() != file.sha256:
-            aside = place.rename(blob.with_name(f"{blob.name}.incoming"))
-            reason = f"the server's bytes have sha256 {state.hexdigest()[:12]}... instead of {file.sha256[:12]}..."
-            raise put_aside(aside, self._blobs, where=url, reason=reason)
-        return place
+        with unfinished(blob.parent) as new:
+            for piece in self._pieces(url, file.size):
+                new.file.write(piece)
+                state.update(piece)
+                if advance is not None:
+                    advance(len(piece))
+            new.file.flush()
+            if state.hexdigest() != file.sha256:
+                aside = new.path.rename(blob.with_name(f"{blob.name}.incoming"))
+                reason = f"the server's bytes have sha256 {state.hexdigest()[:12]}... instead of {file.sha256[:12]}..."
+                raise put_aside(aside, self._blobs, where=url, reason=reason)
+            new.path.replace(blob)
 
     def _pieces(self, url: str, size: int) -> Iterator[bytes]:
         """The body of a file, refused as soon as it is too long, or when it ends early.
@@ -177,11 +164,3 @@ class WebStore:
             if seen < size:
                 reason = f"the connection ended after {seen:,} of {size:,} bytes"
                 raise TransportFault(f"{url} could not be read", causes=(reason,), hint="run the command again")
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what killed processes left unfinished."""
-    for place in folder.glob(f"{_UNFINISHED}*"):
-        with suppress(OSError):
-            if time.time() - place.lstat().st_mtime > _ABANDONED:
-                place.unlink()

@@ -86,22 +86,26 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
         UsageFault: the folder is not brickctl's, or holds something that brickctl did not make.
         NoSpace: on the disk, or in the budget of memory; before anything is fetched.
-        IntegrityFault, TransportFault, Busy.
+        IntegrityFault, TransportFault.
     """
     check_replaceable(folder)
     _notice_edits(session, recipe, lock)
     definition = _definition(recipe, lock)
-    if not force:
-        digest = up_to_date(session, folder, definition, _card(recipe, lock))
-        if digest is not None:
-            return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
+    bench = Workbench(folder)
+    digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
+    if digest is not None:
+        bench.clear()
+        return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
     refuse_strangers(folder)
     if recipe.computes:
         begin_torch_import()
     plan = make_plan(session, recipe, lock)
     share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
-    bench = Workbench(folder)
-    with bench.opened():
+    with bench.opened(session.events.note):
+        digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
+        if digest is not None:  # somebody else has built it while this one waited
+            return Built(target=recipe.name, folder=folder, digest=digest, fresh=False, notes=plan.notes)
+        refuse_strangers(folder)
         room = {bench.folder: _size(plan) - _size_of(bench.new)}
         installed = bring(session, lock, (BASE, *recipe.aliases), later=room)
         if installed.fetched:  # until now some headers were only a server's word

@@ -19,7 +19,7 @@ from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.operations.target import read_recipe
-from brickctl.sources.ledger import write_atomically
+from brickctl.sources.atomic import write_atomically
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve

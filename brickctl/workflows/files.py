@@ -5,15 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.errors import Busy, UsageFault
+from brickctl.sources.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MODE = 0o644
 
@@ -37,14 +37,16 @@ def refuse_link(*places: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
+def alone(path: Path, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` alone; it is gone afterwards, and never removed while somebody else may hold it.
 
+    Where another process holds it, `tell` is told and it is waited for; without `tell` nobody waits.
+
     Raises:
-        Busy: another process holds it.
+        Busy: another process holds it, and nobody waits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock(path, what)
+    descriptor = _lock(path, what, tell)
     try:
         yield
     finally:
@@ -52,7 +54,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path, what: str) -> int:
+def _lock(path: Path, what: str, tell: Callable[[str], None] | None) -> int:
     """The locked file at `path`; one that its last holder removed in the meantime is not it."""
     while True:
         if path.is_symlink():
@@ -63,10 +65,22 @@ def _lock(path: Path, what: str) -> int:
             if _is_at(descriptor, path):
                 return descriptor
         except BlockingIOError:
-            os.close(descriptor)
-            hint = "wait for it, or stop it; nothing was changed"
-            raise Busy(f"another brickctl is {what}", hint=hint) from None
+            _wait(descriptor, what, tell)
         os.close(descriptor)
+
+
+def _wait(descriptor: int, what: str, tell: Callable[[str], None] | None) -> None:
+    """Until the holder lets go; it removes the file then, so the lock that one gets is of no use."""
+    if tell is None:
+        os.close(descriptor)
+        hint = "wait for it, or stop it; nothing was changed"
+        raise Busy(f"another brickctl is {what}", hint=hint) from None
+    tell(f"waiting: another brickctl is {what}")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:  # Ctrl-C
+        os.close(descriptor)
+        raise
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -98,19 +112,8 @@ def write_text_of_user(path: Path, content: bytes) -> None:
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise UsageFault(f"{path} is not a file", hint="move it away; nothing was changed")
-    path.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _MODE
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, content, mode=mode, flush=True)
 
 
 def flush_tree(folder: Path) -> None:

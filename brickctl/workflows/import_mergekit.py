@@ -13,7 +13,7 @@ from brickctl.core.numbers import Gradient, Number, Scalar
 from brickctl.core.reference import HubReference
 from brickctl.errors import NotFound, Unsupported, UsageFault
 from brickctl.operations.target import read_recipe
-from brickctl.sources.ledger import write_atomically
+from brickctl.sources.atomic import write_atomically
 from brickctl.workflows.mergekit_numbers import Rules, translate
 from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe, Model, read_mergekit
 from brickctl.workflows.requirement import path_from

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import did_you_mean
 from brickctl.errors import NotFound, UsageFault
-from brickctl.sources.ledger import write_atomically
+from brickctl.sources.atomic import write_atomically
 from brickctl.sources.open import builtin_registry
 from brickctl.workflows.session import CACHES, DIST, MANIFEST
 

@@ -7,19 +7,19 @@ import errno
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
-from brickctl.errors import IntegrityFault, UsageFault
+from brickctl.errors import Busy, IntegrityFault, UsageFault
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.files import alone, flush, flush_tree, refuse_link
 from brickctl.workflows.provenance import FILE as STATEMENT
 from brickctl.workflows.provenance import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -41,21 +41,29 @@ class Workbench:
         self._old = self.folder / "old"
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self, tell: Callable[[str], None] | None = None) -> Iterator[None]:
         """Hold the workbench alone, and recover what a killed process left; tidy it away when the work succeeded.
 
-        The lock file lies beside the workbench, since it has to outlive it.
+        The lock file lies beside the workbench, since it has to outlive it. Where another process is building the same
+        artifact, `tell` is told and it is waited for.
 
         Raises:
-            Busy: another process is building the same artifact.
+            Busy: another process is building the same artifact, and there is no `tell`.
             UsageFault: a part of the workbench is a link.
         """
-        with alone(self.target.with_name(f".{self.target.name}.lock"), f"building {self.target}"):
+        with alone(self.target.with_name(f".{self.target.name}.lock"), f"building {self.target}", tell):
             refuse_link(self.folder, self.new, self.journal, self._old)
             self.new.mkdir(parents=True, exist_ok=True)
             self._recover()
             yield
             shutil.rmtree(self.folder)
+
+    def clear(self) -> None:
+        """Remove what a killed build left behind the finished artifact; nothing while somebody is building."""
+        lock = self.target.with_name(f".{self.target.name}.lock")
+        if self.folder.exists() or lock.exists():
+            with suppress(Busy), self.opened():
+                pass
 
     def keep_only(self, paths: frozenset[str]) -> None:
         """Remove what an earlier, different build left in `new`, and every link."""

@@ -160,10 +160,10 @@ def test_a_download_from_a_registry_that_trickles_is_given_up_and_its_part_remov
         )
         assert empty.spawn("lock").code == 0
 
-        done, took = interrupted(empty, "install", once=lambda: bool(partial_files(cache, ".new-*")))
+        done, took = interrupted(empty, "install", once=lambda: bool(partial_files(cache, ".brickctl-new-*")))
 
     assert (done.returncode, took < SECONDS) == (130, True), (done, took)
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1] == "error: interrupted"
-    assert not list(cache.rglob(".new-*"))
+    assert not list(cache.rglob(".brickctl-new-*"))
     assert hashlib.sha256(MODEL["model.safetensors"]).hexdigest() not in {path.name for path in cache.rglob("*")}

@@ -196,7 +196,7 @@ def test_a_server_with_other_bytes_is_caught(
     assert bricks.locate(pin) is None
     server.override.clear()
     assert install(bricks, pin, amounts)
-    assert not list((tmp_path / "cache").rglob(".new-*"))
+    assert not list((tmp_path / "cache").rglob(".brickctl-new-*"))
 
 
 def test_a_shorter_file_is_not_the_file_and_a_cut_connection_is_a_transport_fault(
@@ -211,7 +211,7 @@ def test_a_shorter_file_is_not_the_file_and_a_cut_connection_is_a_transport_faul
     server.override[path] = (200, {"Content-Length": str(len(content))}, content[:-1])
     with pytest.raises(TransportFault, match="the connection ended after"):
         install(bricks, pin, amounts)
-    assert not list((tmp_path / "cache").rglob(".new-*"))
+    assert not list((tmp_path / "cache").rglob(".brickctl-new-*"))
 
 
 def test_half_an_index_is_not_taken_for_the_whole(server: StaticServer, registry: Path, tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -113,16 +112,17 @@ def test_turns_are_forgotten_when_nobody_wants_them() -> None:
     assert not turns._wanted
 
 
-def test_what_a_killed_process_left_goes_when_nobody_can_be_waiting_for_it(
+def test_what_a_killed_process_left_goes_and_what_somebody_is_writing_stays(
     server: StaticServer, tmp_path: Path, amounts: Amounts
 ) -> None:
     bricks = opened(tmp_path, server.url)
     pin = bricks.pin(SQL)
     folder = tmp_path / "cache" / "blobs" / "sha256"
     folder.mkdir(parents=True)
-    for name, hours in (("old", 25), ("young", 23)):
-        place = folder / f".new-{name}"
-        place.write_bytes(b"half")
-        os.utime(place, (time.time() - hours * 3600,) * 2)
-    install(bricks, pin, amounts)
-    assert [path.name for path in folder.glob(".new-*")] == [".new-young"]
+    (folder / ".brickctl-new-dead").write_bytes(b"half")
+    (folder / ".brickctl-new-link").symlink_to(tmp_path / "nothing")
+    with (folder / ".brickctl-new-alive").open("wb") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        install(bricks, pin, amounts)
+    left = sorted(path.name for path in folder.glob(".brickctl-new-*"))
+    assert left == [".brickctl-new-alive", ".brickctl-new-link"]

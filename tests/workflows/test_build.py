@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -165,9 +166,24 @@ def test_a_kill_between_the_two_renames_is_undone_by_the_next_build(project: Pat
 
 
 def test_two_builds_of_one_artifact_do_not_mix(project: Path) -> None:
+    """The second one says that it waits, waits, and finds the work done."""
+    events, results = Listener(), []
+
+    def second() -> None:
+        results.extend(build(project, "assistant", events=events))
+
+    thread = threading.Thread(target=second)
     bench = Workbench(project / "dist" / "assistant")
-    with bench.opened(), pytest.raises(Busy, match="another brickctl"):
-        build(project, "assistant")
+    with bench.opened():
+        with pytest.raises(Busy, match="another brickctl"), Workbench(bench.target).opened():
+            pass
+        thread.start()
+        while not any("waiting: another brickctl is building" in note for note in events.notes):
+            thread.join(0.01)
+        assert results == []
+    thread.join(60)
+    assert [result.fresh for result in results] == [True]
+    assert sorted(path.name for path in (project / "dist").iterdir()) == ["assistant"]
 
 
 def test_a_changed_artifact_is_noticed_and_made_anew(project: Path) -> None:

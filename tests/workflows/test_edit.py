@@ -53,7 +53,7 @@ def test_what_somebody_saved_during_an_edit_stays_and_nothing_is_written(
 
     assert (root / "brick.toml").read_text() == text
     assert (root / "brick.lock").read_bytes() == lock
-    assert not list(root.glob(".new-*"))
+    assert not list(root.glob(".brickctl-new-*"))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o640])

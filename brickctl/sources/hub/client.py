@@ -15,6 +15,7 @@ from brickctl.core.names import nearest
 from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.hub.remains import remove_remains
 from brickctl.sources.naming import address_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
@@ -81,6 +82,7 @@ class Client:
                 endpoint=self.endpoint,
                 tqdm_class=_watching(advance),
             )
+        remove_remains(Path(found), self.cache)
         return Path(found)
 
     @contextmanager

@@ -1,0 +1,104 @@
+"""Files that appear whole or not at all; what a killed process left half-written is removed by the next one.
+
+A file is written under a name of its own, and locked meanwhile: so the leftovers of killed processes, which hold no
+lock any more, can be told from what others are writing at this moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = ".brickctl-new-"
+_MODE = 0o644
+
+_tidied: dict[str, None] = {}
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A file that is being written, and where; whoever wants to keep it gives it another name."""
+
+    file: BinaryIO
+    path: Path
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[Unfinished]:
+    """A new file in a folder, which is made if need be; removed in the end unless it was renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _tidy_once(folder)
+    descriptor, path = _locked_file(folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield Unfinished(file, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bool = False) -> None:
+    """Write a small file so that readers see the old content or the new; makes its folder.
+
+    With `flush` the content is on the disk before it takes the old one's place.
+    """
+    with unfinished(path.parent) as new:
+        new.file.write(content)
+        new.file.flush()
+        os.fchmod(new.file.fileno(), mode)
+        if flush:
+            os.fsync(new.file.fileno())
+        new.path.replace(path)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed processes left in a folder; what somebody is writing stays, and whatever cannot be locked."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(PREFIX) and stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+                _remove_if_abandoned(Path(entry.path))
+
+
+def _tidy_once(folder: Path) -> None:
+    """In each folder at the first file only: a ledger has thousands of entries."""
+    with _guard:
+        if str(folder) in _tidied:
+            return
+        _tidied[str(folder)] = None
+    tidy(folder)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _locked_file(folder: Path) -> tuple[int, Path]:
+    """A new file, locked; another one where somebody took it for a leftover before it was."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=PREFIX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # at this moment somebody finds out that nobody holds it
+            os.close(descriptor)
+            continue
+        except OSError:  # a file system without locks, where nobody can take it for a leftover either
+            return descriptor, Path(name)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)
