@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brickctl.cli import completing, options, output
+from brickctl.cli import options, output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("brick", shell_complete=completing.bricks)
+@click.argument("brick")
 @options.project_if_any
 @options.offline
 @options.console

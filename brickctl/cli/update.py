@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import completing, options
+from brickctl.cli import options
 from brickctl.cli.changes import show_lock
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=completing.bricks)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @options.project
 @options.offline
 @options.console

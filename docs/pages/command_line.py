@@ -36,18 +36,14 @@ def _summary(verb: click.Command) -> str:
     return paragraph.split(". ")[0].removesuffix(".") + "."
 
 
-def _section(name: str, verb: click.Command, top: click.Context, *, depth: int = 2) -> str:
+def _section(name: str, verb: click.Command, top: click.Context) -> str:
     context = click.Context(verb, info_name=name, parent=top)
     usage = " ".join((context.command_path, *verb.collect_usage_pieces(context)))
     records = [parameter.get_help_record(context) for parameter in verb.get_params(context)]
     options = table(
         ("option", ""), ((f"`{record[0]}`", _plain(record[1])) for record in records if record and record[1])
     )
-    parts = [code(usage, "text"), inspect.cleandoc(verb.help or ""), options]
-    if isinstance(verb, click.Group):
-        found = {inner: verb.get_command(context, inner) for inner in verb.list_commands(context)}
-        parts += [_section(inner, one, context, depth=depth + 1) for inner, one in found.items() if one is not None]
-    return "\n\n".join((f"{'#' * depth} {context.command_path}", *parts))
+    return "\n\n".join((f"## brickctl {name}", code(usage, "text"), inspect.cleandoc(verb.help or ""), options))
 
 
 def _plain(text: str) -> str:
