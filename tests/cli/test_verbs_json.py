@@ -31,6 +31,7 @@ ADDRESS = "hf:acme/nothing"
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "add": (("./bricks/nothing",), 1, "not-found"),
     "build": (("chat",), 1, "not-found"),
+    "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
     "import": (("ties.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
@@ -49,6 +50,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
 SUCCESSES: dict[str, tuple[str, ...]] = {
     "add": ("./bricks/sql", "--name", "other"),
     "build": (),
+    "cache": ("dir",),
     "completions": ("bash",),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
