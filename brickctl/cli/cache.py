@@ -130,7 +130,7 @@ def prune(*, quarantined: bool, dry_run: bool, project: Path | None, console: Co
         f"{_files(len(pruned.gone))} {what}, {format_size(pruned.bytes)}" if pruned.gone else "nothing to remove"
     )
     if pruned.busy:
-        console.note(f"{_files(len(pruned.busy))} kept: somebody may be writing them, or was a minute ago")
+        console.note(f"{_files(len(pruned.busy))} kept: somebody may be writing them, or was just now")
 
 
 def _files(count: int) -> str:

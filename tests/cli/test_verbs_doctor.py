@@ -161,3 +161,10 @@ def test_hashing_that_is_slow_is_told(empty: Sandbox, monkeypatch: pytest.Monkey
     monkeypatch.setattr(doctor, "SLOW_HASHING", float("inf"))
     outcome = empty.run("doctor", "--offline", "--json")
     assert (outcome.code, findings(outcome)["sha256"]["status"]) == (0, "slow")
+
+
+def test_a_hub_that_takes_its_time_is_slow(hub: Hub, empty: Sandbox) -> None:
+    patience = "from brickctl.workflows import doctor; doctor.SLOW_HUB = 0.0"
+    script = f"import sys; from brickctl.cli import main; {patience}; sys.exit(main())"
+    outcome = at(hub, empty).spawn("doctor", "--json", python=("-c", script))
+    assert (outcome.code, findings(outcome)["hub"]["status"]) == (0, "slow")
