@@ -9,6 +9,7 @@ BrickctlError                 1  failed
 ├── Unsupported               1  unsupported      known, and not built here (yet)
 ├── NoSpace                   1  no-space         the disk or the memory budget is too small
 ├── Busy                      1  busy             another process is at the same work
+├── Unhealthy                 1  unhealthy        `brickctl doctor` found something broken
 ├── LockStale                 3  lock-stale       brick.lock does not say what brick.toml says
 ├── LockInvalid               3  lock-invalid     brick.lock cannot be read
 ├── EngineMissing             3  engine-missing   the lock asks for another engine
@@ -118,6 +119,13 @@ class Busy(BrickctlError):
     """Another process holds what this one needs."""
 
     code = "busy"
+
+
+class Unhealthy(BrickctlError):
+    """Something that installs or builds need is broken. `findings` are all that was looked at, for programs."""
+
+    code = "unhealthy"
+    findings: tuple[Mapping[str, Any], ...] = ()
 
 
 class LockStale(BrickctlError):

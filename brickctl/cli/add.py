@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 from brickctl.cli.changes import change_documents, show_changes
 
 if TYPE_CHECKING:
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("reference")
+@click.argument("reference", shell_complete=suggestions.folders)
 @click.option("--name", metavar="ALIAS", help="How brick.toml calls the brick.  [default: the last part of REFERENCE]")
 @click.option("--kind", help="Say the kind instead of letting the files say it.")
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--subfolder", metavar="DIR", help="Folder of the brick inside its source.")
-@click.option("--registry", metavar="NAME", help="Registry to ask instead of the project's default.")
+@click.option(
+    "--registry",
+    metavar="NAME",
+    shell_complete=suggestions.registries,
+    help="Registry to ask instead of the project's default.",
+)
 @click.option("--license", "license_name", metavar="SPDX", help="Licence, where the source does not say it.")
 @options.project
 @options.offline

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TRACEBACK = "BRICKCTL_TRACEBACK"
 """The variable that asks for Python's traceback of every failure."""
 
+COMPLETING = "_BRICKCTL_COMPLETE"
+"""The variable with which a shell asks what may come next, instead of running a verb; its name is click's choice."""
+
 
 def main() -> int:
     """Run `brickctl` with the arguments of this process; returns the exit code."""
@@ -36,6 +39,8 @@ def run(verbs: click.Group, arguments: Sequence[str]) -> int:
     try:
         exit_code = verbs.main(list(arguments), prog_name="brickctl", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001 - the outermost frame: no user meets a bare traceback
+        if COMPLETING in os.environ:  # words would land in the line that is being typed
+            return 1
         return _fail(raised, as_json=as_json)
     return exit_code if isinstance(exit_code, int) else 0
 

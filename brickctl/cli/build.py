@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=suggestions.targets)
 @options.project
 @options.dry_run
 @click.option("--check", is_flag=True, help="Build again and compare with the artifact; change nothing.")

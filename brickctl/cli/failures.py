@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import output
-from brickctl.errors import BrickctlError, CheckFailed, Interrupted, NoSpace, UsageFault
+from brickctl.errors import BrickctlError, CheckFailed, Interrupted, NoSpace, Unhealthy, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +44,16 @@ def unknown_verb(verb: str, verbs: Iterable[str]) -> UsageFault:
 def report(error: BrickctlError, *, as_json: bool) -> None:
     """Write an error where it belongs: JSON to stdout, or text to stderr."""
     if as_json:
-        known = {"scores": error.scores} if isinstance(error, CheckFailed) else {}
-        output.write(output.failed(document(error), **known))
+        output.write(output.failed(document(error), **_known(error)))
     else:
         output.say(render(error))
+
+
+def _known(error: BrickctlError) -> dict[str, Any]:
+    """What was found out before the failure, for programs."""
+    if isinstance(error, CheckFailed):
+        return {"scores": error.scores}
+    return {"findings": error.findings} if isinstance(error, Unhealthy) else {}
 
 
 def document(error: BrickctlError) -> dict[str, Any]:

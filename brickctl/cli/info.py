@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brickctl.cli import options, output
+from brickctl.cli import options, output, suggestions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("brick")
+@click.argument("brick", shell_complete=suggestions.bricks_or_folders)
 @options.project_if_any
 @options.offline
 @options.console

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 from brickctl.cli.composing import compose
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("bricks", nargs=-1, required=True, metavar="BRICK...")
+@click.argument("base", shell_complete=suggestions.folders)
+@click.argument("bricks", nargs=-1, required=True, metavar="BRICK...", shell_complete=suggestions.folders)
 @click.option("-m", "--method", default="task_arithmetic", show_default=True, help="Merge method.")
 @click.option("-w", "--weight", "weights", type=float, multiple=True, help="Once for all bricks, or once for each.")
 @click.option("-s", "--set", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the method.")

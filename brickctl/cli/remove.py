@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 from brickctl.cli.changes import change_documents, show_changes
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=suggestions.bricks)
 @options.project
 @options.offline
 @options.console

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 from brickctl.cli.composing import compose
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("bricks", nargs=-1, required=True, metavar="BRICK...")
+@click.argument("base", shell_complete=suggestions.folders)
+@click.argument("bricks", nargs=-1, required=True, metavar="BRICK...", shell_complete=suggestions.folders)
 @click.option("--active", help="The adapter that is active after loading.  [default: the first]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the artifact.")
 @options.shard_size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[CHECK|TARGET]...")
+@click.argument("names", nargs=-1, metavar="[CHECK|TARGET]...", shell_complete=suggestions.checks_and_targets)
 @click.option("--bricks", is_flag=True, help="Also measure the base and each brick alone, as a table of skills.")
 @options.project
 @options.locked

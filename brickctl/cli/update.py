@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brickctl.cli import options
+from brickctl.cli import options, suggestions
 from brickctl.cli.changes import show_lock
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=suggestions.base_and_bricks)
 @options.project
 @options.offline
 @options.console

@@ -25,6 +25,8 @@ from brickctl.sources.atomic import write_atomically
 from brickctl.sources.naming import place_label
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from brickctl.core.ports import Progress
 
 _BUFFER = 1 << 20
@@ -62,6 +64,15 @@ class Identity:
         """Nanoseconds until a change could no longer hide in the step of the last one; 0 once that is so."""
         whole_seconds = self.mtime % _SECOND == 0 and self.ctime % _SECOND == 0
         return max(0, self.ctime + (_COARSE_STEP if whole_seconds else _STEP) - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What `place` remembers of the file `path`, if one is there; no `sha256` unless it still is that very file."""
+
+    place: Path
+    path: Path | None
+    sha256: Sha256 | None
 
 
 class Ledger:
@@ -111,6 +122,22 @@ class Ledger:
         """Make the next `digest` read the file."""
         with suppress(OSError):
             self._entry(os.path.realpath(path)).unlink()
+
+    def lines(self) -> Iterator[Line]:
+        """Everything that is remembered, also what fits no file any more."""
+        with suppress(OSError):
+            for place in sorted(self._folder.iterdir()):
+                if place.suffix == ".json" and is_sha256(place.stem) and place.is_file():
+                    yield self._line(place)
+
+    def _line(self, place: Path) -> Line:
+        try:
+            path = json.loads(place.read_bytes())["path"]
+            identity = Identity.of(Path(path))
+            own = self._entry(path) == place
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return Line(place, None, None)
+        return Line(place, Path(path), self._recall(identity) if own else None)
 
     def _read(self, path: Path, before: Identity, progress: Progress | None) -> Sha256:
         """Hash a file, and remember the digest if a later change could not go unseen."""

@@ -23,16 +23,16 @@ def check_space(needed: Mapping[Path, int]) -> None:
     """
     folders: dict[int, list[Path]] = {}
     for folder in needed:
-        folders.setdefault(_existing(folder).stat().st_dev, []).append(folder)
+        folders.setdefault(nearest(folder).stat().st_dev, []).append(folder)
     for disk in folders.values():
         size = sum(needed[folder] for folder in disk)
-        free = shutil.disk_usage(_existing(disk[0])).free
+        free = shutil.disk_usage(nearest(disk[0])).free
         if size > free:
             cause = f"{format_size(size)} are needed and {format_size(free)} are free"
             hint = "nothing was changed; make room, or point HF_HOME or --output to another disk"
             raise NoSpace(f"the disk of {' and '.join(map(str, disk))} is too full", causes=(cause,), hint=hint)
 
 
-def _existing(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """The folder, or the nearest above it that exists."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -37,13 +37,21 @@ def _summary(verb: click.Command) -> str:
 
 
 def _section(name: str, verb: click.Command, top: click.Context) -> str:
+    """A verb, and below it those that a group has."""
+    context = click.Context(verb, info_name=name, parent=top)
+    below = sorted(verb.commands.items()) if isinstance(verb, click.Group) else []
+    return "\n\n".join((_one(name, verb, top), *(_section(inner, each, context) for inner, each in below)))
+
+
+def _one(name: str, verb: click.Command, top: click.Context) -> str:
     context = click.Context(verb, info_name=name, parent=top)
     usage = " ".join((context.command_path, *verb.collect_usage_pieces(context)))
     records = [parameter.get_help_record(context) for parameter in verb.get_params(context)]
     options = table(
         ("option", ""), ((f"`{record[0]}`", _plain(record[1])) for record in records if record and record[1])
     )
-    return "\n\n".join((f"## brickctl {name}", code(usage, "text"), inspect.cleandoc(verb.help or ""), options))
+    heading = f"{'##' if top.parent is None else '###'} {context.command_path}"
+    return "\n\n".join((heading, code(usage, "text"), inspect.cleandoc(verb.help or ""), options))
 
 
 def _plain(text: str) -> str:

@@ -31,6 +31,9 @@ ADDRESS = "hf:acme/nothing"
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "add": (("./bricks/nothing",), 1, "not-found"),
     "build": (("chat",), 1, "not-found"),
+    "cache": (("dir", "--project", "models"), 1, "not-found"),
+    "completions": (("tcsh",), 2, "usage"),
+    "doctor": (("--project", "models"), 1, "not-found"),
     "import": (("ties.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
@@ -48,6 +51,9 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
 SUCCESSES: dict[str, tuple[str, ...]] = {
     "add": ("./bricks/sql", "--name", "other"),
     "build": (),
+    "cache": ("dir",),
+    "completions": ("bash",),
+    "doctor": ("--offline",),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
@@ -83,7 +89,7 @@ def only_object(outcome: Outcome) -> dict[str, object]:
 
 def test_every_verb_is_tried() -> None:
     verbs = set(app.application(brickctl.cli)._modules)
-    frame = {"app", "changes", "composing", "console", "failures", "options", "output", "progress"}
+    frame = {"app", "changes", "composing", "console", "failures", "options", "output", "progress", "suggestions"}
     assert set(FAILURES) == set(SUCCESSES) | {"test"} == verbs - frame
 
 

@@ -54,7 +54,7 @@ def test_folders_on_two_disks_have_room_each(
             return Stat(hash(self.name))
 
     free(100)
-    monkeypatch.setattr(space, "_existing", lambda folder: Place(folder.name))
+    monkeypatch.setattr(space, "nearest", lambda folder: Place(folder.name))
     check_space({tmp_path / "one": 60, tmp_path / "other": 60})
 
 

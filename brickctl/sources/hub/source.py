@@ -113,6 +113,10 @@ class HubSource:
             file.path: self._verified(pin, file, place) for file, place in zip(pin.files, present, strict=True) if place
         }
 
+    def unverified(self, pin: Pin, file: File) -> Path | None:
+        """Where a file of a pin is cached, if it is; whoever asks will read it."""
+        return self._client.cached(*_address(pin, file.path))
+
     def storage(self, pin: Pin) -> Path:  # noqa: ARG002 - one cache for all
         """The shared cache."""
         return self._client.cache

@@ -1,0 +1,86 @@
+"""What a shell offers when Tab is pressed: names of brick.toml, and folders.
+
+Each is a `shell_complete` of click. Whatever is wrong with the project, nothing is offered and nothing is said: the
+command that is being typed will say it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from click.shell_completion import CompletionItem
+
+from brickctl.cli.options import MANIFEST, find_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import click
+
+    from brickctl.core.manifest import Manifest
+
+
+def targets(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The targets of the project."""
+    manifest = _manifest(context)
+    return [] if manifest is None else _fitting(context, parameter, typed, manifest.targets)
+
+
+def bricks(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The bricks of the project, without the base."""
+    manifest = _manifest(context)
+    return [] if manifest is None else _fitting(context, parameter, typed, manifest.bricks)
+
+
+def base_and_bricks(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The base and the bricks of the project."""
+    manifest = _manifest(context)
+    return [] if manifest is None else _fitting(context, parameter, typed, manifest.requirements)
+
+
+def checks_and_targets(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The checks of the project, and the targets that have one."""
+    manifest = _manifest(context)
+    if manifest is None:
+        return []
+    checks = [check.name for check in manifest.checks]
+    tested = [check.target for check in manifest.checks]
+    return _fitting(context, parameter, typed, dict.fromkeys([*checks, *tested]))
+
+
+def registries(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The registries that the project declares."""
+    manifest = _manifest(context)
+    return [] if manifest is None else _fitting(context, parameter, typed, manifest.registries)
+
+
+def folders(_: click.Context, __: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """Folders, which the shell itself lists."""
+    return [CompletionItem(typed, type="dir")]
+
+
+def bricks_or_folders(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """A name of the project, or a folder where no name begins like that."""
+    return base_and_bricks(context, parameter, typed) or folders(context, parameter, typed)
+
+
+def _fitting(
+    context: click.Context, parameter: click.Parameter, typed: str, names: Iterable[str]
+) -> list[CompletionItem[str]]:
+    """The names that begin as was typed, in their order, without those that stand on the line already."""
+    given = context.params.get(parameter.name or "") if parameter.nargs == -1 else None
+    return [CompletionItem(name) for name in names if name.startswith(typed) and name not in (given or ())]
+
+
+def _manifest(context: click.Context) -> Manifest | None:
+    """What brick.toml says; None where there is none that can be read."""
+    from brickctl.core.manifest_format import parse_manifest
+    from brickctl.errors import BrickctlError
+
+    try:
+        folder = context.params.get("project")
+        root = folder if isinstance(folder, Path) else find_project(Path.cwd())
+        return parse_manifest((root / MANIFEST).read_text(encoding="utf-8"))
+    except (BrickctlError, OSError, ValueError, RecursionError):
+        return None
