@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from brickctl.errors import Unsupported
 from tests.support.adapters import adapter_of
 from tests.support.architectures import adapter_on, load_any, merged, model_of
-from tests.support.building import build, manifest, sum_of
+from tests.support.building import build, manifest, prepare, sum_of
 from tests.support.models import adapter, edit_config, edit_tensors, merged_by_peft, tiny_model, weights, worst_ratio
 
 if TYPE_CHECKING:
@@ -149,3 +150,17 @@ def test_experts_that_the_running_model_holds_in_one_tensor(
     before = load_any(base).state_dict()
     changed = [key for key in before if not before[key].equal(ours[key])]
     assert {key.rpartition("mlp.")[-1] for key in changed if "experts" in key} == {name[4:] for name in parameters}
+
+
+def test_lokr_on_a_convolution_of_one_dimension_is_refused(tmp_path: Path) -> None:
+    """PEFT multiplies a matrix by a tensor of three dimensions there, and reshapes what comes out."""
+    base = tiny_model(tmp_path / "base")
+    brick = adapter_of("LOKR", base, tmp_path / "adapter", target_modules=["q_proj"], r=32)
+
+    def widen(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: one.unsqueeze(2) if key.endswith("lokr_w2") else one for key, one in found.items()}
+
+    edit_tensors(brick, widen)
+    with pytest.raises(Unsupported, match="cannot be merged exactly") as caught:
+        prepare(manifest(base, {"a": brick}, sum_of(a=1.0)), tmp_path)
+    assert "convolution of one dimension" in str(caught.value)

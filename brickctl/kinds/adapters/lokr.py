@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.errors import Unsupported
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import ignore
 from brickctl.kinds.adapters.scaling import Scaling, read_scaling
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
     from brickctl.core.nodes import Region
     from brickctl.kinds.adapters.module import Module
+
+
+_ONE_DIMENSIONAL = 3
+"""Dimensions of the kernel of a one-dimensional convolution."""
 
 
 class LoKr(AdapterType):
@@ -60,6 +65,9 @@ class LoKr(AdapterType):
 def _factor(module: Module, name: str, rank: int) -> Node:
     """A small matrix, stored whole or as a product."""
     if module.has(name):
+        if len(module.tensor(name).spec.shape) == _ONE_DIMENSIONAL:
+            cause = f"`{module.name}` is a convolution of one dimension, for which PEFT 0.21 mixes channels and kernel"
+            raise Unsupported(f"`{module.owner}` cannot be merged exactly", causes=(cause,), place=module.place)
         return module.matrix(name)
     if module.has("lokr_t2") and name == "lokr_w2":
         return tucker_product(module, "lokr_t2", "lokr_w2_a", "lokr_w2_b", rank, 1.0)
