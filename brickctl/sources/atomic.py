@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -63,9 +62,9 @@ def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bo
 
 def tidy(folder: Path) -> None:
     """Remove what killed processes left in a folder; what somebody is writing stays, and whatever cannot be locked."""
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            if entry.name.startswith(PREFIX) and stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False):
                 _remove_if_abandoned(Path(entry.path))
 
 

@@ -85,4 +85,4 @@ def test_two_builds_at_once_make_one_artifact(online: Sandbox) -> None:
         outcomes = together(online, "build")
         assert [code for code, _ in outcomes] == [0, 0], outcomes
         assert [path.name for path in (online.root / "dist").iterdir()] == ["assistant"]
-        assert online.run("verify").code == 0
+        assert online.spawn("verify").code == 0
