@@ -29,7 +29,7 @@ LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
 SURROUNDINGS: dict[str, dict[str, Any]] = {
     "one thread": {"threads": 1},
     "four threads": {"threads": 4},
-    "a small budget": {"memory": 30 * MEBIBYTE},
+    "a small budget": {"memory": 40 * MEBIBYTE},
     "a large budget": {"memory": 1024 * MEBIBYTE},
     "another hash seed": {"PYTHONHASHSEED": "1"},
     "a third hash seed": {"PYTHONHASHSEED": "4711"},
