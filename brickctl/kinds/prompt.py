@@ -55,7 +55,7 @@ def _check(brick: Brick, base: LazyModel) -> None:
         cause = f"it has no matrix `{_EMBEDDINGS}`"
         raise Misfit(f"`{brick.name}` is no prompt that PEFT loads", causes=(cause,), place=brick.required_by)
     tokens, width = embeddings.spec.shape
-    if document.get("num_virtual_tokens") not in {None, tokens}:
+    if document.get("num_virtual_tokens") not in (None, tokens):
         cause = f"it has {tokens} virtual tokens; its configuration says {document.get('num_virtual_tokens')!a}"
         raise Misfit(f"`{brick.name}` contradicts itself", causes=(cause,), place=brick.required_by)
     hidden = base.config.get("hidden_size")

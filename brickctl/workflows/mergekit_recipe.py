@@ -5,8 +5,8 @@ mergekit itself ignores keys that it does not know; here they are mistakes, with
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import Table, shown
@@ -253,7 +253,7 @@ def _read_path(table: Table, key: str) -> HubReference | PathReference:
 def _reference(table: Table, key: str, text: str) -> HubReference | PathReference:
     """As mergekit reads it: what is a folder here is that folder, everything else is on the Hub."""
     path, at, revision = text.partition("@")
-    if path.startswith((".", "/", "~")) or Path(path).is_dir():
+    if path.startswith((".", "/", "~")) or os.path.isdir(path):  # noqa: PTH112 - a name too long for one is no folder
         if at or path.startswith("~"):
             raise table.error(f"`{shown(text)}` is no folder", key=key, hint="folders have no revision, and no `~`")
         return PathReference(path=path)

@@ -50,7 +50,7 @@ class Miss(AdapterType):
         width = table.integer_or_none("mini_r")
         return MissSettings(
             rank=positive(table, "r"),
-            variant=variant if variant in {"bat", "mini"} else "miss",
+            variant=variant if variant in ("bat", "mini") else "miss",
             width=1 if width is None else width,
         )
 

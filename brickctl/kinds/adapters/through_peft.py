@@ -56,7 +56,7 @@ class ThroughPeft(AdapterType):
         if "save_projection" in self._described.fields:
             refuse_projections_that_are_drawn_anew(table)
         for field, value in self._described.only:
-            if table.take(field) not in {None, value}:
+            if table.take(field) not in (None, value):
                 raise unsupported(table, f"`{field} = {shown(table.take(field))}`")
         ignore(table, *self._described.fields)
         return {field: table.take(field) for field in self._described.fields if table.has(field)}

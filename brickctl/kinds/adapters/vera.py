@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.document import Table
-    from brickctl.core.nodes import Node
+    from brickctl.core.nodes import Node, Stored
     from brickctl.kinds.adapters.module import Module
 
 
@@ -39,7 +39,7 @@ class Vera(AdapterType):
 
     def deltas(self, module: Module, settings: int) -> Mapping[str, Node]:
         """One product."""
-        down, up = module.common("vera_A"), module.common("vera_B")
+        down, up = _matrix(module, "vera_A"), _matrix(module, "vera_B")
         if down.spec.shape[0] < settings or down.spec.columns < module.inputs:
             raise module.misfit(f"vera_A has shape {list(down.spec.shape)}; `{module.name}` has {module.inputs} inputs")
         if up.spec.shape[0] < module.outputs or up.spec.columns != down.spec.shape[0]:
@@ -48,6 +48,14 @@ class Vera(AdapterType):
         left = scale_rows(corner(up, module.outputs, rank), module.vector("vera_lambda_b", module.outputs))
         right = scale_rows(corner(down, rank, module.inputs), module.vector("vera_lambda_d", rank))
         return {"weight": module.restored(exact_product(left, right, 1.0))}
+
+
+def _matrix(module: Module, name: str) -> Stored:
+    """One of the two matrices that all modules share."""
+    found = module.common(name)
+    if len(found.spec.shape) != 2:  # noqa: PLR2004 - rows and columns
+        raise module.misfit(f"{name} has shape {list(found.spec.shape)}, which is no matrix")
+    return found
 
 
 def refuse_projections_that_are_drawn_anew(table: Table) -> None:

@@ -1,0 +1,221 @@
+"""Every reader of what others wrote, as a function of bytes: only our own errors come out of it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core import lock_format
+from brickctl.core.brick import Brick, Contents, File, Pin
+from brickctl.core.digests import Sha256
+from brickctl.core.document import read_toml
+from brickctl.core.dtypes import DType
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.nodes import Spec, Stored
+from brickctl.core.plan import Plan
+from brickctl.core.reference_format import parse_reference, parse_shorthand
+from brickctl.core.registry_line import encode_line, parse_line
+from brickctl.errors import BrickctlError
+from brickctl.kinds.kind import detect_kind
+from brickctl.operations.operation import Ingredients
+from brickctl.operations.target import read_recipe
+from brickctl.sources.contents import refuse_remote_code
+from brickctl.sources.selection import read_json, select, weight_map
+from brickctl.tensors.header import header_length, parse_header
+from brickctl.tensors.layout import lay_out
+from brickctl.tensors.memory import peak_memory
+from brickctl.workflows.mergekit_recipe import read_mergekit
+from brickctl.workflows.provenance import FILE as RECORD
+from brickctl.workflows.provenance import read_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_DIGEST = Sha256("0" * 64)
+_SHARD = 1 << 20
+_DATA = 32
+"""Bytes of tensors behind every header."""
+
+_MERGE = """
+[project]
+name = "fuzz"
+[base]
+source = "path:base"
+[bricks]
+brick = { source = "path:brick" }
+[targets.t]
+apply = [{ op = "merge", method = "task_arithmetic", bricks = { brick = 0.5 } }]
+"""
+
+_WIDTH, _INNER, _WORDS = 32, 48, 96
+_LINEAR = {
+    "self_attn.q_proj": (_WIDTH, _WIDTH),
+    "self_attn.k_proj": (_WIDTH // 2, _WIDTH),
+    "self_attn.v_proj": (_WIDTH // 2, _WIDTH),
+    "self_attn.o_proj": (_WIDTH, _WIDTH),
+    "mlp.gate_proj": (_INNER, _WIDTH),
+    "mlp.up_proj": (_INNER, _WIDTH),
+    "mlp.down_proj": (_WIDTH, _INNER),
+}
+BASE: dict[str, tuple[int, ...]] = {
+    "model.embed_tokens.weight": (_WORDS, _WIDTH),
+    **{f"model.layers.0.{name}.weight": shape for name, shape in _LINEAR.items()},
+    "model.layers.0.input_layernorm.weight": (_WIDTH,),
+    "model.layers.0.post_attention_layernorm.weight": (_WIDTH,),
+    "model.norm.weight": (_WIDTH,),
+    "lm_head.weight": (_WORDS, _WIDTH),
+}
+"""Shapes of the model that bricks are laid on: a Llama of one layer."""
+
+
+def survives(target: str, data: bytes) -> bool:
+    """Whether a reader takes the bytes; False where it refuses them with an error that can be printed."""
+    try:
+        TARGETS[target](data)
+    except BrickctlError as error:
+        str(error).encode()
+        return False
+    return True
+
+
+def _header(data: bytes) -> None:
+    header_length(data[:8], where="x")
+    header = parse_header(data, file_size=len(data) + _DATA, where="x")
+    assert all(header.start <= entry.begin <= entry.end <= len(data) + _DATA for entry in header.entries)
+
+
+def _manifest(data: bytes) -> None:
+    manifest = parse_manifest(_text(data))
+    for target in manifest.targets.values():
+        read_recipe(manifest, target)
+
+
+def _lock(data: bytes) -> None:
+    lock = lock_format.decode(_text(data))
+    text = lock_format.encode(lock)
+    assert lock_format.encode(lock_format.decode(text)) == text
+
+
+def _toml(data: bytes) -> None:
+    read_toml(_text(data), file="x")
+
+
+def _registry_line(data: bytes) -> None:
+    entry = parse_line(data, file="x")
+    assert parse_line(encode_line(entry).rstrip(b"\n"), file="x") == entry
+
+
+def _reference(data: bytes) -> None:
+    text = _text(data)
+    try:
+        parse_reference(text, registry="default")
+    except BrickctlError:
+        parse_shorthand(text, registry="default")
+
+
+def _json(data: bytes) -> None:
+    document = read_json(data, where="x")
+    refuse_remote_code(document, where="x")
+    names = weight_map(document, where="x")
+    select([*names.values(), "model.safetensors.index.json"], lambda _: data, where="x")
+
+
+def _mergekit(data: bytes) -> None:
+    read_mergekit(_text(data), file="x")
+
+
+def _record(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / RECORD).write_bytes(data)
+        read_statement(Path(folder))
+
+
+def _brick(data: bytes) -> None:
+    """A brick's configuration and the names and shapes of its tensors: laid on a base, up to the plan."""
+    document = read_json(data, where="x")
+    contents = _contents(document)
+    kind = detect_kind("brick", contents)
+    json.dumps(dict(kind.facts(contents)))
+    kind.declared_base(contents)
+    manifest = parse_manifest(_MERGE)
+    bricks = {alias: _held(kind.name, contents) for alias in manifest.bricks}
+    artifact = read_recipe(manifest, manifest.targets[next(iter(manifest.targets))]).artifact(
+        Ingredients(_base(), bricks)
+    )
+    peak_memory(Plan(tasks=lay_out(artifact, _SHARD), notes=artifact.notes))
+
+
+def _model(data: bytes) -> None:
+    """A base model's configuration and the names and shapes of its tensors, on which nothing is laid."""
+    contents = _contents(read_json(data, where="x"))
+    manifest = parse_manifest(_MERGE.replace(_MERGE[_MERGE.index("apply") :], "apply = []"))
+    recipe = read_recipe(manifest, next(iter(manifest.targets.values())))
+    lay_out(recipe.artifact(Ingredients(_held("base", contents), {})), _SHARD)
+
+
+def _contents(document: Mapping[str, Any]) -> Contents:
+    """What `{"documents": {file: {...}}, "tensors": {name: [dtype, shape]}}` describes; no header may say less."""
+    documents, tensors = document.get("documents"), document.get("tensors")
+    if not isinstance(documents, dict) or not isinstance(tensors, dict):
+        raise BrickctlError("not a description of a brick")
+    found = {name: value for name, value in documents.items() if isinstance(value, dict)}
+    specs = {name: _spec(value) for name, value in tensors.items()}
+    return _stored(found, {name: spec for name, spec in specs.items() if spec is not None})
+
+
+def _spec(value: Any) -> Spec | None:
+    """As the header reader lets it pass: a type that is known, and counts that multiply to what a file may hold."""
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
+        return None
+    code, shape = value
+    sound = all(type(count) is int and 0 <= count < 1 << 40 for count in shape) and len(shape) < 9
+    if not sound or code not in [dtype.code for dtype in DType]:
+        return None
+    spec = Spec(next(dtype for dtype in DType if dtype.code == code), tuple(shape))
+    return spec if spec.bytes < 1 << 50 else None
+
+
+def _stored(documents: Mapping[str, Mapping[str, Any]], specs: Mapping[str, Spec]) -> Contents:
+    tensors, offset = {}, 0
+    for name, spec in specs.items():
+        tensors[name] = Stored(spec, blob=_DIGEST, offset=offset)
+        offset += spec.bytes
+    return Contents(documents=documents, tensors=tensors)
+
+
+def _held(kind: str, contents: Contents) -> Brick:
+    files = tuple(
+        File(path=path, size=1, sha256=_DIGEST) for path in (*sorted(contents.documents), "model.safetensors")
+    )
+    return Brick(name=kind, kind=kind, pin=Pin(source=f"path:{kind}", files=files), contents=contents)
+
+
+@cache
+def _base() -> Brick:
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "tie_word_embeddings": False}
+    return _held(
+        "base", _stored({"config.json": config}, {name: Spec(DType.F32, shape) for name, shape in BASE.items()})
+    )
+
+
+def _text(data: bytes) -> str:
+    """As a file is read: what is no UTF-8 was refused before."""
+    return data.decode(errors="replace")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "brick": _brick,
+    "header": _header,
+    "json": _json,
+    "lock": _lock,
+    "manifest": _manifest,
+    "mergekit": _mergekit,
+    "model": _model,
+    "record": _record,
+    "reference": _reference,
+    "registry-line": _registry_line,
+    "toml": _toml,
+}
