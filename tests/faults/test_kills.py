@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import tomli
 from brickctl.core.lock_format import decode
 from tests.support import sandbox as bricks
 from tests.support.hub import Hub
+from tests.support.nursery import Nursery
 from tests.support.sandbox import Outcome, Sandbox
 
 if TYPE_CHECKING:
@@ -77,10 +79,16 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
+@pytest.fixture
+def exits() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 class Scene:
     """A place where a case is played again and again, from the same beginning."""
 
-    def __init__(self, folder: Path, hub: Hub, case: Case) -> None:
+    def __init__(self, folder: Path, hub: Hub, case: Case, exits: ExitStack) -> None:
         self.case = case
         self.stage = folder / "stage"
         self.saved = folder / "saved"
@@ -90,6 +98,7 @@ class Scene:
         variables = {**hub.environment(self.stage / "home" / "hf"), "PYTHONPATH": str(ROOT)}
         self.sandbox = replace(self.sandbox, variables=variables)
         self.sandbox.write({"brick.toml": PROJECT})
+        self.nursery = exits.enter_context(Nursery(self.sandbox))
         for command in case.before:
             self.must(*command)
         if case.edit is not None:
@@ -102,13 +111,13 @@ class Scene:
         self.contents = {name: (self.stage / name).read_bytes() for name in self.files if is_result(name)}
 
     def must(self, *arguments: str) -> Outcome:
-        outcome = self.sandbox.spawn(*arguments)
+        outcome = self.nursery.run(*arguments)
         assert outcome.code == 0, outcome.err
         return outcome
 
     def count(self) -> int:
         report = self.stage / "steps"
-        outcome = self.sandbox.spawn("0", str(report), *self.case.verb, python=("-m", "tests.support.kill_at"))
+        outcome = self.nursery.run(*self.case.verb, limit=0, report=report)
         assert outcome.code == 0, outcome.err
         steps = int(report.read_text())
         report.unlink()
@@ -119,8 +128,7 @@ class Scene:
         shutil.copytree(self.saved, self.stage, symlinks=True)
 
     def kill_at(self, step: int) -> int:
-        report = self.stage / "steps"
-        return self.sandbox.spawn(str(step), str(report), *self.case.verb, python=("-m", "tests.support.kill_at")).code
+        return self.nursery.run(*self.case.verb, limit=step, report=self.stage / "steps").code
 
     def check_whole(self, moment: str) -> None:
         """What a user finds behind a kill: the old state or the new one of each thing, never a half."""
@@ -157,8 +165,10 @@ def is_result(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_kill_behind_every_step_loses_nothing_and_leaves_nothing(name: str, hub: Hub, tmp_path: Path) -> None:
-    scene = Scene(tmp_path, hub, CASES[name])
+def test_a_kill_behind_every_step_loses_nothing_and_leaves_nothing(
+    name: str, hub: Hub, tmp_path: Path, exits: ExitStack
+) -> None:
+    scene = Scene(tmp_path, hub, CASES[name], exits)
     assert scene.steps > 2, "nothing was counted: the test shows nothing"
     killed = 0
     for step in range(1, scene.steps + 1):
@@ -171,12 +181,12 @@ def test_a_kill_behind_every_step_loses_nothing_and_leaves_nothing(name: str, hu
     assert killed > 0.9 * scene.steps
 
 
-def test_a_kill_at_any_moment_loses_nothing_and_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_loses_nothing_and_leaves_nothing(hub: Hub, tmp_path: Path, exits: ExitStack) -> None:
     """From the first import to the last flush, wherever a clock and no counter strikes."""
-    scene = Scene(tmp_path, hub, CASES["install without a lock"])
+    scene = Scene(tmp_path, hub, CASES["install without a lock"], exits)
     scene.restore()
     begun = time.perf_counter()
-    scene.must(*scene.case.verb)
+    assert scene.sandbox.spawn(*scene.case.verb).code == 0
     whole = time.perf_counter() - begun
     moments = random.Random(4711)  # noqa: S311 - seeded, so that a failure comes again
     killed = 0

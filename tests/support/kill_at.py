@@ -1,9 +1,7 @@
-"""Run brickctl and kill it, as `kill -9` would, behind the k-th thing that it does to the disk.
-
-    python -m tests.support.kill_at K FILE ARGUMENTS...
+"""Kill this process, as `kill -9` would, behind the k-th thing that it does to the disk.
 
 Counted are writes, flushes, renames, links, folders made, and files opened for writing or removed, below the folder of
-FILE's parent or wherever no path is known. With K = 0 nothing is killed, and FILE gets the number of things counted.
+the report or wherever no path is known.
 """
 
 from __future__ import annotations
@@ -11,11 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _CALLS = ("write", "pwrite", "pwritev", "fsync", "fdatasync", "copy_file_range", "sendfile", "ftruncate")
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.utime")
@@ -58,20 +56,13 @@ class Counter:
         return run
 
 
-def main() -> int:
-    limit, report, *arguments = sys.argv[1:]
-    counter = Counter(int(limit), str(Path(report).parent.absolute()))
+def count_and_kill(limit: int, report: Path, run: Callable[[], int]) -> int:
+    """Run something in this process, which is killed at step `limit`; `report` gets the number of steps if it is 0."""
+    counter = Counter(limit, str(report.parent.absolute()))
     for name in _CALLS:
         setattr(os, name, counter.counted(getattr(os, name)))
     sys.addaudithook(counter.hear)
-    sys.argv = ["brickctl", *arguments]
-    from brickctl.cli.app import main as brickctl
-
-    code = brickctl()
-    if limit == "0":
-        Path(report).write_text(str(counter.count))
+    code = run()
+    if limit == 0:
+        report.write_text(str(counter.count))
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -100,7 +100,7 @@ class Lora(AdapterType):
     def facts(self, settings: LoraSettings, modules: Mapping[str, Mapping[str, Stored]]) -> Mapping[str, Any]:
         """The variant, the ranks that occur, and alpha."""
         downs = (one.get("lora_A.weight") or one.get("lora_embedding_A") for one in modules.values())
-        ranks = sorted({down.spec.shape[0] for down in downs if down is not None})
+        ranks = sorted({down.spec.shape[0] for down in downs if down is not None and down.spec.shape})
         return {
             "type": "DoRA" if settings.dora else "rsLoRA" if settings.rslora else "LoRA",
             "rank": ranks[0] if len(ranks) == 1 else ranks,
