@@ -1,0 +1,29 @@
+"""What a command said, as one text that is the same on every machine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.sandbox import Outcome, Sandbox
+
+_SAME = ((r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"), (r"[0-9.]+ (ms|s)\b", r"N \1"), (r"\.brickctl-new-\w+", "NEW"))
+
+
+@pytest.fixture
+def said(empty: Sandbox) -> Callable[[Outcome], str]:
+    """The exit code and both streams, with this machine's folders, ports and times taken out."""
+
+    def text(outcome: Outcome) -> str:
+        streams = f"exit code {outcome.code}\n{outcome.out}{outcome.err}"
+        streams = streams.replace(str(empty.root), "<project>").replace(str(empty.home), "<home>")
+        for pattern, same in _SAME:
+            streams = re.sub(pattern, same, streams)
+        return streams
+
+    return text
