@@ -65,7 +65,7 @@ class BrickctlError(Exception):
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  cause: {cause}" for cause in self.causes)]
-        if self.place is not None:
+        if self.place is not None and str(self.place) not in self.message:
             lines.append(f"  required by: {self.place}")
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")

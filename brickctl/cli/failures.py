@@ -70,7 +70,7 @@ def render(error: BrickctlError) -> str:
     """An error as text with colours; without them it is `error: ` and `str(error)`, where that is printable."""
     lines = [f"{click.style('error:', fg='red', bold=True)} {output.plain(error.message)}"]
     lines += [f"  {click.style('cause:', bold=True)} {output.plain(cause)}" for cause in error.causes]
-    if error.place is not None:
+    if error.place is not None and str(error.place) not in error.message:
         lines.append(f"  {click.style('required by:', bold=True)} {output.plain(str(error.place))}")
     if error.hint is not None:
         lines.append(f"{click.style('hint:', fg='cyan', bold=True)} {output.plain(error.hint)}")

@@ -38,6 +38,8 @@ def _words(key: str, value: Any) -> str:
 
     if key == "size":
         return format_size(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} ({count})" for name, count in value.items())
     if isinstance(value, list):

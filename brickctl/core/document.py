@@ -103,8 +103,8 @@ class Table:
 
     @property
     def where(self) -> str:
-        """The table as a message names it."""
-        return describe(self.path)
+        """The table as a message names it; the file itself for what stands at its top level."""
+        return describe(self.path) if self.path else self.file
 
     def named(self, key: str) -> str:
         """A key as a message names it: `weight` in [targets.chat] apply[0]."""

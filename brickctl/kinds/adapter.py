@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
-from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.adapters.config import (
     FILE,
     AdapterConfig,
+    base_hint,
     declared_base,
     not_mergeable,
     peft_type,
@@ -19,7 +19,7 @@ from brickctl.kinds.adapters.config import (
 )
 from brickctl.kinds.adapters.fused_experts import INNER
 from brickctl.kinds.adapters.keys import AdapterTensors, check_modules, sort_tensors
-from brickctl.kinds.adapters.module import Module, layout_of
+from brickctl.kinds.adapters.module import IN_FLOATS, SAVE_AGAIN, Module, layout_of
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.kinds.prompt import PROMPT_TYPES
 from brickctl.tensors.arithmetic import add, subtract
@@ -159,7 +159,8 @@ class _Adapter:
             raise self._misfit(shapes)
         if not tensor.spec.dtype.is_mergeable:
             cause = f"`{name}` is stored as {tensor.spec.dtype.code}"
-            raise Unsupported(f"`{self.brick.name}` is quantised and cannot be merged", causes=(cause,))
+            message = f"`{self.brick.name}` is quantised and cannot be merged"
+            raise Unsupported(message, causes=(cause,), place=self.brick.required_by, hint=IN_FLOATS)
         return Change(subtract(tensor, base), tensor)
 
     def _check_saved(self) -> None:
@@ -174,31 +175,25 @@ class _Adapter:
         names = (*self.base.tensors, *self.base.ties)
         if any(part in f".{name}" for name in names) and not any(part in f".{name}" for name in self.tensors.saved):
             message = f"`{self.brick.name}` is incomplete"
-            hint = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
             causes = (f"{reason}, and it has no tensor of it",)
-            raise Misfit(message, causes=causes, place=self.brick.required_by, hint=hint)
+            raise Misfit(message, causes=causes, place=self.brick.required_by, hint=SAVE_AGAIN)
 
     def _check_base(self, name: str) -> None:
         """The base must have the tensor, in a type that can be added to."""
         if not self._has(name):
-            hint = did_you_mean(name, (*self.base.tensors, *self.base.ties)) or self._base_hint()
-            raise self._misfit(f"it changes `{name}`, which the base does not have", hint=hint)
+            raise self._misfit(f"it changes `{name}`, which the base does not have")
         dtype = self.base.node(name).spec.dtype
         if not dtype.is_mergeable:
             cause = f"`{name}` of the base is stored as {dtype.code}"
             hint = "use the bf16 or fp32 release of the base, or `stack` the adapter instead of merging it"
             raise Unsupported("quantised weights cannot be merged", causes=(cause,), hint=hint)
 
-    def _misfit(self, cause: str, *, hint: str | None = None) -> Misfit:
+    def _misfit(self, cause: str) -> Misfit:
         message = f"`{self.brick.name}` does not fit the base"
-        hint = hint or self._base_hint()
-        return Misfit(message, causes=(cause,), place=self.brick.required_by, hint=hint)
+        return Misfit(message, causes=(cause,), place=self.brick.required_by, hint=self._base_hint())
 
-    def _base_hint(self) -> str | None:
-        if self.config.base is None:
-            return None
-        own = f"`{self.brick.name}`"
-        return f"{own} was trained on {shown(self.config.base)}; set [base] to it, or remove {own}"
+    def _base_hint(self) -> str:
+        return base_hint(self.brick.name, self.config.base)
 
 
 register(AdapterKind())

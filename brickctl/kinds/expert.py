@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.names import BASE, did_you_mean
+from brickctl.core.names import BASE
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
 
+_TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (
     "position_ids",
@@ -68,9 +69,10 @@ class ExpertKind:
 def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -> None:
     strange = [name for name in (*expert.tensors, *expert.ties) if name not in names]
     if strange:
-        hint = did_you_mean(strange[0], names) or "an expert has the architecture of the base"
         cause = f"it has `{strange[0]}`, which the base does not have"
-        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
+        raise Misfit(
+            f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_TUNED_FROM
+        )
 
 
 def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | None:
@@ -81,8 +83,9 @@ def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | 
     tuned = expert.node(name)
     if tuned.spec.shape != base.spec.shape:
         cause = f"`{name}` has shape {list(tuned.spec.shape)}; the base has {list(base.spec.shape)}"
-        hint = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
-        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
+        raise Misfit(
+            f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_TUNED_FROM
+        )
     if tuned.spec.dtype.is_mergeable and base.spec.dtype.is_mergeable:
         return None if tuned == base else Change(subtract(tuned, base), tuned)
     _refuse_packed(brick, name, tuned, base)

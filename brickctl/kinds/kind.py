@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
+    from brickctl.errors import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def kinds() -> Mapping[str, Kind]:
     return {kind.name: kind for kind in sorted(_KINDS, key=lambda kind: kind.name)}
 
 
-def kind_named(name: str) -> Kind:
-    """The kind that is called `name`.
+def kind_named(name: str, *, place: Place | None = None) -> Kind:
+    """The kind that is called `name`; `place` is what asks for it, for the message.
 
     Raises:
         Unsupported: no kind of this brickctl is called so.
@@ -102,12 +103,12 @@ def kind_named(name: str) -> Kind:
     found = kinds().get(name)
     if found is None:
         hint = did_you_mean(name, kinds()) or f"this brickctl knows {', '.join(kinds())}"
-        raise Unsupported(f"`{name}` is no kind of brick", hint=hint)
+        raise Unsupported(f"`{name}` is no kind of brick", place=place, hint=hint)
     return found
 
 
-def detect_kind(name: str, contents: Contents) -> Kind:
-    """The kind of a brick, from what it contains.
+def detect_kind(name: str, contents: Contents, *, place: Place | None = None) -> Kind:
+    """The kind of a brick, from what it contains; `place` is what asks for the brick, for the message.
 
     Raises:
         Misfit: no kind recognises it.
@@ -119,6 +120,7 @@ def detect_kind(name: str, contents: Contents) -> Kind:
     raise Misfit(
         f"`{name}` is of no kind that brickctl knows",
         causes=(f"its configuration files are: {found}",),
+        place=place,
         hint="an adapter has adapter_config.json, an expert has config.json; what is laid over a model as it is needs"
         ' `kind = "module"` beside its source',
     )

@@ -57,7 +57,8 @@ def _change(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:
     below = base.node(name)
     if tensor.spec.shape != below.spec.shape:
         cause = f"`{name}` has shape {list(tensor.spec.shape)}; the base has {list(below.spec.shape)}"
-        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by)
+        hint = "a module takes the place of tensors of the same shape: set [base] to the model that it was made for"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
     if not tensor.spec.dtype.is_mergeable or not below.spec.dtype.is_mergeable:
         odd = tensor if not tensor.spec.dtype.is_mergeable else below
         cause = f"`{name}` is stored as {odd.spec.dtype.code}"

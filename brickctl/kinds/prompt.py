@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.errors import Misfit
 from brickctl.kinds.adapters.adapter_type import unmergeable_types
-from brickctl.kinds.adapters.config import FILE, declared_base, not_mergeable, peft_type
+from brickctl.kinds.adapters.config import FILE, base_hint, declared_base, not_mergeable, peft_type
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.kinds.kind import Changes, register
 
 if TYPE_CHECKING:
@@ -53,15 +54,18 @@ def _check(brick: Brick, base: LazyModel) -> None:
     embeddings = brick.contents.tensors.get(_EMBEDDINGS)
     if embeddings is None or len(embeddings.spec.shape) != 2:  # noqa: PLR2004 - a matrix (tokens, width)
         cause = f"it has no matrix `{_EMBEDDINGS}`"
-        raise Misfit(f"`{brick.name}` is no prompt that PEFT loads", causes=(cause,), place=brick.required_by)
+        message = f"`{brick.name}` is no prompt that PEFT loads"
+        raise Misfit(message, causes=(cause,), place=brick.required_by, hint=SAVE_AGAIN)
     tokens, width = embeddings.spec.shape
     if document.get("num_virtual_tokens") not in (None, tokens):
         cause = f"it has {tokens} virtual tokens; its configuration says {document.get('num_virtual_tokens')!a}"
-        raise Misfit(f"`{brick.name}` contradicts itself", causes=(cause,), place=brick.required_by)
+        message = f"`{brick.name}` contradicts itself"
+        raise Misfit(message, causes=(cause,), place=brick.required_by, hint=SAVE_AGAIN)
     hidden = base.config.get("hidden_size")
     if peft_type(document) in _OF_EMBEDDINGS and isinstance(hidden, int) and hidden != width:
         cause = f"its embeddings are {width} wide; those of the base {hidden}"
-        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by)
+        message, hint = f"`{brick.name}` does not fit the base", base_hint(brick.name, declared_base(document))
+        raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
 
 
 register(PromptKind())

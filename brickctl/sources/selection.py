@@ -26,6 +26,7 @@ _MOST_SHOWN = 8
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST_NUMBER = 20
 _LONGEST_REASON = 300
+_DAMAGED = "the file is damaged, or was written by something else; fetch it again or ask its publisher"
 
 
 def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
@@ -115,10 +116,12 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
         _check_encodable(content, document)
     except (ValueError, RecursionError) as error:
         raise IntegrityFault(
-            f"{where} cannot be read as JSON", causes=(shown(str(error), longest=_LONGEST_REASON),)
+            f"{where} cannot be read as JSON",
+            causes=(shown(str(error), longest=_LONGEST_REASON),),
+            hint=_DAMAGED,
         ) from None
     if not isinstance(document, dict):
-        raise IntegrityFault(f"{where} must hold a JSON object")
+        raise IntegrityFault(f"{where} must hold a JSON object", hint=_DAMAGED)
     return document
 
 

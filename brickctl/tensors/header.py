@@ -57,11 +57,10 @@ def header_length(prefix: bytes, *, where: str) -> int:
         HeaderInvalid: fewer than 8 bytes, or a length over 100 MB.
     """
     if len(prefix) < LENGTH_BYTES:
-        raise HeaderInvalid(f"{where} is not a safetensors file", causes=(f"it has only {len(prefix)} bytes",))
+        raise _no_safetensors(where, f"it has only {len(prefix)} bytes")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
     if length > LARGEST_HEADER:
-        reason = f"its header claims {length:,} bytes; the format allows {LARGEST_HEADER:,}"
-        raise HeaderInvalid(f"{where} is not a safetensors file", causes=(reason,))
+        raise _no_safetensors(where, f"its header claims {length:,} bytes; the format allows {LARGEST_HEADER:,}")
     return LENGTH_BYTES + length
 
 
@@ -92,6 +91,11 @@ def parse_header(raw: bytes, *, file_size: int, where: str) -> Header:
     entries.sort(key=lambda entry: (entry.begin, entry.end, entry.name))
     _check_tiling(entries, start, file_size, where)
     return Header(tuple(entries), metadata, start)
+
+
+def _no_safetensors(where: str, reason: str) -> HeaderInvalid:
+    hint = "a page of an error, a Git LFS pointer or half a download looks like this; fetch the file again"
+    return HeaderInvalid(f"{where} is not a safetensors file", causes=(reason,), hint=hint)
 
 
 def _lie(where: str, reason: str) -> HeaderInvalid:

@@ -185,9 +185,9 @@ def _kind_of(requirement: Requirement, contents: Contents) -> str:
     if requirement.alias == BASE:
         return BASE_KIND
     if requirement.kind is None:
-        return detect_kind(requirement.alias, contents).name
-    if not kind_named(requirement.kind).detect(contents):
-        found = detect_kind(requirement.alias, contents).name
+        return detect_kind(requirement.alias, contents, place=requirement.place).name
+    if not kind_named(requirement.kind, place=requirement.place).detect(contents):
+        found = detect_kind(requirement.alias, contents, place=requirement.place).name
         message = f"`{requirement.alias}` is no {requirement.kind}"
         hint = f'write `kind = "{found}"`, or leave `kind` out'
         raise Misfit(message, causes=(f"its files are those of an {found}",), place=requirement.place, hint=hint)

@@ -34,7 +34,7 @@ def test_the_last_line_needs_no_line_break(tmp_path: Path) -> None:
         ('{"prompt": "a"}', "`completion` is missing"),
         ('{"prompt": "a", "completion": 4}', "`completion` must be a string, and not empty"),
         ('{"prompt": "", "completion": "b"}', "`prompt` must be a string, and not empty"),
-        ('{"prompt": "a", "completion": "b", "note": "c"}', "unknown key `note` in the top of the file"),
+        ('{"prompt": "a", "completion": "b", "note": "c"}', "unknown key `note` in checks/sql.jsonl"),
         ('["a", "b"]', "this line is not a JSON object"),
         ('{"prompt": "a", "prompt": "b", "completion": "c"}', "this line is not valid JSON"),
         ("not JSON", "this line is not valid JSON"),

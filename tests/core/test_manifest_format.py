@@ -73,7 +73,7 @@ def test_a_base_may_come_from_a_registry() -> None:
     [
         ("[base]\n", "brick.toml has no [project]", None, 'add `[project]` and `name = "my-model"`'),
         ('[project]\nname = "x"\n', "brick.toml has no [base]", None, 'add `[base]` and `source = "hf:owner/name"`'),
-        (SMALL + "[targts.x]\n", "unknown key `targts` in the top of the file", 5, "did you mean `targets`?"),
+        (SMALL + "[targts.x]\n", "unknown key `targts` in brick.toml", 5, "did you mean `targets`?"),
         (
             SMALL + 'revison = "v2"\n',
             "unknown key `revison` in [base]",

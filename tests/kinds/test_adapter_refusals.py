@@ -65,7 +65,7 @@ def read(name: str, document: dict[str, Any]) -> LoraSettings:
 
 @pytest.mark.parametrize("name", unmergeable_types())
 def test_a_type_without_merged_weights_is_refused_with_its_reason(name: str) -> None:
-    with pytest.raises(Unsupported, match=f"is a {name} adapter and cannot be merged") as caught:
+    with pytest.raises(Unsupported, match=f"is of type {name} and cannot be merged") as caught:
         read_config("sql", {**EXAMPLE, "peft_type": name})
     assert unmergeable_types()[name].reason in str(caught.value)
     assert not unmergeable_types()[name].stacks or "`stack` it instead" in (caught.value.hint or "")

@@ -78,7 +78,7 @@ def test_another_shape_is_refused_with_both(base: Path, expert: Path) -> None:
 
 def test_a_tensor_too_many_is_refused(base: Path, expert: Path) -> None:
     edit_tensors(expert, lambda found: {**found, NAME.replace("1", "7"): torch.zeros(1)})
-    refused(Misfit, base, expert, "`model.layers.7.mlp.up_proj.weight`, which the base does not have", "did you mean")
+    refused(Misfit, base, expert, "`model.layers.7.mlp.up_proj.weight`, which the base does not have", "was tuned from")
 
 
 def test_a_tensor_too_few_is_refused(base: Path, expert: Path) -> None:

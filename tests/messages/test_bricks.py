@@ -93,7 +93,10 @@ REFUSED: dict[str, Files] = {
 
 INFORMATIVE: dict[str, Files] = {
     "a LoRA": bricks.adapter(base_model_name_or_path="acme/base"),
-    "an IA3": with_tensors(stored({f"{Q_PROJ}.ia3_l": (8, 1)}), peft_type="IA3", feedforward_modules=[]),
+    "an IA3": {
+        **config(peft_type="IA3", target_modules=["q_proj"], feedforward_modules=[]),
+        "adapter_model.safetensors": stored({f"{Q_PROJ}.ia3_l": (8, 1)}),
+    },
     "a prompt": {
         "adapter_config.json": b'{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}',
         "adapter_model.safetensors": stored({"prompt_embeddings": (4, 8)}),

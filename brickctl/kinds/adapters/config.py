@@ -93,7 +93,7 @@ def read_config(name: str, document: Mapping[str, Any]) -> AdapterConfig:
         ties_weights=table.boolean_or_none("ensure_weight_tying") or False,
         base=_string(table, "base_model_name_or_path"),
     )
-    _refuse_unknown(name, table)
+    _refuse_unknown(table)
     return config
 
 
@@ -101,6 +101,13 @@ def declared_base(document: Mapping[str, Any]) -> str | None:
     """The base that an adapter names, if it names one."""
     value = document.get("base_model_name_or_path")
     return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def base_hint(name: str, base: str | None) -> str:
+    """What helps where an adapter does not fit: the model that it says it was trained on, or that it does not say."""
+    if base is None:
+        return f"`{name}` was probably trained on another model; set [base] to that, or remove `{name}`"
+    return f"`{name}` was trained on {shown(base)}; set [base] to it, or remove `{name}`"
 
 
 def why_not_mergeable(document: Mapping[str, Any]) -> Unmergeable | None:
@@ -113,7 +120,7 @@ def why_not_mergeable(document: Mapping[str, Any]) -> Unmergeable | None:
 
 def not_mergeable(name: str, reason: Unmergeable) -> Unsupported:
     """An error about an adapter that has no merged weights, to be raised by the caller."""
-    message = f"`{name}` is a {reason.name} adapter and cannot be merged"
+    message = f"`{name}` is of type {reason.name} and cannot be merged"
     stack = f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}' if reason.stacks else None
     return Unsupported(message, causes=(reason.reason,), hint=stack or "use it with the library that made it")
 
@@ -183,7 +190,8 @@ def pattern(table: Table, key: str) -> Pattern:
     for expression in () if found is None else found.keys():
         reason = unreadable(expression)
         if reason is not None:
-            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}")
+            hint = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
+            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}", hint=hint)
         value = None if found is None else found.number_or_none(expression)
         if value is None or value <= 0:
             raise table.error(f"{table.named(key)} must give a positive number for `{shown(expression)}`")
@@ -199,13 +207,13 @@ def _find_type(name: str, wanted: str) -> AdapterType:
     return found
 
 
-def _refuse_unknown(name: str, table: Table) -> None:
+def _refuse_unknown(table: Table) -> None:
     try:
         table.finish()
     except Misfit as unknown:
         reason = "it may come from a newer PEFT and change what is computed"
         hint = "upgrade brickctl, or save the adapter again with PEFT 0.21"
-        raise Unsupported(f"`{name}`: {unknown.message}", causes=(reason,), hint=hint) from None
+        raise Unsupported(unknown.message, causes=(reason,), hint=hint) from None
 
 
 def _string(table: Table, key: str) -> str | None:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.adapters.config import FILE, base_hint, declared_base
 from brickctl.kinds.adapters.fused_experts import INNER
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def check_modules(brick: Brick, base: LazyModel) -> None:
         module = key[: found.start()].removeprefix(_PREFIX)
         if not any(name.startswith(f"{module}.") for name in names):
             cause = f"it changes `{module}`, which the base does not have"
-            hint = did_you_mean(module, {name.rpartition(".")[0]: None for name in names})
+            hint = base_hint(brick.name, declared_base(brick.contents.documents[FILE]))
             raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
 
 

@@ -22,6 +22,10 @@ _MATRIX = 2
 _SIDES = ("out_features", "in_features")
 
 
+SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
+IN_FLOATS = "ask its publisher for a file in fp32, bf16 or fp16"
+
+
 class Layout(Enum):
     """How the base stores the weight of a module."""
 
@@ -92,9 +96,8 @@ class Module:
         """
         found = self.tensors.get(parameter)
         if found is None:
-            raise Misfit(
-                f"`{self.owner}` is incomplete", causes=(f"`{self.name}` has no {parameter}",), place=self.place
-            )
+            cause = f"`{self.name}` has no {parameter}"
+            raise Misfit(f"`{self.owner}` is incomplete", causes=(cause,), place=self.place, hint=SAVE_AGAIN)
         return self._checked(parameter, found, shape)
 
     def common(self, parameter: str) -> Stored:
@@ -143,7 +146,8 @@ class Module:
     def _checked(self, parameter: str, found: Stored, shape: tuple[int, ...] | None) -> Stored:
         if not found.spec.dtype.is_mergeable:
             cause = f"{parameter} of `{self.name}` is stored as {found.spec.dtype.code}"
-            raise Unsupported(f"`{self.owner}` is quantised and cannot be merged", causes=(cause,), place=self.place)
+            message = f"`{self.owner}` is quantised and cannot be merged"
+            raise Unsupported(message, causes=(cause,), place=self.place, hint=IN_FLOATS)
         if shape is not None and found.spec.shape != shape:
             have = list(found.spec.shape)
             raise self.misfit(f"{parameter} of `{self.name}` has shape {have}, and not {list(shape)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, logging  # type: ignore[attr-defined]
@@ -15,6 +15,7 @@ from brickctl.core.names import nearest
 from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
 from brickctl.sources.naming import address_label
 from brickctl.sources.patience import patiently
@@ -69,8 +70,10 @@ class Client:
             found = try_to_load_from_cache(repository, path, cache_dir=self.cache, revision=commit)
         return Path(found) if isinstance(found, str) else None
 
-    def download(self, repository: str, commit: str, path: str, advance: Callable[[int], None] | None = None) -> Path:
-        """Bring a file into the shared cache, unverified; two requests if it is not there."""
+    def download(
+        self, repository: str, commit: str, path: str, *, size: int, advance: Callable[[int], None] | None = None
+    ) -> Path:
+        """Bring a file of `size` bytes into the shared cache, unverified; two requests if it is not there."""
         asked = self.asked(repository, commit, path)
         self._need_network(asked)
         with translated(asked):
@@ -80,7 +83,7 @@ class Client:
                 revision=commit,
                 cache_dir=self.cache,
                 endpoint=self.endpoint,
-                tqdm_class=_watching(advance),
+                tqdm_class=metered(str(asked), size, advance),
             )
         remove_remains(Path(found), self.cache)
         return Path(found)
@@ -116,31 +119,3 @@ class Client:
         if near is not None:
             return f"did you mean `{shown(near)}`?"
         return f"it has {', '.join(f'`{shown(name)}`' for name in sorted(names)[:_MOST_SHOWN])}" if names else None
-
-
-class _Silent:
-    """Stands where the client wants a tqdm class: passes amounts on, draws nothing."""
-
-    advance: Callable[[int], None] | None = None
-
-    def __init__(self, **_: Any) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, amount: float | None = 1) -> None:
-        if self.advance is not None and amount:
-            self.advance(int(amount))
-
-    def close(self) -> None:
-        pass
-
-
-def _watching(advance: Callable[[int], None] | None) -> Any:
-    """A class of its own for each download, since the client makes the instance."""
-    members = {} if advance is None else {"advance": staticmethod(advance)}
-    return type("Watching", (_Silent,), members)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -85,9 +86,18 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
     host = shown(asked.endpoint.split("//")[-1])
     return TransportFault(
         f"{asked} could not be fetched from {host}",
-        causes=(f"{type(error).__name__}: {plain(error)}",),
+        causes=(_waited(error) or f"{type(error).__name__}: {plain(error)}",),
         hint="check the connection and proxy settings, then run the command again; finished files are kept",
     )
+
+
+def _waited(error: Exception) -> str | None:
+    """What a timeout of the client means, which says only that it timed out."""
+    if "Timeout" not in type(error).__name__:
+        return None
+    what = "no connection" if "Connect" in type(error).__name__ else "not one more byte"
+    limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    return f"{what} for {limit:g} seconds, several times over (HF_HUB_DOWNLOAD_TIMEOUT sets the limit)"
 
 
 def plain(error: BaseException) -> str:

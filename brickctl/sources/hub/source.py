@@ -132,9 +132,9 @@ class HubSource:
         address = _address(pin, file.path)
         label = file_label(pin.source, address[2])
         if progress is None:
-            return self._verified(pin, file, self._client.download(*address))
+            return self._verified(pin, file, self._client.download(*address, size=file.size))
         progress.start(label, file.size)
-        place = self._client.download(*address, advance=partial(progress.advance, label))
+        place = self._client.download(*address, size=file.size, advance=partial(progress.advance, label))
         progress.finish(label)
         return self._verified(pin, file, place)
 
@@ -164,7 +164,8 @@ class HubSource:
         """A file of the listing, checked against the git id that the Hub lists, since its cached copy may be bad."""
         path = listed.path if reference.subfolder is None else f"{reference.subfolder}/{listed.path}"
         address = (reference.repository, listing.commit, path)
-        place = self._client.cached(*address) or self._client.download(*address)
+        size = LARGEST_DOCUMENT if listed.size is None else listed.size
+        place = self._client.cached(*address) or self._client.download(*address, size=size)
         if listed.sha256 is not None:
             sound = self._ledger.digest(place) == listed.sha256
         else:
