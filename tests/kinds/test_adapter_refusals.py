@@ -147,6 +147,7 @@ MISTYPED: list[dict[str, Any]] = [
     {"rank_pattern": [["q_proj", 2]]},
     {"rank_pattern": {"q_proj": 0}},
     {"rank_pattern": {"q_proj": -2}},
+    {"rank_pattern": {"q_proj": 0.5}},
     {"alpha_pattern": {"q_proj": "2"}},
     {"modules_to_save": "lm_head"},
 ]

@@ -183,6 +183,15 @@ class Pattern:
         return next((value for expression, value in self.numbers.items() if matches_end(expression, module)), default)
 
 
+def rank_pattern(table: Table) -> Pattern:
+    """The pattern of ranks, which are whole numbers; empty where it is absent or null."""
+    found = pattern(table, "rank_pattern")
+    for expression, rank in found.numbers.items():
+        if not rank.is_integer():
+            raise table.error(f"{table.named('rank_pattern')} must give a whole number for `{shown(expression)}`")
+    return found
+
+
 def pattern(table: Table, key: str) -> Pattern:
     """A pattern of positive numbers; empty where it is absent or null."""
     found = None if table.take(key) is None else table.table_or_none(key)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import Pattern, ignore, pattern, positive
+from brickctl.kinds.adapters.config import Pattern, ignore, positive, rank_pattern
 from brickctl.tensors.arithmetic import scale_columns, scale_rows
 from brickctl.tensors.exact import exact_product, sum_of_squares
 from brickctl.tensors.kernels import kernel
@@ -50,7 +50,7 @@ class Delora(AdapterType):
     def read(self, table: Table) -> DeloraSettings:
         """Take DeLoRA's fields."""
         ignore(table, "delora_lambda", "init_weights", "lambda_pattern", "module_dropout")
-        return DeloraSettings(rank=positive(table, "r"), rank_pattern=pattern(table, "rank_pattern"))
+        return DeloraSettings(rank=positive(table, "r"), rank_pattern=rank_pattern(table))
 
     def deltas(self, module: Module, settings: DeloraSettings) -> Mapping[str, Node]:
         """The product, its columns times the norms of the base's."""

@@ -16,7 +16,7 @@ from brickctl.core.document import shown
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.adapters import dora, fused_experts, tokens
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, strings
+from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, rank_pattern, strings
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.exact import exact_product, exact_product_transposed
 from brickctl.tensors.views import reshape
@@ -91,7 +91,7 @@ class Lora(AdapterType):
             rslora=table.boolean_or_none("use_rslora") or False,
             dora=table.boolean_or_none("use_dora") or False,
             bias=table.boolean_or_none("lora_bias") or False,
-            rank_pattern=pattern(table, "rank_pattern"),
+            rank_pattern=rank_pattern(table),
             alpha_pattern=pattern(table, "alpha_pattern"),
             target_parameters=strings(table, "target_parameters"),
             token_indices=tokens.read_indices(table, "trainable_token_indices"),

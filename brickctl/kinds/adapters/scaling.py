@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.kinds.adapters.config import Pattern, number, pattern, positive
+from brickctl.kinds.adapters.config import Pattern, number, pattern, positive, rank_pattern
 
 if TYPE_CHECKING:
     from brickctl.core.document import Table
@@ -34,6 +34,6 @@ def read_scaling(table: Table, *, alpha: str, default: float) -> Scaling:
     return Scaling(
         rank=positive(table, "r"),
         alpha=number(table, alpha, default),
-        rank_pattern=pattern(table, "rank_pattern"),
+        rank_pattern=rank_pattern(table),
         alpha_pattern=pattern(table, "alpha_pattern"),
     )
