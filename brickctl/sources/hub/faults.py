@@ -35,6 +35,7 @@ _QUERY = re.compile(r"\?[^\s'\")>]*")
 _TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+")
 _LONGEST_REASON = 300
 _SLOW_DOWN, _UNAUTHORIZED, _FORBIDDEN = 429, 401, 403
+_ABSENT = {404, 410}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,8 @@ def _refused(status: int, asked: Asked) -> BrickctlError:
             causes=(f"status {status}: the token is not valid, or may not read this repository",),
             hint="sign in with `hf auth login`, or set HF_TOKEN to a token with read access; public models need none",
         )
+    if status in _ABSENT:  # a mirror, which has no name for what it does not have
+        return _no_repository(asked) if asked.path is None else _no_file(asked)
     if status == _SLOW_DOWN:
         hint = "wait some minutes; requests with a token (HF_TOKEN) have a higher limit"
         return TransportFault(f"the Hub has had too many requests when asked for {asked}", hint=hint)
