@@ -17,6 +17,7 @@ from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
 from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
+from brickctl.sources.hub.waiting import limit_waiting
 from brickctl.sources.naming import address_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
@@ -37,6 +38,7 @@ class Client:
         self.endpoint = endpoint or constants.ENDPOINT
         self.cache = cache or Path(constants.HF_HUB_CACHE)
         self.offline = offline or constants.is_offline_mode()
+        limit_waiting()
         if "HF_HUB_VERBOSITY" not in os.environ:
             # Its retries are warnings on stderr; what fails for good, we say ourselves.
             logging.set_verbosity_error()  # type: ignore[no-untyped-call]
