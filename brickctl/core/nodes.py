@@ -176,14 +176,17 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A small tensor that sums up whole inputs: blocks are visited in order and added into the result.
+    """A small tensor that sums up whole inputs: a kernel scans their blocks in order, as often as it needs to.
 
-    All inputs have one shape, and every block sees the same rectangle of each.
+    All inputs have one shape, and a scan sees the same rectangle of each. What is `given`, other small tensors, the
+    kernel sees whole. `whole_rows` means that it needs blocks that span all columns.
     """
 
     spec: Spec
     op: Op
     inputs: tuple[Node, ...]
+    given: tuple[Node, ...] = ()
+    whole_rows: bool = False
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -192,7 +195,13 @@ class Statistic:
             **_spec_document(self.spec),
             **_op_document(self.op),
             "inputs": [key(node) for node in self.inputs],
+            "given": [key(node) for node in self.given],
+            "whole-rows": self.whole_rows,
         }
+
+    def scanned(self) -> Iterator[Region]:
+        """The rectangles that a scan visits, in order."""
+        return blocks(self.inputs[0].spec, whole_rows=self.whole_rows or any(map(needs_whole_rows, self.inputs)))
 
 
 class Arrangement(Enum):
@@ -270,6 +279,13 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
 
 
+def statistics(node: Node) -> tuple[Statistic, ...]:
+    """The statistics that the blocks of a node ask for, each once, without those that only other statistics need."""
+    if isinstance(node, Statistic):
+        return (node,)
+    return tuple(dict.fromkeys(found for child in children(node) for found in statistics(child)))
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes that a node reads."""
     match node:
@@ -278,7 +294,7 @@ def children(node: Node) -> tuple[Node, ...]:
         case Map():
             return tuple(entry.node for entry in node.inputs)
         case Statistic():
-            return node.inputs
+            return (*node.inputs, *node.given)
         case View():
             return node.sources
         case Output():

@@ -87,8 +87,13 @@ def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) 
                 entries = tuple(Input(node, access) for node, access in inputs)
                 nodes[name] = Map(spec, _op(document), entries, whole_rows=document["whole-rows"])
             case "statistic":
-                children = tuple(_read_node(child, documents, nodes) for child in document["inputs"])
-                nodes[name] = Statistic(spec, _op(document), children)
+                nodes[name] = Statistic(
+                    spec,
+                    _op(document),
+                    inputs=tuple(_read_node(child, documents, nodes) for child in document["inputs"]),
+                    given=tuple(_read_node(child, documents, nodes) for child in document["given"]),
+                    whole_rows=document["whole-rows"],
+                )
             case "view":
                 sources = tuple(_read_node(child, documents, nodes) for child in document["sources"])
                 nodes[name] = View(spec, Arrangement(document["arrangement"]), sources)

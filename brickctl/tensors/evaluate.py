@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, blocks, needs_whole_rows, whole
-from brickctl.tensors.kernels import find, find_bundle
+from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, whole
+from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -61,17 +61,22 @@ class Evaluator:
         block.matrix.copy_(found[region.top : region.bottom, region.left : region.right])
         return block
 
-    def accumulate(self, node: Statistic) -> Block:
-        """Visit every block of the inputs in order and sum up."""
-        total = self._take(node, whole(node.spec))
-        total.matrix.zero_()
-        run = find(node.op).run
-        for region in blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))):
+    def summarise(self, node: Statistic) -> Tensor:
+        """Let the kernel of a statistic scan its inputs."""
+        given = [self.evaluate(entry, whole(entry.spec)) for entry in node.given]
+        matrices = [part.matrix for part in given]
+        result = find_statistic(node.op).run(partial(self._scan, node), matrices, _arguments(node.op))
+        for part in given:
+            self.give_back(part)
+        return result.reshape(node.spec.rows, node.spec.columns)
+
+    def _scan(self, node: Statistic) -> Iterator[tuple[list[Tensor], Region]]:
+        for region in node.scanned():
+            self._results.check_wanted()
             inputs = [self.evaluate(entry, region) for entry in node.inputs]
-            run([part.matrix for part in inputs], total.matrix, _arguments(node.op), region)
+            yield [part.matrix for part in inputs], region
             for part in inputs:
                 self.give_back(part)
-        return total
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
         """Make all tensors of a bundle, as matrices."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from brickctl.errors import EngineMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -26,8 +27,20 @@ class Kernel(Protocol):
     def __call__(self, inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
         """Write `out` (rows, columns) from `inputs`, each the part that the plan gives it, two-dimensional.
 
-        `block` is where `out` lies in the whole tensor. In a statistic, `out` is the running sum, zero at first.
+        `block` is where `out` lies in the whole tensor.
         """
+
+
+Scan = Callable[[], "Iterator[tuple[Sequence[Tensor], Region]]"]
+"""Visits every block of the inputs in order, and tells where it lies; can be called again. A kernel may overwrite the
+blocks, which are gone at the next one."""
+
+
+class StatisticKernel(Protocol):
+    """Arithmetic that sums up whole tensors block by block."""
+
+    def __call__(self, scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+        """Return the small tensor (rows, columns) that the node's spec says."""
 
 
 class BundleKernel(Protocol):
@@ -35,6 +48,15 @@ class BundleKernel(Protocol):
 
     def __call__(self, inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
         """Write `outs`, fp64 matrices, from `inputs`, each whole and two-dimensional."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredStatistic:
+    """A kernel of a statistic, the bytes that it takes for itself for each element of a block, and those at all."""
+
+    run: StatisticKernel
+    scratch: int
+    fixed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,7 @@ class Registered:
 
 
 _KERNELS: dict[tuple[str, int], Registered] = {}
+_STATISTICS: dict[tuple[str, int], RegisteredStatistic] = {}
 _BUNDLES: dict[tuple[str, int], RegisteredBundle] = {}
 
 
@@ -63,6 +86,18 @@ def kernel(name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0)
 
     def register(function: Kernel) -> Kernel:
         _KERNELS[name, version] = Registered(function, law, scratch)
+        return function
+
+    return register
+
+
+def statistic_kernel(
+    name: str, *, version: int = 1, scratch: int = 0, fixed: int = 0
+) -> Callable[[StatisticKernel], StatisticKernel]:
+    """Register a function as the kernel `name` of statistics."""
+
+    def register(function: StatisticKernel) -> StatisticKernel:
+        _STATISTICS[name, version] = RegisteredStatistic(function, scratch, fixed)
         return function
 
     return register
@@ -85,6 +120,15 @@ def find(op: Op) -> Registered:
         EngineMissing: the plan was made by a brickctl that knows more.
     """
     return _known(_KERNELS, op)
+
+
+def find_statistic(op: Op) -> RegisteredStatistic:
+    """The kernel of a statistic.
+
+    Raises:
+        EngineMissing: the plan was made by a brickctl that knows more.
+    """
+    return _known(_STATISTICS, op)
 
 
 def find_bundle(op: Op) -> RegisteredBundle:

@@ -29,7 +29,7 @@ from brickctl.core.nodes import (
 from brickctl.core.plan import Shard
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
-from brickctl.tensors.kernels import find, find_bundle
+from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
 from brickctl.tensors.views import parts
 
@@ -136,8 +136,7 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     if isinstance(node, Stored):
         return own, 0
     if isinstance(node, Statistic):
-        first = next(blocks(node.inputs[0].spec, whole_rows=any(map(needs_whole_rows, node.inputs))))
-        return own + sum(sum(_peaks(child, first, room)) for child in node.inputs), buffer_size(node.spec.bytes)
+        return own + _scan_peak(node, room), buffer_size(node.spec.bytes)
     if isinstance(node, View):
         return _view_peaks(node, region, room, own)
     if isinstance(node, Output):
@@ -159,6 +158,17 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
             kept += staying
             held += size
     return max(peak, held + own + region.elements * find(node.op).scratch), kept
+
+
+def _scan_peak(node: Statistic, room: int) -> int:
+    """Bytes while a statistic is made; what it is given is small and stays meanwhile."""
+    first = next(node.scanned(), None)
+    if first is None:
+        return 0
+    found = find_statistic(node.op)
+    given = sum(sum(_peaks(child, whole(child.spec), room)) for child in node.given)
+    inputs = sum(sum(_peaks(child, first, room)) for child in node.inputs)
+    return given + inputs + first.elements * found.scratch + found.fixed
 
 
 def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Node, Region, Stored, blocks, needs_whole_rows
+from brickctl.core.nodes import Node, Region, Statistic, Stored, blocks, needs_whole_rows, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 STRETCH = 4 << 20
 """Bytes that are copied and hashed at once."""
+
+_AHEAD = 2
+"""Tensors between the statistics that are begun and the blocks that are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,13 @@ class Compute:
     region: Region
     offset: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """A statistic that blocks of a later tensor will ask for; it has no bytes in the file."""
+
+    statistic: Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +52,16 @@ class Stretch:
 Piece = Compute | Stretch
 
 
-def pieces(shard: Shard) -> Iterator[Piece]:
-    """All pieces behind the header, in file order; neighbours in the source are copied as one."""
+def pieces(shard: Shard) -> Iterator[Piece | Prepare]:
+    """All pieces behind the header, in file order; neighbours in the source are copied as one.
+
+    The statistics of a tensor come some tensors before its blocks: each is made by one thread, and several at once.
+    """
     waiting: Stretch | None = None
     offset = len(shard.header)
+    ahead = _statistics_ahead(shard)
     for name, node in shard.tensors:
+        yield from next(ahead)
         if isinstance(node, Stored):
             stretch = Stretch(node.blob, node.offset, offset, node.spec.bytes)
             if waiting is not None and _continues(waiting, stretch):
@@ -61,6 +77,14 @@ def pieces(shard: Shard) -> Iterator[Piece]:
         offset += node.spec.bytes
     if waiting is not None:
         yield from _cut(waiting)
+
+
+def _statistics_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
+    """For each tensor the statistics that have to be begun before its own blocks."""
+    needed = [tuple(map(Prepare, statistics(node))) for _, node in shard.tensors]
+    yield tuple(chain.from_iterable(needed[: _AHEAD + 1]))
+    for number in range(1, len(needed)):
+        yield needed[number + _AHEAD] if number + _AHEAD < len(needed) else ()
 
 
 def _continues(first: Stretch, second: Stretch) -> bool:

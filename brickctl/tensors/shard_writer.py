@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256
 from brickctl.tensors.copying import write_at
-from brickctl.tensors.pieces import STRETCH, Compute, Piece, pieces
+from brickctl.tensors.pieces import STRETCH, Compute, Piece, Prepare, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +75,9 @@ class ShardWriter:
         waiting: deque[tuple[Piece, Future[Any]]] = deque()
         try:
             for piece in pieces(shard):
+                if isinstance(piece, Prepare):
+                    self._workers.prepare(piece.statistic)
+                    continue
                 if len(waiting) >= self._window:
                     done, future = waiting.popleft()
                     yield done, future.result()

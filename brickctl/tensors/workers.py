@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from brickctl.core.nodes import Node
+    from brickctl.core.nodes import Node, Statistic
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.memory import Share
@@ -41,11 +41,16 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._results.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def compute(self, piece: Compute) -> Future[Block]:
         """Make one block; the caller gives it back."""
         return self._pool.submit(self._compute, piece)
+
+    def prepare(self, statistic: Statistic) -> None:
+        """Make a statistic that blocks will ask for; an error in it shows when they do."""
+        self._pool.submit(lambda: self._results.statistic(statistic, self._evaluator(statistic)))
 
     def copy(self, piece: Stretch, target: int) -> Future[None]:
         """Copy a stretch into the open file `target`."""

@@ -33,7 +33,7 @@ def linear_delta(weight: Node, product: Node, magnitude: Node) -> Node:
 def embedding_delta(weight: Node, product: Node, magnitude: Node) -> Node:
     """Delta of an embedding: weight and product (V, d), magnitude (d)."""
     columns = weight.spec.columns
-    squares = Statistic(Spec(DType.F64, (columns,)), Op.make("dora-column-squares", 1), (weight, product))
+    squares = Statistic(Spec(DType.F64, (columns,)), Op.make("dora-column-squares", 1, columns=columns), (weight, product))
     inputs = Input(weight), Input(product), Input(magnitude, Access.ALL), Input(squares, Access.COLUMNS)
     return Map(Spec(DType.F64, weight.spec.shape), Op.make("dora-columns", 1), inputs)
 
@@ -49,13 +49,17 @@ def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     out.neg_().add_(product.mul_(length))
 
 
-@kernel("dora-column-squares", scratch=16)
-def run_column_squares(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
-    """Add the squares of one block of W + P to the sums of its columns."""
-    del arguments
-    weight, product = inputs
-    product.add_(weight.double())
-    out[:, block.left : block.right] += sum_of_squares(product, dim=0)
+@statistic_kernel("dora-column-squares", scratch=16)
+def run_column_squares(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+    """Sum the squares of W + P along its columns: (1, columns)."""
+    import torch
+
+    del given
+    total = torch.zeros(1, arguments["columns"], dtype=torch.float64)
+    for (weight, product), block in scan():
+        product.add_(weight.double())
+        total[:, block.left : block.right] += sum_of_squares(product, dim=0)
+    return total
 
 
 @kernel("dora-columns")
