@@ -352,5 +352,6 @@ def test_a_quantised_base_is_refused(base: Path, brick: Path, tmp_path: Path) ->
 
 
 def test_messages_name_the_line_of_the_manifest_and_the_model_that_it_was_trained_on(base: Path, brick: Path) -> None:
-    edit_config(brick, r=8, base_model_name_or_path="meta-llama/Llama-3.1-8B")
+    edit_config(brick, base_model_name_or_path="meta-llama/Llama-3.1-8B")
+    edit_tensors(brick, lambda found: {key.replace("layers.0.", "layers.31."): found[key] for key in found})
     refused(Misfit, base, brick, "required by: brick.toml line 6", "was trained on meta-llama/Llama-3.1-8B")

@@ -78,6 +78,10 @@ class Unmergeable:
     reason: str
     stacks: bool = True
 
+    def facts(self) -> Mapping[str, Any]:
+        """What `brickctl info` shows of it: that it is not merged, why, and what can be done with it."""
+        return {"merges": False, "because": self.reason, "stacks": self.stacks}
+
 
 _TYPES: dict[str, AdapterType] = {}
 _UNMERGEABLE: dict[str, Unmergeable] = {}

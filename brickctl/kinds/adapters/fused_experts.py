@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Stored
 from brickctl.errors import Misfit
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.tensors.exact import exact_product
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.views import stack_rows, transpose
@@ -75,7 +76,8 @@ def deltas(
     for parameter, depth in zip(parameters, depths, strict=True):
         pair = [tensors.get(f"{INNER * depth}lora_{factor}.weight") for factor in "AB"]
         if pair[0] is None or pair[1] is None:
-            raise Misfit(f"`{owner}` is incomplete", causes=(f"`{parameter.path}` has half a pair of factors",))
+            cause = f"`{parameter.path}` has half a pair of factors"
+            raise Misfit(f"`{owner}` is incomplete", causes=(cause,), hint=SAVE_AGAIN)
         found |= _of_parameter(owner, parameter, pair[0], pair[1], settings, base)
     return found
 

@@ -96,7 +96,7 @@ def _check_side(module: Module, trained: Stored, side: int) -> None:
     if len(shape) == 2 and shape[1 - side] != 1:  # noqa: PLR2004 - of linear layers
         what = "inputs" if side else "outputs"
         cause = f"ia3_l of `{module.name}` has shape {list(shape)}; feedforward_modules says that it scales {what}"
-        raise module.misfit(cause)
+        raise module.contradiction(cause)
 
 
 @kernel("repeat-each", scratch=8)

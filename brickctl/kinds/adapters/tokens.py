@@ -62,7 +62,7 @@ def indices_of(indices: Indices, module: Module) -> tuple[int, ...]:
     for name, rows in indices.items():
         if not name or module.name == name or module.name.endswith(f".{name}"):
             return rows
-    raise module.misfit(f"`{module.name}` has trained tokens, and its configuration does not say which")
+    raise module.contradiction(f"`{module.name}` has trained tokens, and its configuration does not say which")
 
 
 def delta(module: Module, parameter: str, rows: tuple[int, ...]) -> Node:
