@@ -80,14 +80,23 @@ class Index:
             except Unsupported as error:
                 newer = error
                 continue
+            except IntegrityFault as fault:
+                message = f"registry `{self.name}` has a line about `{name}` that cannot be read"
+                causes = (fault.message, *fault.causes, f"it is line {number} of {address}")
+                raise IntegrityFault(message, causes=causes, hint=fault.hint or self._repair) from None
             if entry.name != name or entry.version in entries:
                 reason = f"line {number} is about `{entry.name}` {entry.version}"
                 causes = (reason, "each line must be about another version of the brick that was asked for")
-                raise IntegrityFault(f"registry `{self.name}` answers wrongly about `{name}`", causes=causes)
+                message = f"registry `{self.name}` answers wrongly about `{name}`"
+                raise IntegrityFault(message, causes=causes, hint=self._repair)
             entries[entry.version] = entry
         if newer is not None and not entries:
             raise newer
         return tuple(entries.values())
+
+    @property
+    def _repair(self) -> str:
+        return f"ask whoever runs registry `{self.name}` to repair it"
 
     def _compare(self, entries: tuple[RegistryEntry, ...], name: str, address: str) -> None:
         """Refuse a version that is not what it was when it was first seen here."""
