@@ -74,7 +74,7 @@ def _required_table(top: Table, key: str) -> Table:
     table = top.table_or_none(key)
     if table is None:
         example = {"project": 'name = "my-model"', "base": 'source = "hf:owner/name"'}[key]
-        raise top.error(f"{top.file} has no [{key}]", hint=f"add `[{key}]` and `{example}`")
+        raise top.missing(f"{top.file} has no [{key}]", key, hint=f"add `[{key}]` and `{example}`")
     return table
 
 

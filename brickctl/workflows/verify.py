@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
 
+_IN_PLACE = "path:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
@@ -80,19 +82,26 @@ def load_on_meta(folder: Path) -> None:
 
     problems = unmatched_keys(folder)
     if problems:
-        raise IntegrityFault(f"{folder} does not load cleanly", causes=tuple(problems[:5]))
+        hint = "its parts do not go together: look at config.json of the base, and at bricks of kind module"
+        raise IntegrityFault(f"{folder} does not load cleanly", causes=tuple(problems[:5]), hint=hint)
 
 
 def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     pin = lock.entries[alias].pin
     paths = session.sources.locate(pin)
+    if paths is None and pin.source.startswith(_IN_PLACE):
+        for file in pin.files:  # nothing moves: the missing one raises, and says where it should be
+            session.sources.fetch(pin, file, session.events)
     if paths is None:
         raise NotFound(f"`{alias}` is not installed", hint="run `brickctl install`")
     digests = hash_files(paths, session.events)
     for file in pin.files:
         if digests[file.path] != file.sha256:
             session.ledger.forget(paths[file.path])
-            raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], "run `brickctl install`")
+            hint = "run `brickctl install`"
+            if pin.source.startswith(_IN_PLACE):
+                hint = f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
+            raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], hint)
     size = sum(file.size for file in pin.files)
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
 
