@@ -179,7 +179,7 @@ class Evaluator:
     def _read_from(self, nodes: Iterable[Node]) -> tuple[str, ...]:
         """Where the numbers come from that a kernel refuses, which knows no files."""
         files = dict.fromkeys(self._blobs.name(node.blob) for node in nodes if isinstance(node, Stored))
-        return tuple(f"it was read from {shown(file, longest=WHOLE)}" for file in files)
+        return tuple(f"read from {shown(file, longest=WHOLE)}" for file in files)
 
     def _take(self, node: Node, region: Region) -> Block:
         dtype = node.spec.dtype

@@ -319,7 +319,7 @@ def test_a_rank_that_is_not_the_configured_one_is_refused(base: Path, brick: Pat
 
 def test_dora_without_magnitudes_and_magnitudes_without_dora_are_refused(base: Path, brick: Path) -> None:
     edit_config(brick, use_dora=True)
-    refused(Misfit, base, brick, "needs a DoRA magnitude of")
+    refused(Misfit, base, brick, "has no DoRA magnitude and `use_dora` is set")
     edit_config(brick, use_dora=False)
     edit_tensors(brick, with_one(f"{Q_PROJ}.lora_magnitude_vector", 32))
     refused(Misfit, base, brick, "has a DoRA magnitude and `use_dora` is not set")

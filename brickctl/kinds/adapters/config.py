@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from brickctl.kinds.adapters.adapter_type import AdapterType
 
 FILE = "adapter_config.json"
+PATTERN_HINT = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
 
 TRAINING_FIELDS = (
     "auto_mapping", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern", "layers_to_transform",
@@ -200,8 +201,7 @@ def pattern(table: Table, key: str) -> Pattern:
     for expression in () if found is None else found.keys():
         reason = unreadable(expression)
         if reason is not None:
-            hint = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
-            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}", hint=hint)
+            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}", hint=PATTERN_HINT)
         value = None if found is None else found.number_or_none(expression)
         if value is None or value <= 0:
             raise table.error(f"{table.named(key)} must give a positive number for `{shown(expression)}`")

@@ -71,7 +71,8 @@ def deltas(
     parameters = _targets(module, settings.target_parameters, base)
     depths = sorted({key.count(INNER) for key in tensors}, reverse=True)
     if not parameters or len(parameters) != len(depths):
-        cause = f"it changes {len(depths)} parameters of `{module}`; the base has {len(parameters)} of those it names"
+        there = f"of its `target_parameters`, the base has {len(parameters)} in `{module}`"
+        cause = f"{there}; it has factors for {len(depths)}"
         raise Misfit(f"`{owner}` does not fit the base", causes=(cause,))
     for parameter, depth in zip(parameters, depths, strict=True):
         pair = [tensors.get(f"{INNER * depth}lora_{factor}.weight") for factor in "AB"]

@@ -54,8 +54,8 @@ class LoKr(AdapterType):
         first, second = _factor(module, "lokr_w1", rank), _factor(module, "lokr_w2", rank)
         rows, columns = (one * other for one, other in zip(first.spec.shape, second.spec.shape, strict=True))
         if (rows, columns) != (module.outputs, module.inputs):
-            need = f"factors that make {[module.outputs, module.inputs]}, and not {[rows, columns]}"
-            raise module.misfit(f"`{module.name}` needs {need}")
+            base = [module.outputs, module.inputs]
+            raise module.misfit(f"the factors of `{module.name}` make {[rows, columns]}; the base has {base}")
         scale = settings.scale(module.name)
         op = Op.make("kronecker", 1, rows=second.spec.shape[0], columns=second.spec.shape[1], scale=scale)
         inputs = Input(first, Access.ALL), Input(second, Access.ALL)

@@ -151,7 +151,7 @@ def _embedding_delta(module: Module, settings: LoraSettings) -> Node:
     trained = {"tokens": down.spec.shape[1], "dimensions": up.spec.shape[0]}
     for (word, trained_on), have in zip(trained.items(), module.stored.spec.shape, strict=True):
         if trained_on != have:
-            raise module.misfit(f"`{module.name}.weight` needs {word} {trained_on}; the base has {have}")
+            raise module.misfit(f"`{module.name}.weight` needs {trained_on} {word}; the base has {have}")
     dimensions = up.spec.shape[0]
     product = exact_product_transposed(up, down, settings.scale(module.name, _rank(module, settings, down, up)))
     magnitude = _magnitude(module, settings, dimensions)
@@ -177,7 +177,9 @@ def _rank(module: Module, settings: LoraSettings, down: Stored, up: Stored) -> i
 def _magnitude(module: Module, settings: LoraSettings, outputs: int) -> Stored | None:
     found = next((name for name in module.tensors if name.startswith("lora_magnitude_vector")), None)
     if settings.dora:
-        if found is None or module.tensor(found).spec.elements != outputs:
+        if found is None:
+            raise module.contradiction(f"`{module.name}` has no DoRA magnitude and `use_dora` is set")
+        if module.tensor(found).spec.elements != outputs:
             raise module.misfit(f"`{module.name}` needs a DoRA magnitude of {outputs} numbers")
         return module.tensor(found)
     if found is not None:
