@@ -88,7 +88,8 @@ def _misused(raised: click.ClickException) -> BrickctlError:
 
 
 def _sentence(text: str) -> str:
-    """A message of click in our style: small first letter, no full stop."""
+    """A message of click in our style: small first letter, no full stop, one line."""
+    text = " ".join(text.split())
     return text[:1].lower() + text[1:].removesuffix(".")
 
 

@@ -195,7 +195,7 @@ def _unreadable(text: str, more: str = "") -> UsageFault:
         hint = f"did you mean `hf:{address[1]}`?"
     elif is_hub_id(bare) and "/" in bare and not more:
         hint = f"did you mean `hf:{bare}` (the Hub) or `./{bare}` (a folder)?"
-    elif is_safe_path(text) and "/" in text and not more:
+    elif is_safe_path(text) and text.count("/") > 1:
         hint = f"did you mean `./{text}` (a folder)?"
     else:
         hint = _FORMS + more

@@ -162,7 +162,10 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
     wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
     if not candidates:
         found = listed(sorted(present)) if present else "nothing"
-        return NotFound(message, causes=(wanted, f"found {found}"), hint="check the name of the repository or folder")
+        hint = "check the name of the repository or folder"
+        if any(path.lower().endswith(".gguf") for path in present):
+            hint = "GGUF holds quantised weights, which are not merged: use the repository that it was made from"
+        return NotFound(message, causes=(wanted, f"found {found}"), hint=hint)
     return NotFound(message, causes=(wanted, f"found {listed(candidates)}"), hint=_subfolder_hint(candidates))
 
 

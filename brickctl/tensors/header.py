@@ -116,13 +116,13 @@ def _parse_json(raw: bytes, where: str) -> dict[str, Any]:
         return found
 
     if not raw.startswith(b"{"):
-        raise _lie(where, "it is not a JSON object")
+        raise _lie(where, "the header is not a JSON object")
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise _lie(where, f"it is not JSON: {error}") from None
+        raise _lie(where, f"the header is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise _lie(where, "it is not a JSON object")
+        raise _lie(where, "the header is not a JSON object")
     return document
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 _IN_PLACE = "path:"
+_BUILD_AGAIN = "`brickctl build` makes it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def verify_artifact(folder: Path, events: Events) -> Verified:
     digests = hash_files({name: folder / name for name in files}, events)
     for name, digest in files.items():
         if digests[name] != digest:
-            raise _changed(f"{folder / name}", digest, digests[name], "build the target again")
+            raise _changed(f"{folder / name}", digest, digests[name], _BUILD_AGAIN)
     size = sum((folder / name).stat().st_size for name in files)
     return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()))
 
@@ -141,7 +142,7 @@ def _compare_names(folder: Path, files: Mapping[str, Sha256]) -> None:
     missing = sorted(files.keys() - there)
     extra = sorted(there - files.keys())
     if missing:
-        raise IntegrityFault(f"{folder / missing[0]} is missing", hint="build the target again")
+        raise IntegrityFault(f"{folder / missing[0]} is missing", hint=_BUILD_AGAIN)
     if extra:
         raise out_of_place(folder / extra[0], f"{provenance.FILE} does not know it")
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tests.messages.laying import Files
     from tests.support.sandbox import Outcome, Sandbox
 
-_SAME = ((r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"), (r"[0-9.]+ (ms|s)\b", r"N \1"), (r"\.brickctl-new-\w+", "NEW"))
+_SAME = (
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+    (r"[0-9.]+ (ms|s)\b", r"N \1"),
+    (r"\.brickctl-new-\w+", "NEW"),
+    (r"[0-9.]+ [kMG]?B( free|/s)", r"N GB\1"),
+)
 
 
 @pytest.fixture
