@@ -67,7 +67,8 @@ def refuse_unbuilt(table: Table, key: str) -> None:
         Unsupported: the key is there.
     """
     if table.has(key):
-        raise Unsupported(f"`{key}` is not supported by this brickctl ({__version__})", place=table.place(key))
+        message = f"`{key}` is not supported by this brickctl ({__version__})"
+        raise Unsupported(message, place=table.place(key), hint="leave it out, or upgrade brickctl")
 
 
 def _required_table(top: Table, key: str) -> Table:

@@ -27,7 +27,7 @@ TEXTS: dict[str, str] = {
     "a table twice": f'{HEAD}\n[base]\nsource = "path:other"\n',
     "a table misspelt": '[projekt]\nname = "support"\n',
     "no base": '[project]\nname = "support"\n',
-    "a key misspelt that must be there": '[project]\nnaem = "support"\n',
+    "a key misspelt that must be there": HEAD.replace("name", "naem"),
     "a key misspelt that says where": '[project]\nname = "support"\n\n[base]\nsorce = "path:base"\n',
     "a key misspelt that may be there": f'{HEAD}subfoldr = "a"\n',
     "a key that must be there": f'{manifest()}{CHECK}data = "checks/sql.jsonl"\n',
