@@ -20,6 +20,7 @@ _SAME = (
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"[0-9.]+ (ms|s)\b", r"N \1"),
     (r"\.brickctl-new-\w+", "NEW"),
+    (r"\[Errno \d+\]", "[Errno N]"),
     (r"[0-9.]+ [kMG]?B( free|/s)", r"N GB\1"),
 )
 
