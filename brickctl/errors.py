@@ -25,11 +25,12 @@ BrickctlError                 1  failed
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +45,14 @@ class Place:
 
 
 class BrickctlError(Exception):
-    """What went wrong (`message`), why (`causes`, outermost first), where (`place`), and what to do next (`hint`)."""
+    """What went wrong (`message`), why (`causes`, outermost first), where (`place`), and what to do next (`hint`).
+
+    `place` is the line that asks for what failed, or, where a text is itself off, the line that is: `where` says which.
+    """
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[int] = 1
+    where: ClassVar[str] = "required by"
 
     def __init__(
         self,
@@ -66,10 +71,22 @@ class BrickctlError(Exception):
     def __str__(self) -> str:
         lines = [self.message, *(f"  cause: {cause}" for cause in self.causes)]
         if self.place is not None and str(self.place) not in self.message:
-            lines.append(f"  required by: {self.place}")
+            lines.append(f"  {self.where}: {self.place}")
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
+
+
+@contextmanager
+def asked_for(place: Place | None, hint: str | None = None) -> Iterator[None]:
+    """Errors inside are about what `place` asks for, and `hint` helps, where they do not say better themselves."""
+    try:
+        yield
+    except BrickctlError as error:
+        if place is not None and (error.place is None or error.place.line is None):
+            error.place = place
+        error.hint = error.hint or hint
+        raise
 
 
 class UsageFault(BrickctlError):
@@ -77,6 +94,7 @@ class UsageFault(BrickctlError):
 
     code = "usage"
     exit_code = 2
+    where = "at"
 
 
 class ManifestInvalid(UsageFault):
@@ -140,6 +158,7 @@ class LockInvalid(BrickctlError):
 
     code = "lock-invalid"
     exit_code = 3
+    where = "at"
 
 
 class EngineMissing(BrickctlError):
@@ -147,6 +166,7 @@ class EngineMissing(BrickctlError):
 
     code = "engine-missing"
     exit_code = 3
+    where = "at"
 
 
 class IntegrityFault(BrickctlError):

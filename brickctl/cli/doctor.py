@@ -47,6 +47,7 @@ def _fail_if_broken(findings: Sequence[Finding]) -> None:
         return
     causes = tuple(f"{each.name}: {each.detail}" for each in broken)
     many = "1 thing is broken" if len(broken) == 1 else f"{len(broken)} things are broken"
-    failed = Unhealthy(f"{many} that installs or builds need", causes=causes, hint=broken[0].advice)
+    hint = broken[0].advice if len(broken) == 1 else f"begin with {broken[0].name}: {broken[0].advice}"
+    failed = Unhealthy(f"{many} that installs or builds need", causes=causes, hint=hint)
     failed.findings = tuple(each.document() for each in findings)
     raise failed

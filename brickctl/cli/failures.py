@@ -23,7 +23,7 @@ def explain(raised: BaseException, *, traced: bool = False) -> BrickctlError:
     if isinstance(raised, BrickctlError):
         return raised
     if isinstance(raised, (KeyboardInterrupt, click.Abort)):
-        return Interrupted("interrupted")
+        return Interrupted("interrupted", hint="what was finished is kept; the same command goes on from there")
     if isinstance(raised, click.ClickException):
         return _misused(raised)
     if isinstance(raised, OSError) and raised.errno in _FULL | _REFUSED:
@@ -71,7 +71,7 @@ def render(error: BrickctlError) -> str:
     lines = [f"{click.style('error:', fg='red', bold=True)} {output.plain(error.message)}"]
     lines += [f"  {click.style('cause:', bold=True)} {output.plain(cause)}" for cause in error.causes]
     if error.place is not None and str(error.place) not in error.message:
-        lines.append(f"  {click.style('required by:', bold=True)} {output.plain(str(error.place))}")
+        lines.append(f"  {click.style(f'{error.where}:', bold=True)} {output.plain(str(error.place))}")
     if error.hint is not None:
         lines.append(f"{click.style('hint:', fg='cyan', bold=True)} {output.plain(error.hint)}")
     return "\n".join(lines)
@@ -88,7 +88,8 @@ def _misused(raised: click.ClickException) -> BrickctlError:
 
 
 def _sentence(text: str) -> str:
-    """A message of click in our style: small first letter, no full stop."""
+    """A message of click in our style: small first letter, no full stop, one line."""
+    text = " ".join(text.split())
     return text[:1].lower() + text[1:].removesuffix(".")
 
 

@@ -37,4 +37,12 @@ def command(*, recipe: Path, output: Path, console: Console) -> None:
     console.answer({"path": str(imported.path), "bricks": list(imported.bricks), "notes": list(imported.notes)})
     count = len(imported.bricks)
     console.show(f"wrote {imported.path} with {count} {'brick' if count == 1 else 'bricks'}")
-    console.note("next: `brickctl build`")
+    console.note(f"next: {_next(imported.path)}")
+
+
+def _next(path: Path) -> str:
+    """What makes a project of the file that was written."""
+    if path.name != options.MANIFEST:
+        return f"rename it to {options.MANIFEST}, in a folder of its own, then `brickctl build` there"
+    here = path.absolute().parent == Path.cwd()
+    return "`brickctl build`" if here else f"`cd {path.parent}`, then `brickctl build`"

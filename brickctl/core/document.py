@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tomli
 
 from brickctl.core.lines import locate
-from brickctl.core.names import did_you_mean
+from brickctl.core.names import did_you_mean, nearest
 from brickctl.errors import ManifestInvalid, Place
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST_INTEGER = 2**63 - 1
 _LONGEST_SHOWN = 80
+_TWICE = ("Cannot overwrite a value", "Cannot declare")
 
 WHOLE = 4096
 """How long a path is shown that somebody must find again, or a label that must not be taken for another."""
@@ -64,9 +65,18 @@ def read_toml(text: str, *, file: str, fault: type[BrickctlError] = ManifestInva
         return Table(tomli.loads(text), file=file, lines=locate(text), fault=fault)
     except tomli.TOMLDecodeError as error:
         place = Place(file=file, line=error.lineno)
-        raise fault(f"{file} is not TOML", causes=(f"{error.msg} (column {error.colno})",), place=place) from None
+        raise fault(f"{file} is not TOML", causes=(_reason(error),), place=place) from None
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets in brackets
         raise fault(f"{file} is not TOML", causes=(shown(str(error)),), place=Place(file=file)) from None
+
+
+def _reason(error: tomli.TOMLDecodeError) -> str:
+    """What the parser says; it names no key that stands twice, so what stands on its line is shown."""
+    if error.msg.startswith(_TWICE):
+        line = error.doc.splitlines()[error.lineno - 1]
+        key = line.partition("=")[0].strip()
+        return f"`{shown(key)}` stands twice" if "=" in line or key.startswith("[") else "a key stands twice"
+    return f"{error.msg} (column {error.colno})"
 
 
 class Table:
@@ -197,6 +207,15 @@ class Table:
         """An error about the table or one of its keys, to be raised by the caller."""
         return self.fault(message, causes=causes, place=self.place(key), hint=hint)
 
+    def missing(self, message: str, *keys: str, hint: str | None = None) -> BrickctlError:
+        """An error about keys that are not there, to be raised by the caller; it names the one that is misspelt."""
+        unknown = [key for key in self._values if key not in self._asked]
+        for key in keys:
+            near = nearest(key, unknown)
+            if near is not None:
+                return self.error(message, key=near, hint=f"it has `{shown(near)}`: did you mean `{key}`?")
+        return self.error(message, hint=hint)
+
     def finish(self) -> None:
         """Refuse the keys that nobody asked for, with the name that was probably meant."""
         unknown = [key for key in self._values if key not in self._asked]
@@ -210,7 +229,7 @@ class Table:
 
     def _required(self, key: str, value: _T | None) -> _T:
         if value is None:
-            raise self.error(f"{self.named(key)} is missing")
+            raise self.missing(f"{self.named(key)} is missing", key)
         return value
 
     def _typed(self, key: str, kind: type[_T], words: str) -> _T | None:

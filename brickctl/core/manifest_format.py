@@ -67,14 +67,15 @@ def refuse_unbuilt(table: Table, key: str) -> None:
         Unsupported: the key is there.
     """
     if table.has(key):
-        raise Unsupported(f"`{key}` is not supported by this brickctl ({__version__})", place=table.place(key))
+        message = f"`{key}` is not supported by this brickctl ({__version__})"
+        raise Unsupported(message, place=table.place(key), hint="leave it out, or upgrade brickctl")
 
 
 def _required_table(top: Table, key: str) -> Table:
     table = top.table_or_none(key)
     if table is None:
         example = {"project": 'name = "my-model"', "base": 'source = "hf:owner/name"'}[key]
-        raise top.error(f"{top.file} has no [{key}]", hint=f"add `[{key}]` and `{example}`")
+        raise top.missing(f"{top.file} has no [{key}]", key, hint=f"add `[{key}]` and `{example}`")
     return table
 
 

@@ -93,9 +93,10 @@ def read_reference(table: Table, *, default_registry: str, registries: Collectio
     """
     source, brick = table.string_or_none("source"), table.string_or_none("brick")
     if (source is None) == (brick is None):
-        message = f"{table.where} has " + ("neither `source` nor `brick`" if source is None else "`source` and `brick`")
         hint = 'write `source = "hf:owner/name"`, `source = "path:folder"`, or `brick = "namespace/name"`'
-        raise table.error(message, hint=hint)
+        if source is not None:
+            raise table.error(f"{table.where} has `source` and `brick`", hint=hint)
+        raise table.missing(f"{table.where} has neither `source` nor `brick`", "source", "brick", hint=hint)
     _refuse_foreign_keys(table, source)
     key = "brick" if source is None else "source"
     try:
@@ -194,6 +195,8 @@ def _unreadable(text: str, more: str = "") -> UsageFault:
         hint = f"did you mean `hf:{address[1]}`?"
     elif is_hub_id(bare) and "/" in bare and not more:
         hint = f"did you mean `hf:{bare}` (the Hub) or `./{bare}` (a folder)?"
+    elif is_safe_path(text) and text.count("/") > 1:
+        hint = f"did you mean `./{text}` (a folder)?"
     else:
         hint = _FORMS + more
     return UsageFault(f"`{shown(text)}` is no reference to a brick", hint=hint)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Misfit, Unsupported, asked_for
 from brickctl.kinds.adapters.config import (
     FILE,
     AdapterConfig,
@@ -51,7 +51,7 @@ class AdapterKind:
         document = contents.documents[FILE]
         unmergeable = why_not_mergeable(document)
         if unmergeable is not None:
-            return {"type": unmergeable.name, "merges": False, "because": unmergeable.reason}
+            return {"type": unmergeable.name, **unmergeable.facts()}
         config = read_config("this adapter", document)
         found = sort_tensors("this adapter", config.type, contents.tensors)
         return {
@@ -64,18 +64,20 @@ class AdapterKind:
     def check(self, brick: Brick, base: LazyModel) -> None:
         """It fits where it can be merged; what can only be stacked fits where the base has its modules."""
         reason = why_not_mergeable(brick.contents.documents[FILE])
-        if reason is None:
-            self.changes(brick, base)
-        elif reason.stacks:
-            check_modules(brick, base)
-        else:
-            raise not_mergeable(brick.name, reason)
+        with asked_for(brick.required_by):
+            if reason is None:
+                self.changes(brick, base)
+            elif reason.stacks:
+                check_modules(brick, base)
+            else:
+                raise not_mergeable(brick.name, reason)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """The effective delta of every module that the adapter touches."""
-        config = read_config(brick.name, brick.contents.documents[FILE])
-        adapter = _Adapter(brick, config, sort_tensors(brick.name, config.type, brick.contents.tensors), base)
-        return adapter.changes()
+        with asked_for(brick.required_by):
+            config = read_config(brick.name, brick.contents.documents[FILE])
+            tensors = sort_tensors(brick.name, config.type, brick.contents.tensors)
+            return _Adapter(brick, config, tensors, base).changes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +98,18 @@ class _Adapter:
             for name, change in self._of_module(module, tensors, found).items():
                 found[name] = change
         if not found:
-            raise self._misfit("it touches no tensor at all")
+            raise self._unsound("is incomplete", "it touches no tensor at all")
         return self._with_ties(found)
 
     def _of_module(self, name: str, tensors: Mapping[str, Stored], found: Changes) -> Changes:
         """What the type's formula makes of the base's tensors, or of those that the adapter brings along for them."""
         settings = self.config.settings
-        parameters = self.config.type.of_parameters(self.brick.name, name, tensors, settings, self.base)
+        with asked_for(self.brick.required_by, hint=self._base_hint()):
+            parameters = self.config.type.of_parameters(self.brick.name, name, tensors, settings, self.base)
         if parameters:
             return {tensor: Change(delta) for tensor, delta in parameters.items()}
         if any(parameter.startswith(INNER) for parameter in tensors):
-            cause = f"`{name}` has tensors of one kind twice"
-            raise Misfit(f"`{self.brick.name}` contradicts itself", causes=(cause,), place=self.brick.required_by)
+            raise self._unsound("contradicts itself", f"`{name}` has tensors of one kind twice")
         weight, bias = f"{name}.weight", f"{name}.bias"
         self._check_base(weight)
         stored = self._running(weight, found)
@@ -174,9 +176,7 @@ class _Adapter:
         """Where the base has tensors with this part in their names, the adapter must have saved some."""
         names = (*self.base.tensors, *self.base.ties)
         if any(part in f".{name}" for name in names) and not any(part in f".{name}" for name in self.tensors.saved):
-            message = f"`{self.brick.name}` is incomplete"
-            causes = (f"{reason}, and it has no tensor of it",)
-            raise Misfit(message, causes=causes, place=self.brick.required_by, hint=SAVE_AGAIN)
+            raise self._unsound("is incomplete", f"{reason}, and it has no tensor of it")
 
     def _check_base(self, name: str) -> None:
         """The base must have the tensor, in a type that can be added to."""
@@ -186,11 +186,17 @@ class _Adapter:
         if not dtype.is_mergeable:
             cause = f"`{name}` of the base is stored as {dtype.code}"
             hint = "use the bf16 or fp32 release of the base, or `stack` the adapter instead of merging it"
-            raise Unsupported("quantised weights cannot be merged", causes=(cause,), hint=hint)
+            message = "quantised weights cannot be merged"
+            raise Unsupported(message, causes=(cause,), place=self.brick.required_by, hint=hint)
 
     def _misfit(self, cause: str) -> Misfit:
         message = f"`{self.brick.name}` does not fit the base"
         return Misfit(message, causes=(cause,), place=self.brick.required_by, hint=self._base_hint())
+
+    def _unsound(self, what: str, cause: str) -> Misfit:
+        """An error that no other base would help."""
+        message = f"`{self.brick.name}` {what}"
+        return Misfit(message, causes=(cause,), place=self.brick.required_by, hint=SAVE_AGAIN)
 
     def _base_hint(self) -> str:
         return base_hint(self.brick.name, self.config.base)

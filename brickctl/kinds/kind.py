@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
-    from brickctl.errors import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ def kinds() -> Mapping[str, Kind]:
     return {kind.name: kind for kind in sorted(_KINDS, key=lambda kind: kind.name)}
 
 
-def kind_named(name: str, *, place: Place | None = None) -> Kind:
-    """The kind that is called `name`; `place` is what asks for it, for the message.
+def kind_named(name: str) -> Kind:
+    """The kind that is called `name`.
 
     Raises:
         Unsupported: no kind of this brickctl is called so.
@@ -103,12 +102,12 @@ def kind_named(name: str, *, place: Place | None = None) -> Kind:
     found = kinds().get(name)
     if found is None:
         hint = did_you_mean(name, kinds()) or f"this brickctl knows {', '.join(kinds())}"
-        raise Unsupported(f"`{name}` is no kind of brick", place=place, hint=hint)
+        raise Unsupported(f"`{name}` is no kind of brick", hint=hint)
     return found
 
 
-def detect_kind(name: str, contents: Contents, *, place: Place | None = None) -> Kind:
-    """The kind of a brick, from what it contains; `place` is what asks for the brick, for the message.
+def detect_kind(name: str, contents: Contents) -> Kind:
+    """The kind of the brick `name`, from what it contains.
 
     Raises:
         Misfit: no kind recognises it.
@@ -116,11 +115,10 @@ def detect_kind(name: str, contents: Contents, *, place: Place | None = None) ->
     for kind in kinds().values():
         if kind.detect(contents) and not kind.is_asked_for:
             return kind
-    found = ", ".join(sorted(contents.documents)) or "none"
+    found = ", ".join(sorted(contents.documents))
     raise Misfit(
         f"`{name}` is of no kind that brickctl knows",
-        causes=(f"its configuration files are: {found}",),
-        place=place,
+        causes=(f"its configuration files are {found}" if found else "it has no configuration file",),
         hint="an adapter has adapter_config.json, an expert has config.json; what is laid over a model as it is needs"
         ' `kind = "module"` beside its source',
     )

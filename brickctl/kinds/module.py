@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.names import BASE
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.tensors.arithmetic import subtract
@@ -61,8 +62,9 @@ def _change(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:
         raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
     if not tensor.spec.dtype.is_mergeable or not below.spec.dtype.is_mergeable:
         odd = tensor if not tensor.spec.dtype.is_mergeable else below
-        cause = f"`{name}` is stored as {odd.spec.dtype.code}"
-        raise Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by)
+        cause = f"`{name}` of `{brick.name if odd is tensor else BASE}` is stored as {odd.spec.dtype.code}"
+        hint = "use the bf16 or fp32 release of the model"
+        raise Unsupported("quantised weights cannot be merged", causes=(cause,), place=brick.required_by, hint=hint)
     return Change(subtract(tensor, below), tensor)
 
 

@@ -38,7 +38,9 @@ class PromptKind:
     def facts(self, contents: Contents) -> Mapping[str, Any]:
         """Type and number of virtual tokens."""
         document = contents.documents[FILE]
-        return {"type": peft_type(document), "virtual tokens": document.get("num_virtual_tokens")}
+        name = peft_type(document)
+        tokens = document.get("num_virtual_tokens")
+        return {"type": name, "virtual-tokens": tokens, **unmergeable_types()[name].facts()}
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:  # noqa: ARG002 - it changes none
         """Unsupported: a prompt cannot be merged."""

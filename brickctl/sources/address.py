@@ -32,9 +32,9 @@ def check_address(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> 
     if parts.scheme in schemes and (parts.scheme == "https" or parts.hostname in _LOOPBACK):
         return
     raise PolicyViolation(
-        f"{shown(parts.scheme)}://{shown(parts.hostname or '')} is not asked",
-        causes=("brickctl reads registries over https only, and follows no redirect to anything else",),
-        hint="write the registry's https address in [registries]",
+        f"brickctl does not ask {shown(parts.scheme)}://{shown(parts.hostname or '')}",
+        causes=("registries are read over https only, and no redirect to anything else is followed",),
+        hint="write the registry's https address in [registries]; if it stands there, its server redirects to another",
     )
 
 

@@ -11,7 +11,7 @@ from brickctl.core.document import shown
 from brickctl.core.nodes import Stored
 from brickctl.errors import IntegrityFault, PolicyViolation
 from brickctl.sources.naming import file_label
-from brickctl.sources.selection import listed, read_json, weight_map
+from brickctl.sources.selection import DAMAGED, listed, read_json, weight_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,7 +104,7 @@ def _document(pin: Pin, file: File, read: Callable[[File], bytes]) -> dict[str, 
     where = file_label(pin.source, file.path)
     if file.size > LARGEST_DOCUMENT:
         reason = f"it has {file.size:,} bytes; brickctl parses up to {LARGEST_DOCUMENT:,}"
-        raise IntegrityFault(f"{where} is too large to be read", causes=(reason,))
+        raise IntegrityFault(f"{where} is too large to be read", causes=(reason,), hint=DAMAGED)
     document = read_json(read(file), where=where)
     if file.path not in INDEXES:
         refuse_remote_code(document, where=where)

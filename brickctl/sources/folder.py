@@ -10,7 +10,7 @@ from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 from brickctl.sources.contents import LARGEST_DOCUMENT, read_contents
 from brickctl.sources.naming import file_label, place_label
-from brickctl.sources.selection import check_path
+from brickctl.sources.selection import DAMAGED, check_path
 from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ class Folder:
         if not found.exists():
             return None
         if not found.is_file():
-            raise PolicyViolation(f"{self._where} has something that is not a file", causes=(f"at {shown(path)}",))
+            raise PolicyViolation(
+                f"{file_label(self._where, path)} is not a file",
+                causes=("a brick is made of plain files; this is a folder, a device or a pipe",),
+                hint="move it away, and put the file there that should have this name",
+            )
         return found
 
     def measure(self, path: str) -> tuple[int, Sha256]:
@@ -89,7 +93,9 @@ class Folder:
         with found.open("rb") as file:
             content = file.read(LARGEST_DOCUMENT + 1)
         if len(content) > LARGEST_DOCUMENT:
-            raise IntegrityFault(f"{file_label(self._where, path)} is too large to be read as a document")
+            message = f"{file_label(self._where, path)} is too large to be read"
+            reason = f"it has more than {LARGEST_DOCUMENT:,} bytes; brickctl parses no more"
+            raise IntegrityFault(message, causes=(reason,), hint=DAMAGED)
         return content
 
     def locate(self, pin: Pin) -> dict[str, Path] | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import is_brick_name
-from brickctl.errors import IntegrityFault
 from brickctl.sources.folder import Folder
 from brickctl.sources.naming import place_label
-from brickctl.sources.pages import Page
+from brickctl.sources.pages import Page, too_large
 from brickctl.sources.store import LARGEST_PAGE, brick_folder
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ class FolderStore:
         with found.open("rb") as file:
             body = file.read(LARGEST_PAGE + 1)
         if len(body) > LARGEST_PAGE:
-            raise IntegrityFault(
-                f"{place_label(found)} is larger than {LARGEST_PAGE:,} bytes", causes=("no index is that large",)
-            )
+            raise too_large(place_label(found), LARGEST_PAGE)
         return Page(body)
 
     def names(self) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ class Index:
         self._layout  # noqa: B018 - raises where there is no registry that can be read
         page = self.store.page(index_path(name)) if is_brick_name(name) else None
         if page is None:
-            hint = did_you_mean(name, self.store.names()) or "check the spelling, and the registry that is asked"
+            others = f"a repository of the Hub is `hf:{shown(name)}`, a folder `./{shown(name)}`"
+            hint = did_you_mean(name, self.store.names()) or f"check the spelling and the registry; {others}"
             raise NotFound(f"registry `{self.name}` has no brick `{shown(name)}`", hint=hint)
         address = f"{self.store.address}/{index_path(name)}"
         entries = self._parse(page, name, address)
@@ -80,14 +81,23 @@ class Index:
             except Unsupported as error:
                 newer = error
                 continue
+            except IntegrityFault as fault:
+                message = f"registry `{self.name}` has a line about `{name}` that cannot be read"
+                causes = (fault.message, *fault.causes, f"it is line {number} of {address}")
+                raise IntegrityFault(message, causes=causes, hint=self._repair) from None
             if entry.name != name or entry.version in entries:
                 reason = f"line {number} is about `{entry.name}` {entry.version}"
                 causes = (reason, "each line must be about another version of the brick that was asked for")
-                raise IntegrityFault(f"registry `{self.name}` answers wrongly about `{name}`", causes=causes)
+                message = f"registry `{self.name}` answers wrongly about `{name}`"
+                raise IntegrityFault(message, causes=causes, hint=self._repair)
             entries[entry.version] = entry
         if newer is not None and not entries:
             raise newer
         return tuple(entries.values())
+
+    @property
+    def _repair(self) -> str:
+        return f"ask whoever runs registry `{self.name}` to repair it"
 
     def _compare(self, entries: tuple[RegistryEntry, ...], name: str, address: str) -> None:
         """Refuse a version that is not what it was when it was first seen here."""

@@ -97,9 +97,9 @@ class Ledger:
             before = Identity.of(path)
             return self._recall(before) or self._read(path, before, progress or self._progress)
         except OSError as error:
-            raise BrickctlError(
-                f"{place_label(path)} cannot be read", causes=(error.strerror or str(error),)
-            ) from error
+            message, reason = f"{place_label(path)} cannot be read", error.strerror or str(error)
+            hint = "check who owns it, and whether its disk is well: `brickctl doctor` tries the disks"
+            raise BrickctlError(message, causes=(reason,), hint=hint) from error
 
     def known(self, path: Path) -> Sha256 | None:
         """The digest of a file if it can be told without reading the file."""

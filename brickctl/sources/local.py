@@ -77,9 +77,8 @@ class LocalSource:
     def _folder(self, source: str, subfolder: str | None) -> Folder:
         where = source if subfolder is None else file_label(source, subfolder)
         if subfolder is not None and not is_safe_path(subfolder):
-            raise PolicyViolation(
-                f"{shown(source)} may not have the subfolder {shown(subfolder)}", causes=("it leaves the folder",)
-            )
+            message = f"{shown(source)} may not have the subfolder {shown(subfolder)}"
+            raise PolicyViolation(message, causes=("it leaves the folder",), hint="name a folder inside of it")
         root = self._root / source.removeprefix(SCHEME) / (subfolder or "")
         if not root.is_dir():
             reason = f"{place_label(root)} " + ("is not a folder" if root.exists() else "does not exist")

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import sha256_bytes
+from brickctl.errors import IntegrityFault
 from brickctl.sources.atomic import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def too_large(where: str, limit: int) -> IntegrityFault:
+    """The error about a page that no registry needs, to be raised by the caller."""
+    hint = "check the registry's address in [registries], or ask whoever runs the registry"
+    return IntegrityFault(f"{where} is larger than {limit:,} bytes", causes=("no index is that large",), hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,7 @@ def read_remote_header(
             _check_size(answer, size, where)
             goal = _collect(raw, answer, goal, size, where)
         if len(raw) < wanted:
-            reason = f"{len(raw):,} of {goal:,} bytes of the header came"
-            raise TransportFault(f"{where} could not be read", causes=(reason,), hint="run the command again")
+            raise unread(where, f"{len(raw):,} of {goal:,} bytes of the header came")
     return parse_header(bytes(raw[:goal]), file_size=size, where=where)
 
 
@@ -69,13 +68,19 @@ def answer_bounds(status: int, headers: Mapping[str, str], begin: int, *, where:
     if status == _PARTIAL:
         match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if match is None or int(match[1]) != begin:
-            raise TransportFault(f"{where} could not be read", causes=("the server sent another part than asked for",))
+            raise unread(where, "the server sent another part than asked for")
         return begin, None if match[3] == "*" else int(match[3])
     if status != _OK:
-        raise TransportFault(f"{where} could not be read", causes=(f"the server answered with status {status}",))
+        raise unread(where, f"the server answered with status {status}")
     length = headers.get("content-length", "") if "content-encoding" not in headers else ""
     length = length or headers.get("x-linked-size", "")
     return 0, int(length) if length.isascii() and length.isdigit() else None
+
+
+def unread(where: str, reason: str) -> TransportFault:
+    """The error about an answer that is none, to be raised by the caller."""
+    hint = "run the command again later; if it fails again, ask whoever runs the server, or the proxy before it"
+    return TransportFault(f"{where} could not be read", causes=(reason,), hint=hint)
 
 
 def _check_size(answer: Answer, size: int, where: str) -> None:

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _SINGLES = ("model.safetensors", "adapter_model.safetensors")
+_WEIGHT_PICKLES = ("adapter_model", "model", "pytorch_model")
 _MOST_SHOWN = 8
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST_NUMBER = 20
 _LONGEST_REASON = 300
-_DAMAGED = "the file is damaged, or was written by something else; fetch it again or ask its publisher"
+DAMAGED = "the file is damaged, or was written by something else; fetch it again or ask its publisher"
 
 
 def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
@@ -82,7 +83,8 @@ def weight_map(index: dict[str, Any], *, where: str) -> dict[str, str]:
     """The part of an index that maps tensor names to files, checked to be just that."""
     names = index.get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise IntegrityFault(f"{where} is not an index", causes=("`weight_map` must map tensor names to file names",))
+        reason = "`weight_map` must map tensor names to file names"
+        raise IntegrityFault(f"{where} is not an index", causes=(reason,), hint=DAMAGED)
     return names
 
 
@@ -95,9 +97,11 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
     """
 
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        document = dict(pairs)
-        if len(document) != len(pairs):
-            raise ValueError("a key stands twice in one object")
+        document: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in document:
+                raise ValueError(f"the key `{shown(key)}` stands twice in one object")
+            document[key] = value
         return document
 
     def refuse_constant(text: str) -> Any:
@@ -118,10 +122,10 @@ def read_json(content: bytes, *, where: str) -> dict[str, Any]:
         raise IntegrityFault(
             f"{where} cannot be read as JSON",
             causes=(shown(str(error), longest=_LONGEST_REASON),),
-            hint=_DAMAGED,
+            hint=DAMAGED,
         ) from None
     if not isinstance(document, dict):
-        raise IntegrityFault(f"{where} must hold a JSON object", hint=_DAMAGED)
+        raise IntegrityFault(f"{where} must hold a JSON object", hint=DAMAGED)
     return document
 
 
@@ -152,18 +156,25 @@ def _no_weights(present: frozenset[str], where: str) -> NotFound | PolicyViolati
         return PolicyViolation(
             f"{where} holds its weights as pickle only",
             causes=(f"{listed(pickles)}: loading a pickle runs whatever code it contains",),
-            hint=f"ask the publisher for safetensors, or convert it in a sandbox: {_conversion(pickles[0])}",
+            hint=f"ask the publisher for safetensors, or convert it in a sandbox: {_conversion(pickles)}",
         )
     message = f"{where} has no weights that brickctl reads"
     wanted = f"looked for {', '.join((*INDEXES[:1], *_SINGLES))}"
     if not candidates:
         found = listed(sorted(present)) if present else "nothing"
-        return NotFound(message, causes=(wanted, f"found {found}"), hint="check the name of the repository or folder")
+        hint = "check the name of the repository or folder"
+        if any(path.lower().endswith(".gguf") for path in present):
+            hint = "GGUF holds quantised weights, which are not merged: use the repository that it was made from"
+        return NotFound(message, causes=(wanted, f"found {found}"), hint=hint)
     return NotFound(message, causes=(wanted, f"found {listed(candidates)}"), hint=_subfolder_hint(candidates))
 
 
-def _conversion(pickle: str) -> str:
-    """One command that makes safetensors of a pickle, without running code from it."""
+def _conversion(pickles: list[str]) -> str:
+    """One command that makes safetensors of a pickle, without running code from it; shards are left to transformers."""
+    weights = [path for path in pickles if path.startswith(_WEIGHT_PICKLES)]
+    if len(weights) > 1:
+        return "load the model with transformers, and save it with save_pretrained"
+    pickle = (weights or pickles)[0]
     made = _SINGLES[1] if pickle.startswith("adapter") else _SINGLES[0]
     source = pickle if _PLAIN_NAME.fullmatch(pickle) else "FILE"
     code = (

@@ -23,10 +23,10 @@ from urllib.request import (
 
 import brickctl
 from brickctl.core.document import shown
-from brickctl.errors import BrickctlError, IntegrityFault, NotFound, OfflineMiss, TransportFault
+from brickctl.errors import BrickctlError, NotFound, OfflineMiss, TransportFault
 from brickctl.sources.address import check_address
-from brickctl.sources.pages import Page
-from brickctl.sources.remote_header import Answer, answer_bounds
+from brickctl.sources.pages import Page, too_large
+from brickctl.sources.remote_header import Answer, answer_bounds, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,13 +62,13 @@ class Web:
             with self._open(url, headers) as response:
                 body = response.read(limit + 1)
                 if len(body) > limit:
-                    raise IntegrityFault(f"{url} is larger than {limit:,} bytes", causes=("no index is that large",))
+                    raise too_large(url, limit)
                 if response.headers.get("Content-Length", str(len(body))) != str(len(body)):
-                    raise TransportFault(f"{url} could not be read", causes=("the connection ended early",))
+                    raise unread(url, "the connection ended early")
                 return Page(body, _sound_etag(response.headers.get("ETag")))
         except _Unchanged:
             if known is None:
-                raise TransportFault(f"{url} could not be read", causes=("the server answered 304 unasked",)) from None
+                raise unread(url, "the server answered 304 unasked") from None
             return known
 
     @contextmanager
@@ -149,9 +149,6 @@ def _refused(url: str, status: int) -> BrickctlError | _Unchanged:
     if status == _NOT_MODIFIED:
         return _Unchanged()
     if status in {_NOT_FOUND, _GONE}:
-        return NotFound(f"{url} is not there", causes=(f"the server answered with status {status}",))
-    return TransportFault(
-        f"{url} could not be read",
-        causes=(f"the server answered with status {status}",),
-        hint="run the command again later",
-    )
+        hint = "check the registry's address in [registries], or ask whoever runs the registry"
+        return NotFound(f"{url} is not there", causes=(f"the server answered with status {status}",), hint=hint)
+    return unread(url, f"the server answered with status {status}")

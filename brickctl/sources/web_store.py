@@ -160,7 +160,8 @@ class WebStore:
                 yield piece
             if seen > size or answer.total not in {None, size}:
                 reason = f"it has another length than the {size:,} bytes that were pinned"
-                raise IntegrityFault(f"{url} is not what was pinned", causes=(reason,))
+                hint = "the server has another file than the registry says: ask whoever runs the registry"
+                raise IntegrityFault(f"{url} is not what was pinned", causes=(reason,), hint=hint)
             if seen < size:
                 reason = f"the connection ended after {seen:,} of {size:,} bytes"
                 raise TransportFault(f"{url} could not be read", causes=(reason,), hint="run the command again")

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import WHOLE, shown
 from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, whole
+from brickctl.errors import BrickctlError
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -84,7 +86,11 @@ class Evaluator:
 
         inputs = [self.evaluate(node, whole(node.spec)) for node in bundle.inputs]
         outs = tuple(torch.empty((spec.rows, spec.columns), dtype=torch.float64) for spec in bundle.specs)
-        find_bundle(bundle.op).run([part.matrix for part in inputs], outs, _arguments(bundle.op))
+        try:
+            find_bundle(bundle.op).run([part.matrix for part in inputs], outs, _arguments(bundle.op))
+        except BrickctlError as fault:
+            fault.causes += self._read_from(bundle.inputs)
+            raise
         for part in inputs:
             self.give_back(part)
         return outs
@@ -148,7 +154,11 @@ class Evaluator:
                 moving.append(self.evaluate(entry.node, part))
                 matrices.append(moving[-1].matrix)
         out = self._take(node, region)
-        find(node.op).run(matrices, out.matrix, _arguments(node.op), region)
+        try:
+            find(node.op).run(matrices, out.matrix, _arguments(node.op), region)
+        except BrickctlError as fault:
+            fault.causes += self._read_from(entry.node for entry in node.inputs)
+            raise
         for block in moving:
             self.give_back(block)
         return out
@@ -170,6 +180,11 @@ class Evaluator:
         block = self._take(node, region)
         self._blobs.read_region(node, region, block.content(region.elements * node.spec.dtype.itemsize))
         return block
+
+    def _read_from(self, nodes: Iterable[Node]) -> tuple[str, ...]:
+        """Where the numbers come from that a kernel refuses, which knows no files."""
+        files = dict.fromkeys(self._blobs.name(node.blob) for node in nodes if isinstance(node, Stored))
+        return tuple(f"read from {shown(file, longest=WHOLE)}" for file in files)
 
     def _take(self, node: Node, region: Region) -> Block:
         dtype = node.spec.dtype

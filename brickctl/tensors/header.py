@@ -94,7 +94,7 @@ def parse_header(raw: bytes, *, file_size: int, where: str) -> Header:
 
 
 def _no_safetensors(where: str, reason: str) -> HeaderInvalid:
-    hint = "a page of an error, a Git LFS pointer or half a download looks like this; fetch the file again"
+    hint = "an error page, a Git LFS pointer or half a download looks like this; fetch the file again"
     return HeaderInvalid(f"{where} is not a safetensors file", causes=(reason,), hint=hint)
 
 
@@ -116,13 +116,13 @@ def _parse_json(raw: bytes, where: str) -> dict[str, Any]:
         return found
 
     if not raw.startswith(b"{"):
-        raise _lie(where, "it is not a JSON object")
+        raise _lie(where, "the header is not a JSON object")
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise _lie(where, f"it is not JSON: {error}") from None
+        raise _lie(where, f"the header is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise _lie(where, "it is not a JSON object")
+        raise _lie(where, "the header is not a JSON object")
     return document
 
 
@@ -159,13 +159,15 @@ def _counts(value: Any, name: str, where: str) -> tuple[int, ...]:
 def _dtype(code: Any, name: str, where: str) -> DType:
     dtype = DType.from_code(code) if isinstance(code, str) else None
     if dtype is None:
-        raise Unsupported(f"{where} holds `{name}` in the element type {code!r}, which brickctl does not know")
+        message = f"{where} holds `{name}` in the element type {shown(code)}, which brickctl does not know"
+        raise Unsupported(message, hint="upgrade brickctl, or ask the publisher for a file in fp32, bf16 or fp16")
     return dtype
 
 
 def _check_tiling(entries: list[Entry], start: int, file_size: int, where: str) -> None:
     if not entries:
-        raise _lie(where, "it holds no tensor")
+        hint = "the upload is incomplete, or the file is of something else; ask its publisher"
+        raise HeaderInvalid(f"{where} holds no tensor", hint=hint)
     position = start
     for entry in entries:
         if entry.begin != position:

@@ -75,7 +75,8 @@ def share(plan: Plan, *, threads: int, memory: int) -> Share:
     if peak > memory:
         need = -(-peak >> 20)
         what = f"one block of `{shown(tensor)}`" if tensor else "copying"
-        cause = f"{what} needs {need} MiB of buffers, and {memory / (1 << 20):.3g} MiB are allowed"
+        allowed = f"{memory / (1 << 20):.3g} MiB" if memory >> 20 else f"{memory:,} bytes"
+        cause = f"{what} needs {need} MiB of buffers, and {allowed} are allowed"
         raise NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
     window = max(1, min(_PIECES_A_THREAD * threads, memory // max(peak, 1)))
     return Share(threads=min(threads, window), window=window, room=room, bundles=_bundles(plan))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.brick import Brick
 from brickctl.core.names import BASE, Alias
-from brickctl.errors import IntegrityFault
+from brickctl.errors import IntegrityFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.operation import Ingredients
 from brickctl.workflows.parallel import in_parallel
@@ -33,19 +33,21 @@ def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredie
 
 def locked_brick(session: Session, locked: Locked) -> Brick:
     """One brick of a lock."""
-    contents = session.sources.inspect(locked.pin)
-    cause = _contradiction(locked, contents)
-    if cause is not None:
-        hint = f"if the lock was edited by hand, run `brickctl update {locked.alias}`"
-        raise IntegrityFault(f"`{locked.alias}` is not what was locked", causes=(cause,), hint=hint)
     requirement = session.manifest.requirements.get(locked.alias)
+    place = None if requirement is None else requirement.place
+    with asked_for(place):
+        contents = session.sources.inspect(locked.pin)
+        cause = _contradiction(locked, contents)
+        if cause is not None:
+            hint = f"if the lock was edited by hand, run `brickctl update {locked.alias}`"
+            raise IntegrityFault(f"`{locked.alias}` is not what was locked", causes=(cause,), hint=hint)
     return Brick(
         name=locked.alias,
         kind=locked.kind,
         pin=locked.pin,
         contents=contents,
         license=locked.license,
-        required_by=None if requirement is None else requirement.place,
+        required_by=place,
     )
 
 
@@ -55,5 +57,5 @@ def _contradiction(locked: Locked, contents: Contents) -> str | None:
         return "the names and shapes of its tensors differ from the interface in brick.lock"
     if locked.alias != BASE and not kind_named(locked.kind).detect(contents):
         found = detect_kind(locked.alias, contents).name
-        return f"its files are those of an {found}; brick.lock has the kind `{locked.kind}`"
+        return f"its files are those of the kind `{found}`; brick.lock has the kind `{locked.kind}`"
     return None

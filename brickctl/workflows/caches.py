@@ -75,7 +75,8 @@ def lock_if_any(project: Path | None, events: Events) -> Lock | None:
     try:
         return open_session(project, events, offline=True).read_lock()
     except (ManifestInvalid, LockInvalid) as error:
-        events.warn(f"what this project says of its bricks is left out: {error.message}")
+        where = "" if error.place is None else f" ({error.place})"
+        events.warn(f"what this project says of its bricks is left out: {error.message}{where}")
         return None
 
 

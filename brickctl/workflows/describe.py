@@ -106,8 +106,10 @@ def _of_project(session: Session | None, alias: str) -> Description:
     requirement = next((found for name, found in known.items() if name == alias), None)
     if session is None or requirement is None:
         hint = did_you_mean(alias, known) or "write a reference for other bricks: `hf:owner/name`, `./folder`"
-        where = "and there is no project here" if session is None else "of this project"
-        raise NotFound(f"`{alias}` is no brick {where}", hint=hint)
+        message = f"`{alias}` is no brick of this project"
+        if session is None:
+            message = f"there is no project here that could have a brick `{alias}`"
+        raise NotFound(message, hint=hint)
     lock = session.read_lock()
     locked = None if lock is None else standing(session.manifest, lock).get(requirement.alias)
     pin = session.sources.pin(requirement.reference) if locked is None else locked.pin

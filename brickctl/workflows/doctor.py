@@ -136,7 +136,8 @@ def _place(name: str, folder: Path) -> Finding:
     values |= _measures(disk)
     if problem is None:
         return Finding(name=label, status="ok", detail=detail, values=values)
-    return Finding(name=label, status=problem[0], detail=detail, advice=problem[1], values=values)
+    status, fault, advice = problem
+    return Finding(name=label, status=status, detail=f"{detail}, {fault}", advice=advice, values=values)
 
 
 def _measures(disk: Disk) -> dict[str, Any]:
@@ -150,23 +151,20 @@ def _measures(disk: Disk) -> dict[str, Any]:
     }
 
 
-def _problem(name: str, disk: Disk) -> tuple[Status, str] | None:
-    """The worst that is wrong with a disk, and what to do."""
+def _problem(name: str, disk: Disk) -> tuple[Status, str, str] | None:
+    """The worst that is wrong with a disk, in two words, and what to do."""
     if not disk.locks:
         advice = "file locks do not work there, so two commands could collide: use a folder on a local disk"
-        return ("broken" if name == PROJECT else "slow"), advice
+        return ("broken" if name == PROJECT else "slow"), "no locks", advice
     if disk.free < LITTLE:
-        return (
-            "slow",
-            "there is little room left: free some, or move the folder; `brickctl cache size` shows what is large",
-        )
+        advice = "there is little room left: free some, or move the folder; `brickctl cache size` shows what is large"
+        return "slow", "little room", advice
     if name == HUB and not disk.links:
-        return (
-            "slow",
-            "links do not work there, so each revision is a whole copy: set HF_HOME to a folder on another disk",
-        )
+        advice = "links do not work there, so each revision is a whole copy: set HF_HOME to a folder on another disk"
+        return "slow", "no links", advice
     if min(disk.write, disk.read) < SLOW_DISK:
-        return "slow", "the disk is slow, and builds will wait for it: use a local disk, or look who else is busy there"
+        advice = "the disk is slow, and builds will wait for it: use a local disk, or look who else is busy there"
+        return "slow", "slow", advice
     return None
 
 
@@ -184,6 +182,7 @@ def _hub(reached: Reached) -> Finding:
         return Finding(name="hub", status="skipped", detail=detail, values=values)
     detail = f"{reached.host} answers in {reached.seconds * 1000:.0f} ms, {token}"
     if reached.token_refused:
+        detail = f"{reached.host} answers, and refuses the token"
         advice = "the Hub does not take the token: run `hf auth login`, set HF_TOKEN to a valid one, or unset it"
         return Finding(name="hub", status="broken", detail=detail, advice=advice, values=values)
     if reached.seconds > SLOW_HUB:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE
-from brickctl.errors import PolicyViolation
+from brickctl.errors import PolicyViolation, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import kind_named
 from brickctl.workflows.assemble import locked_brick
@@ -41,7 +41,8 @@ def check_fit(
 
     model = whole_model(brick(BASE))
     for alias in doubtful:
-        kind_named(entries[alias].kind).check(brick(alias), model)
+        with asked_for(session.manifest.requirements[alias].place):
+            kind_named(entries[alias].kind).check(brick(alias), model)
 
 
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
@@ -60,7 +61,8 @@ def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) 
         message = f"`{alias}` was trained on {shown(entry.declared_base)}; the base is {base or lock.base.pin.source}"
         if policy.base == "declared":
             rule = '[policy] base = "declared" allows only bricks that name the base itself, or none'
-            raise PolicyViolation(message, causes=(rule,), place=policy.place)
+            hint = f'replace `{alias}`, or write `base = "fits"` to let names and shapes decide'
+            raise PolicyViolation(message, causes=(rule,), place=policy.place, hint=hint)
         if lock.base.pin.source.startswith(_HUB) and (alias in news or BASE in news):
             session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
 

@@ -12,7 +12,7 @@ from brickctl.core.lock import Lock, Locked
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.reference import PathReference
 from brickctl.core.staleness import echo, stale_reasons, standing
-from brickctl.errors import LockStale, Misfit, NotFound, UsageFault
+from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
 from brickctl.workflows.fit import check_declared_bases, check_fit
@@ -168,11 +168,13 @@ class _Finder:
     def __call__(self, requirement: Requirement) -> Brick:
         alias = requirement.alias
         old = None if alias in self._anew or alias not in self._old else self._old[alias].pin
-        pin = self._session.sources.pin(requirement.reference, old)
-        contents = self._session.sources.inspect(pin)
+        with asked_for(requirement.place):
+            pin = self._session.sources.pin(requirement.reference, old)
+            contents = self._session.sources.inspect(pin)
+            kind = _kind_of(requirement, contents)
         return Brick(
             name=alias,
-            kind=_kind_of(requirement, contents),
+            kind=kind,
             pin=pin,
             contents=contents,
             license=requirement.license or pin.license or UNKNOWN,
@@ -185,12 +187,12 @@ def _kind_of(requirement: Requirement, contents: Contents) -> str:
     if requirement.alias == BASE:
         return BASE_KIND
     if requirement.kind is None:
-        return detect_kind(requirement.alias, contents, place=requirement.place).name
-    if not kind_named(requirement.kind, place=requirement.place).detect(contents):
-        found = detect_kind(requirement.alias, contents, place=requirement.place).name
-        message = f"`{requirement.alias}` is no {requirement.kind}"
+        return detect_kind(requirement.alias, contents).name
+    if not kind_named(requirement.kind).detect(contents):
+        found = detect_kind(requirement.alias, contents).name
         hint = f'write `kind = "{found}"`, or leave `kind` out'
-        raise Misfit(message, causes=(f"its files are those of an {found}",), place=requirement.place, hint=hint)
+        cause = f"its files are those of another kind: {found}"
+        raise Misfit(f"`{requirement.alias}` is no {requirement.kind}", causes=(cause,), hint=hint)
     return requirement.kind
 
 

@@ -123,10 +123,11 @@ def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Che
 
     loaded = load(folder, active=_active(recipe), threads=budget.threads)
     label = f"testing {recipe.name}"
-    session.events.start(label, len(checks))
+    sizes = {check.name: (session.root / check.data).stat().st_size for check in checks}
+    session.events.start(label, sum(sizes.values()))
     for check in checks:
         yield _score(session, loaded, recipe.name, check)
-        session.events.advance(label, 1)
+        session.events.advance(label, sizes[check.name])
     session.events.finish(label)
 
 

@@ -121,7 +121,7 @@ def read_manifest(root: Path) -> Manifest:
         hint = "move it away; `brickctl init` starts a project"
         raise ManifestInvalid(f"{MANIFEST} is a folder", hint=hint) from None
     except UnicodeDecodeError:
-        raise ManifestInvalid(f"{MANIFEST} is not UTF-8 text") from None
+        raise ManifestInvalid(f"{MANIFEST} is not UTF-8 text", hint="save it as UTF-8 in an editor") from None
     return parse_manifest(text, file=MANIFEST)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
 
+_IN_PLACE = "path:"
+_BUILD_AGAIN = "`brickctl build` makes it again"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
@@ -65,7 +68,7 @@ def verify_artifact(folder: Path, events: Events) -> Verified:
     digests = hash_files({name: folder / name for name in files}, events)
     for name, digest in files.items():
         if digests[name] != digest:
-            raise _changed(f"{folder / name}", digest, digests[name], "build the target again")
+            raise _changed(f"{folder / name}", digest, digests[name], _BUILD_AGAIN)
     size = sum((folder / name).stat().st_size for name in files)
     return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()))
 
@@ -80,19 +83,26 @@ def load_on_meta(folder: Path) -> None:
 
     problems = unmatched_keys(folder)
     if problems:
-        raise IntegrityFault(f"{folder} does not load cleanly", causes=tuple(problems[:5]))
+        hint = "its parts do not go together: look at config.json of the base, and at bricks of kind module"
+        raise IntegrityFault(f"{folder} does not load cleanly", causes=tuple(problems[:5]), hint=hint)
 
 
 def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     pin = lock.entries[alias].pin
     paths = session.sources.locate(pin)
+    if paths is None and pin.source.startswith(_IN_PLACE):
+        for file in pin.files:  # nothing moves: the missing one raises, and says where it should be
+            session.sources.fetch(pin, file, session.events)
     if paths is None:
         raise NotFound(f"`{alias}` is not installed", hint="run `brickctl install`")
     digests = hash_files(paths, session.events)
     for file in pin.files:
         if digests[file.path] != file.sha256:
             session.ledger.forget(paths[file.path])
-            raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], "run `brickctl install`")
+            hint = "run `brickctl install`"
+            if pin.source.startswith(_IN_PLACE):
+                hint = f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
+            raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], hint)
     size = sum(file.size for file in pin.files)
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
 
@@ -132,7 +142,7 @@ def _compare_names(folder: Path, files: Mapping[str, Sha256]) -> None:
     missing = sorted(files.keys() - there)
     extra = sorted(there - files.keys())
     if missing:
-        raise IntegrityFault(f"{folder / missing[0]} is missing", hint="build the target again")
+        raise IntegrityFault(f"{folder / missing[0]} is missing", hint=_BUILD_AGAIN)
     if extra:
         raise out_of_place(folder / extra[0], f"{provenance.FILE} does not know it")
 

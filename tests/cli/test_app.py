@@ -116,7 +116,9 @@ def test_the_class_of_an_error_is_its_exit_code(make_verbs: MakeVerbs, raised: s
 
 def test_ctrl_c_exits_with_130(make_verbs: MakeVerbs, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(make_verbs({"lock": verb("raise KeyboardInterrupt")}), ["lock"]) == 130
-    assert capsys.readouterr().err.endswith("error: interrupted\n")
+    assert capsys.readouterr().err.endswith(
+        "error: interrupted\nhint: what was finished is kept; the same command goes on from there\n"
+    )
 
 
 def test_a_traceback_is_shown_only_when_asked_for(

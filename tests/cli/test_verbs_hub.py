@@ -209,7 +209,7 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_fetched(hub: H
     refused = online.spawn("build", "--memory", "64KiB")
     assert refused.code != 0
     assert "pass --memory" in refused.err
-    assert "needs 4 MiB of buffers, and 0.0625 MiB are allowed" in refused.err
+    assert "needs 4 MiB of buffers, and 65,536 bytes are allowed" in refused.err
     assert not any(record.weights and record.range is None for record in hub.requests)
     assert not (online.root / "dist").exists()
 

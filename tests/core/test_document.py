@@ -28,9 +28,7 @@ def test_a_misspelt_key_is_refused_with_the_name_that_was_meant_and_its_line() -
     with pytest.raises(ManifestInvalid) as caught:
         merge.finish()
     assert str(caught.value) == (
-        "unknown key `densty` in [targets.chat] apply[0]\n"
-        "  required by: brick.toml line 3\n"
-        "hint: did you mean `density`?"
+        "unknown key `densty` in [targets.chat] apply[0]\n  at: brick.toml line 3\nhint: did you mean `density`?"
     )
 
 

@@ -176,4 +176,4 @@ def test_a_brick_of_no_kind_says_what_it_has(base: Path, tmp_path: Path) -> None
     folder = tmp_path / "odd"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
-    refused(Misfit, base, folder, "its configuration files are: none", "an adapter has adapter_config.json")
+    refused(Misfit, base, folder, "it has no configuration file", "an adapter has adapter_config.json")

@@ -98,7 +98,7 @@ def test_a_redirect_from_https_does_not_lead_to_a_server_on_this_machine() -> No
     asked = Request("https://bricks.example/config.json")
     redirects = web._Redirects()
     for target in ("http://127.0.0.1:8080/admin", "HTTP://localhost/"):
-        with pytest.raises(PolicyViolation, match="is not asked"):
+        with pytest.raises(PolicyViolation, match="does not ask"):
             redirects.redirect_request(asked, None, 302, "Found", {}, target)
     followed = redirects.redirect_request(asked, None, 302, "Found", {}, "https://mirror.example/config.json")
     assert followed is not None

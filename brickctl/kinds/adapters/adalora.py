@@ -73,7 +73,7 @@ class AdaLora(AdapterType):
         values = reshape(module.vector("lora_E", rank), (1, rank))
         expected = settings.patterns.get(module.name, settings.initial_rank)
         if rank != expected:
-            raise module.misfit(f"`{module.name}` has factors of rank {rank}; its configuration says {expected}")
+            raise module.contradiction(f"`{module.name}` has factors of rank {rank}; its configuration says {expected}")
         alpha = settings.alpha if settings.alpha > 0 else float(rank)
         # PEFT divides by the rank that training began with, also where it cut ranks since
         scale = alpha / (settings.initial_rank + _TINY)

@@ -66,8 +66,9 @@ class AdapterType(ABC):
 
     def facts(self, settings: Any, modules: Mapping[str, Mapping[str, Stored]]) -> Mapping[str, Any]:
         """What `brickctl info` shows of the type itself: `type` and, where it has them, rank and alpha."""
-        del settings, modules
-        return {"type": self.title}
+        del modules
+        rank = settings.get("r") if isinstance(settings, dict) else getattr(settings, "rank", None)
+        return {"type": self.title, "rank": rank} if rank else {"type": self.title}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,10 @@ class Unmergeable:
     name: str
     reason: str
     stacks: bool = True
+
+    def facts(self) -> Mapping[str, Any]:
+        """What `brickctl info` shows of it: that it is not merged, why, and what can be done with it."""
+        return {"merges": False, "because": self.reason, "stacks": self.stacks}
 
 
 _TYPES: dict[str, AdapterType] = {}

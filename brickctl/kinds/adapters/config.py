@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import Table, shown
 from brickctl.core.names import did_you_mean
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Misfit, Unsupported, asked_for
 from brickctl.kinds.adapters.adapter_type import Unmergeable, adapter_types, unmergeable_types
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.kinds.adapters.module_pattern import matches_end, unreadable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from brickctl.kinds.adapters.adapter_type import AdapterType
 
 FILE = "adapter_config.json"
+PATTERN_HINT = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
 
 TRAINING_FIELDS = (
     "auto_mapping", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern", "layers_to_transform",
@@ -81,7 +83,11 @@ def read_config(name: str, document: Mapping[str, Any]) -> AdapterConfig:
     reason = why_not_mergeable(document)
     if reason is not None:
         raise not_mergeable(name, reason)
-    table = Table(document, file=f"{FILE} of `{name}`", fault=Misfit)
+    with asked_for(None, hint=SAVE_AGAIN):
+        return _read(name, Table(document, file=f"{FILE} of `{name}`", fault=Misfit))
+
+
+def _read(name: str, table: Table) -> AdapterConfig:
     adapter_type = _find_type(name, table.string_or_none("peft_type") or "LORA")
     for field in TRAINING_FIELDS:
         table.take(field)
@@ -121,8 +127,13 @@ def why_not_mergeable(document: Mapping[str, Any]) -> Unmergeable | None:
 def not_mergeable(name: str, reason: Unmergeable) -> Unsupported:
     """An error about an adapter that has no merged weights, to be raised by the caller."""
     message = f"`{name}` is of type {reason.name} and cannot be merged"
-    stack = f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}' if reason.stacks else None
-    return Unsupported(message, causes=(reason.reason,), hint=stack or "use it with the library that made it")
+    hint = stack_it(name) if reason.stacks else "use it with the library that made it"
+    return Unsupported(message, causes=(reason.reason,), hint=hint)
+
+
+def stack_it(name: str) -> str:
+    """What helps where an adapter can be carried along and not merged."""
+    return f'`stack` it instead: {{ op = "stack", bricks = ["{name}"] }}'
 
 
 def ignore(table: Table, *fields: str) -> None:
@@ -199,8 +210,7 @@ def pattern(table: Table, key: str) -> Pattern:
     for expression in () if found is None else found.keys():
         reason = unreadable(expression)
         if reason is not None:
-            hint = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
-            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}", hint=hint)
+            raise table.error(f"{table.named(key)} has `{shown(expression)}`, {reason}", hint=PATTERN_HINT)
         value = None if found is None else found.number_or_none(expression)
         if value is None or value <= 0:
             raise table.error(f"{table.named(key)} must give a positive number for `{shown(expression)}`")

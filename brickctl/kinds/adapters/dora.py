@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
 from brickctl.tensors.exact import sum_of_squares
-from brickctl.tensors.kernels import kernel
+from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,9 @@ def linear_delta(weight: Node, product: Node, magnitude: Node) -> Node:
 def embedding_delta(weight: Node, product: Node, magnitude: Node) -> Node:
     """Delta of an embedding: weight and product (V, d), magnitude (d)."""
     columns = weight.spec.columns
-    squares = Statistic(Spec(DType.F64, (columns,)), Op.make("dora-column-squares", 1, columns=columns), (weight, product))
+    squares = Statistic(
+        Spec(DType.F64, (columns,)), Op.make("dora-column-squares", 1, columns=columns), (weight, product)
+    )
     inputs = Input(weight), Input(product), Input(magnitude, Access.ALL), Input(squares, Access.COLUMNS)
     return Map(Spec(DType.F64, weight.spec.shape), Op.make("dora-columns", 1), inputs)
 

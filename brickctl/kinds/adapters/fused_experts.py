@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Stored
 from brickctl.errors import Misfit
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.tensors.exact import exact_product
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.views import stack_rows, transpose
@@ -70,12 +71,14 @@ def deltas(
     parameters = _targets(module, settings.target_parameters, base)
     depths = sorted({key.count(INNER) for key in tensors}, reverse=True)
     if not parameters or len(parameters) != len(depths):
-        cause = f"it changes {len(depths)} parameters of `{module}`; the base has {len(parameters)} of those it names"
+        there = f"of its `target_parameters`, the base has {len(parameters)} in `{module}`"
+        cause = f"{there}; it has factors for {len(depths)}"
         raise Misfit(f"`{owner}` does not fit the base", causes=(cause,))
     for parameter, depth in zip(parameters, depths, strict=True):
         pair = [tensors.get(f"{INNER * depth}lora_{factor}.weight") for factor in "AB"]
         if pair[0] is None or pair[1] is None:
-            raise Misfit(f"`{owner}` is incomplete", causes=(f"`{parameter.path}` has half a pair of factors",))
+            cause = f"`{parameter.path}` has half a pair of factors"
+            raise Misfit(f"`{owner}` is incomplete", causes=(cause,), hint=SAVE_AGAIN)
         found |= _of_parameter(owner, parameter, pair[0], pair[1], settings, base)
     return found
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import ignore, strings
+from brickctl.kinds.adapters.config import PATTERN_HINT, ignore, strings
 from brickctl.kinds.adapters.module_pattern import matches_whole, unreadable
 from brickctl.tensors.arithmetic import multiply, scale_columns, scale_rows, subtract
 from brickctl.tensors.kernels import kernel
@@ -58,7 +59,7 @@ class Ia3(AdapterType):
         expression = table.string(field)
         reason = unreadable(expression)
         if reason is not None:
-            raise table.error(f"{table.named(field)} is an expression {reason}", key=field)
+            raise table.error(f"{table.named(field)} is `{shown(expression)}`, {reason}", key=field, hint=PATTERN_HINT)
         return FeedForward(expression=expression, endings=())
 
     def deltas(self, module: Module, settings: FeedForward) -> Mapping[str, Node]:
@@ -96,7 +97,7 @@ def _check_side(module: Module, trained: Stored, side: int) -> None:
     if len(shape) == 2 and shape[1 - side] != 1:  # noqa: PLR2004 - of linear layers
         what = "inputs" if side else "outputs"
         cause = f"ia3_l of `{module.name}` has shape {list(shape)}; feedforward_modules says that it scales {what}"
-        raise module.misfit(cause)
+        raise module.contradiction(cause)
 
 
 @kernel("repeat-each", scratch=8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.adapters.config import FILE, base_hint, declared_base
 from brickctl.kinds.adapters.fused_experts import INNER
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +61,9 @@ def _sort(name: str, adapter_type: AdapterType, key: str, tensor: Stored, found:
     parameter = max((one for one in adapter_type.parameters if key.endswith(f".{one}")), key=len, default=None)
     if parameter is None:
         if _FOREIGN.search(key):
+            message = f"`{name}` has a tensor of another type than its configuration says"
             cause = f"`{key}` is none of the tensors of a {adapter_type.title} adapter"
-            raise Unsupported(f"`{name}` has a tensor of another type than its configuration says", causes=(cause,))
+            raise Unsupported(message, causes=(cause,), hint=SAVE_AGAIN)
         whole = key
         for wrapper in _WRAPPERS:
             whole = whole.replace(wrapper, ".")
@@ -79,7 +81,7 @@ def _sort(name: str, adapter_type: AdapterType, key: str, tensor: Stored, found:
 
 def _twice(name: str, what: str) -> Misfit:
     """PEFT wraps modules in its own, under names that it takes out again when it saves."""
-    return Misfit(f"`{name}` contradicts itself", causes=(f"two of its tensors are `{what}`",))
+    return Misfit(f"`{name}` contradicts itself", causes=(f"two of its tensors are `{what}`",), hint=SAVE_AGAIN)
 
 
 def check_modules(brick: Brick, base: LazyModel) -> None:

@@ -13,7 +13,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.errors import Unsupported
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
-from brickctl.kinds.adapters.config import ignore
+from brickctl.kinds.adapters.config import ignore, stack_it
 from brickctl.kinds.adapters.scaling import Scaling, read_scaling
 from brickctl.kinds.adapters.tucker import tucker_product
 from brickctl.tensors.exact import exact_product
@@ -54,8 +54,8 @@ class LoKr(AdapterType):
         first, second = _factor(module, "lokr_w1", rank), _factor(module, "lokr_w2", rank)
         rows, columns = (one * other for one, other in zip(first.spec.shape, second.spec.shape, strict=True))
         if (rows, columns) != (module.outputs, module.inputs):
-            need = f"factors that make {[module.outputs, module.inputs]}, and not {[rows, columns]}"
-            raise module.misfit(f"`{module.name}` needs {need}")
+            base = [module.outputs, module.inputs]
+            raise module.misfit(f"the factors of `{module.name}` make {[rows, columns]}; the base has {base}")
         scale = settings.scale(module.name)
         op = Op.make("kronecker", 1, rows=second.spec.shape[0], columns=second.spec.shape[1], scale=scale)
         inputs = Input(first, Access.ALL), Input(second, Access.ALL)
@@ -67,7 +67,8 @@ def _factor(module: Module, name: str, rank: int) -> Node:
     if module.has(name):
         if len(module.tensor(name).spec.shape) == _ONE_DIMENSIONAL:
             cause = f"`{module.name}` is a convolution of one dimension, for which PEFT 0.21 mixes channels and kernel"
-            raise Unsupported(f"`{module.owner}` cannot be merged exactly", causes=(cause,), place=module.place)
+            message, hint = f"`{module.owner}` cannot be merged exactly", stack_it(module.owner)
+            raise Unsupported(message, causes=(cause,), place=module.place, hint=hint)
         return module.matrix(name)
     if module.has("lokr_t2") and name == "lokr_w2":
         return tucker_product(module, "lokr_t2", "lokr_w2_a", "lokr_w2_b", rank, 1.0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Unsupported
 from brickctl.kinds.adapters import dora, fused_experts, tokens
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import Pattern, ignore, number, only_neutral, pattern, rank_pattern, strings
@@ -124,15 +124,14 @@ class Lora(AdapterType):
             return _token_deltas(module, found, settings)
         is_embedding = module.has("lora_embedding_A") or module.has("lora_embedding_B")
         if is_embedding and (module.has("lora_A.weight") or module.has("lora_B.weight")):
-            cause = f"`{module.name}` has factors of a linear layer and of an embedding"
-            raise Misfit(f"`{module.owner}` contradicts itself", causes=(cause,), place=module.place)
+            raise module.contradiction(f"`{module.name}` has factors of a linear layer and of an embedding")
         deltas = {"weight": (_embedding_delta if is_embedding else _linear_delta)(module, settings)}
         if settings.bias:
             down_rank = module.tensor("lora_A.weight").spec.shape[0]
             bias = module.vector("lora_B.bias", module.outputs)
             deltas["bias"] = scaled(reshape(bias, (module.outputs,)), settings.scale(module.name, down_rank))
         elif module.has("lora_B.bias"):
-            raise module.misfit(f"`{module.name}` has a bias of B and `lora_bias` is not set")
+            raise module.contradiction(f"`{module.name}` has a bias of B and `lora_bias` is not set")
         return deltas
 
 
@@ -152,7 +151,7 @@ def _embedding_delta(module: Module, settings: LoraSettings) -> Node:
     trained = {"tokens": down.spec.shape[1], "dimensions": up.spec.shape[0]}
     for (word, trained_on), have in zip(trained.items(), module.stored.spec.shape, strict=True):
         if trained_on != have:
-            raise module.misfit(f"`{module.name}.weight` needs {word} {trained_on}; the base has {have}")
+            raise module.misfit(f"`{module.name}.weight` needs {trained_on} {word}; the base has {have}")
     dimensions = up.spec.shape[0]
     product = exact_product_transposed(up, down, settings.scale(module.name, _rank(module, settings, down, up)))
     magnitude = _magnitude(module, settings, dimensions)
@@ -161,7 +160,7 @@ def _embedding_delta(module: Module, settings: LoraSettings) -> Node:
 
 def _token_deltas(module: Module, parameter: str, settings: LoraSettings) -> Mapping[str, Node]:
     if len(module.tensors) > 1:
-        raise module.misfit(f"`{module.name}` has trained tokens and factors of LoRA")
+        raise module.contradiction(f"`{module.name}` has trained tokens and factors of LoRA")
     rows = tokens.indices_of(settings.token_indices, module)
     return {"weight": tokens.delta(module, parameter, rows)}
 
@@ -169,22 +168,22 @@ def _token_deltas(module: Module, parameter: str, settings: LoraSettings) -> Map
 def _rank(module: Module, settings: LoraSettings, down: Stored, up: Stored) -> int:
     rank, configured = down.spec.shape[0], int(settings.rank_pattern.at(module.name, settings.rank))
     if rank != up.spec.shape[1]:
-        ranks = f"{rank} and {up.spec.shape[1]}"
-        cause = f"the factors of `{module.name}` have ranks {ranks}"
-        raise Misfit(f"`{module.owner}` contradicts itself", causes=(cause,), place=module.place)
+        raise module.contradiction(f"the factors of `{module.name}` have ranks {rank} and {up.spec.shape[1]}")
     if rank != configured or rank == 0:
-        raise module.misfit(f"`{module.name}` has factors of rank {rank}; its configuration says {configured}")
+        raise module.contradiction(f"`{module.name}` has factors of rank {rank}; its configuration says {configured}")
     return rank
 
 
 def _magnitude(module: Module, settings: LoraSettings, outputs: int) -> Stored | None:
     found = next((name for name in module.tensors if name.startswith("lora_magnitude_vector")), None)
     if settings.dora:
-        if found is None or module.tensor(found).spec.elements != outputs:
+        if found is None:
+            raise module.contradiction(f"`{module.name}` has no DoRA magnitude and `use_dora` is set")
+        if module.tensor(found).spec.elements != outputs:
             raise module.misfit(f"`{module.name}` needs a DoRA magnitude of {outputs} numbers")
         return module.tensor(found)
     if found is not None:
-        raise module.misfit(f"`{module.name}` has a DoRA magnitude and `use_dora` is not set")
+        raise module.contradiction(f"`{module.name}` has a DoRA magnitude and `use_dora` is not set")
     return None
 
 

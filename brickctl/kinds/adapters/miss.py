@@ -59,7 +59,7 @@ class Miss(AdapterType):
         spec, rank = Spec(DType.F64, (module.outputs, module.inputs)), settings.rank
         if settings.variant == "bat":
             if module.outputs % rank or module.inputs % rank:
-                raise module.misfit(f"`{module.name}` is {list(spec.shape)}, which no blocks of {rank} fill")
+                raise module.misfit(f"`{module.name}` has shape {list(spec.shape)}, which blocks of {rank} do not fill")
             blocks = module.tensor("miss_block", (module.outputs // rank, rank, rank))
             inputs = Input(module.weight), Input(blocks, Access.ALL)
             return {"weight": module.restored(Map(spec, Op.make("bat", 1, rank=rank), inputs, whole_rows=True))}

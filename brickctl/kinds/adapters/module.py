@@ -21,7 +21,6 @@ _TRANSPOSED_MODULES = ("c_attn", "c_fc", "c_proj", "q_attn")
 _MATRIX = 2
 _SIDES = ("out_features", "in_features")
 
-
 SAVE_AGAIN = "save the adapter again with PEFT's save_pretrained, or ask its publisher"
 IN_FLOATS = "ask its publisher for a file in fp32, bf16 or fp16"
 
@@ -121,27 +120,32 @@ class Module:
         found = self.tensor(parameter)
         shape = found.spec.shape
         if len(shape) < _MATRIX:
-            raise self.misfit(f"{parameter} of `{self.name}` has shape {list(shape)}, which is no matrix")
+            raise self.contradiction(f"{parameter} of `{self.name}` has shape {list(shape)}, which is no matrix")
         flat = reshape(found, (shape[0], found.spec.elements // max(shape[0], 1)))
         sides = zip(flat.spec.shape, (rows, columns), (self.outputs, self.inputs), _SIDES, strict=True)
         for number, wanted, own, word in sides:
             if wanted not in {None, number} and wanted == own:
                 raise self.misfit(f"`{self.name}.weight` needs {word} {number}; the base has {wanted}")
             if wanted not in {None, number}:
-                need = [wanted if wanted is not None else "any" for wanted in (rows, columns)]
-                raise self.misfit(f"{parameter} of `{self.name}` has shape {list(shape)}, and not {need}")
+                sizes = ", ".join("any" if wanted is None else str(wanted) for wanted in (rows, columns))
+                raise self.contradiction(f"{parameter} of `{self.name}` has shape {list(shape)} instead of [{sizes}]")
         return flat  # type: ignore[return-value]  # a stored tensor stays one when it is reshaped
 
     def vector(self, parameter: str, size: int) -> Stored:
         """One of the adapter's tensors as a row of `size` numbers, in whatever shape it is stored."""
         found = self.tensor(parameter)
         if found.spec.elements != size:
-            raise self.misfit(f"{parameter} of `{self.name}` has {found.spec.elements} numbers, and not {size}")
+            fault = self.misfit if size in {self.outputs, self.inputs} else self.contradiction
+            raise fault(f"{parameter} of `{self.name}` has {found.spec.elements} numbers instead of {size}")
         return reshape(found, (1, size))  # type: ignore[return-value]
 
     def misfit(self, cause: str) -> Misfit:
-        """An error about this module, to be raised by the caller."""
+        """An error about this module and the base's, to be raised by the caller."""
         return Misfit(f"`{self.owner}` does not fit the base", causes=(cause,), place=self.place, hint=self.hint)
+
+    def contradiction(self, cause: str) -> Misfit:
+        """An error about tensors or a configuration that no base would help, to be raised by the caller."""
+        return Misfit(f"`{self.owner}` contradicts itself", causes=(cause,), place=self.place, hint=SAVE_AGAIN)
 
     def _checked(self, parameter: str, found: Stored, shape: tuple[int, ...] | None) -> Stored:
         if not found.spec.dtype.is_mergeable:
@@ -150,7 +154,7 @@ class Module:
             raise Unsupported(message, causes=(cause,), place=self.place, hint=IN_FLOATS)
         if shape is not None and found.spec.shape != shape:
             have = list(found.spec.shape)
-            raise self.misfit(f"{parameter} of `{self.name}` has shape {have}, and not {list(shape)}")
+            raise self.misfit(f"{parameter} of `{self.name}` has shape {have} instead of {list(shape)}")
         return found
 
 

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from brickctl.errors import Misfit
+from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.tensors.kernels import bundle_kernel
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "base_model.model."
 _SHARED_PREFIX = "base_model."
+_TRY_PEFT = "see whether PEFT itself loads the adapter on this base; if it does, please report this"
 
 
 @bundle_kernel("peft-layer", scratch=48)
@@ -71,10 +73,7 @@ def _merge(layer: Layer, tensors: Mapping[str, Tensor], arguments: Mapping[str, 
         given = dict(_named(name, tensors, get_peft_model_state_dict(model)))
         set_peft_model_state_dict(model, given)
     except (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError) as error:
-        message = f"PEFT cannot make its layer for `{name}`"
-        raise Misfit(
-            message, causes=(_first_line(error),), hint="look whether PEFT itself loads this adapter"
-        ) from None
+        raise Misfit(f"PEFT cannot make its layer for `{name}`", causes=(_first_line(error),), hint=_TRY_PEFT) from None
     found = model.merge_and_unload()
     for part in name.split("."):
         found = getattr(found, part)
@@ -100,17 +99,18 @@ def _named(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tens
     for key, wanted in expected.items():
         parameter = key.removeprefix(f"{_PREFIX}{name}.").removeprefix(_SHARED_PREFIX)
         if parameter not in tensors:
-            raise Misfit(f"the adapter has no `{parameter}` for `{name}`, which PEFT's layer needs")
+            message = f"the adapter has no `{parameter}` for `{name}`, which PEFT's layer needs"
+            raise Misfit(message, hint=SAVE_AGAIN)
         found = tensors[parameter][tuple(slice(size) for size in wanted.shape)]
         if found.shape != wanted.shape:
             sizes = f"{list(found.shape)}; PEFT's layer needs {list(wanted.shape)}"
-            raise Misfit(f"`{parameter}` of `{name}` has shape {sizes}")
+            raise Misfit(f"`{parameter}` of `{name}` has shape {sizes}", hint=SAVE_AGAIN)
         used.append(parameter)
         yield key, found.contiguous()
     unused = [parameter for parameter in tensors if parameter not in used]
     if unused:
-        hint = "the configuration and the tensors of this adapter contradict each other"
-        raise Misfit(f"PEFT's layer for `{name}` has no tensor `{unused[0]}`", hint=hint)
+        cause = "the configuration and the tensors of this adapter contradict each other"
+        raise Misfit(f"PEFT's layer for `{name}` has no tensor `{unused[0]}`", causes=(cause,), hint=SAVE_AGAIN)
 
 
 def _first_line(error: Exception) -> str:

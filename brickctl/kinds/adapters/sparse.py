@@ -74,10 +74,11 @@ def _places(module: Module, parameter: str, shape: tuple[int, int]) -> Stored:
     found = module.tensors.get(parameter)
     if found is None:
         cause = f"`{module.name}` has no {parameter}: the places of its weights would be drawn anew"
-        raise module.misfit(cause)
+        raise module.contradiction(cause)
     if found.spec.dtype not in {DType.I32, DType.I64} or found.spec.elements != shape[0] * shape[1]:
         have = f"{found.spec.dtype.code} {list(found.spec.shape)}"
-        raise module.misfit(f"{parameter} of `{module.name}` is {have}; {shape[1]} values need {list(shape)} integers")
+        cause = f"{parameter} of `{module.name}` is {have}; {shape[1]} values need {list(shape)} integers"
+        raise module.contradiction(cause)
     return reshape(found, shape)  # type: ignore[return-value]  # a stored tensor stays one
 
 
@@ -105,11 +106,9 @@ def run_flat_places(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[st
     flat = places[0] * columns + places[1] if places.shape[0] > 1 else places[0]
     outside = any(bool(((one < 0) | (one >= limit)).any()) for one, limit in zip(places, limits, strict=True))
     if outside or flat.unique().numel() != flat.numel():
-        what = "outside of it" if outside else "that stand twice"
-        cause = f"`{arguments['tensor']}` has places of single weights {what}"
-        raise IntegrityFault(
-            "an adapter contradicts itself", causes=(cause,), hint="ask its publisher for another file"
-        )
+        what = "lie outside of it" if outside else "stand twice"
+        message = f"an adapter contradicts itself: places of its single weights in `{arguments['tensor']}` {what}"
+        raise IntegrityFault(message, hint="ask its publisher for another file")
     out.copy_(flat.unsqueeze(0))
 
 

@@ -63,9 +63,9 @@ class ThroughPeft(AdapterType):
 
     def deltas(self, module: Module, settings: Mapping[str, Any]) -> Mapping[str, Node]:
         """The outputs of one bundle: the weight's delta, and the bias's where the base has one."""
-        if module.layout not in _LAYOUTS:
-            shape = list(module.stored.spec.shape)
-            raise module.misfit(f"`{module.name}` has shape {shape}; of {self.title}, linear layers can be merged")
+        shape = module.stored.spec.shape
+        if module.layout not in _LAYOUTS or len(shape) != 2:  # noqa: PLR2004 - a matrix
+            raise module.misfit(f"`{module.name}` has shape {list(shape)}; {self.title} is merged into matrices only")
         tensors = {**{name: module.tensor(name) for name in module.tensors}, **self._shared(module)}
         parts = {"weight": module.stored} if module.bias is None else {"weight": module.stored, "bias": module.bias}
         op = Op.make(

@@ -62,13 +62,16 @@ def indices_of(indices: Indices, module: Module) -> tuple[int, ...]:
     for name, rows in indices.items():
         if not name or module.name == name or module.name.endswith(f".{name}"):
             return rows
-    raise module.misfit(f"`{module.name}` has trained tokens, and its configuration does not say which")
+    raise module.contradiction(f"`{module.name}` has trained tokens, and its configuration does not say which")
 
 
 def delta(module: Module, parameter: str, rows: tuple[int, ...]) -> Node:
     """New rows minus old ones; 0 elsewhere."""
     spec = module.stored.spec
-    trained = module.tensor(parameter, (len(rows), spec.columns))
+    count = module.tensor(parameter).spec.rows
+    if count != len(rows):
+        raise module.contradiction(f"`{module.name}` has {count} trained tokens; its configuration names {len(rows)}")
+    trained = module.tensor(parameter, (count, spec.columns))
     if rows and not 0 <= min(rows) <= max(rows) < spec.rows:
         raise module.misfit(f"it trained token {max(rows)} of `{module.name}`; the base has {spec.rows} tokens")
     inputs = Input(module.stored), Input(trained, Access.COLUMNS)

@@ -54,7 +54,7 @@ def _matrix(module: Module, name: str) -> Stored:
     """One of the two matrices that all modules share."""
     found = module.common(name)
     if len(found.spec.shape) != 2:  # noqa: PLR2004 - rows and columns
-        raise module.misfit(f"{name} has shape {list(found.spec.shape)}, which is no matrix")
+        raise module.contradiction(f"{name} has shape {list(found.spec.shape)}, which is no matrix")
     return found
 
 

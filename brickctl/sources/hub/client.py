@@ -57,7 +57,7 @@ class Client:
             with translated(asked):
                 timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
                 info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout)
-                return parse_listing(info, subfolder=subfolder, where=str(asked))
+                return parse_listing(info, subfolder=subfolder, asked=asked)
 
         try:
             return patiently(ask)

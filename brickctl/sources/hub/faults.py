@@ -63,11 +63,16 @@ def translated(asked: Asked) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         # Answers that are JSON of another shape, or no JSON; failures inside the Xet library.
         reason = f"{type(error).__name__}: {plain(error)}"
-        raise TransportFault(
-            f"the Hub's answer about {asked} cannot be read",
-            causes=(reason,),
-            hint=f"is {shown(asked.endpoint)} a Hugging Face Hub? HF_ENDPOINT says where it is",
-        ) from error
+        raise unreadable(asked, reason) from error
+
+
+def unreadable(asked: Asked, reason: str) -> TransportFault:
+    """An answer that no Hub would give."""
+    return TransportFault(
+        f"the Hub's answer about {asked} cannot be read",
+        causes=(reason,),
+        hint=f"is {shown(asked.endpoint)} a Hugging Face Hub? HF_ENDPOINT says where it is",
+    )
 
 
 def translate(error: Exception, asked: Asked) -> BrickctlError:
@@ -98,7 +103,7 @@ def _waited(error: Exception) -> str | None:
         return None
     what = "no connection" if "Connect" in type(error).__name__ else "not one more byte"
     limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    return f"{what} for {limit:g} seconds, several times over (HF_HUB_DOWNLOAD_TIMEOUT sets the limit)"
+    return f"{what} for {limit:g} s, several times over (HF_HUB_DOWNLOAD_TIMEOUT sets the limit)"
 
 
 def plain(error: BaseException) -> str:
@@ -147,7 +152,8 @@ def _no_repository(asked: Asked) -> NotFound:
 def _no_file(asked: Asked) -> NotFound:
     return NotFound(
         f"{asked} is not there at revision {asked.revision[:12]}",
-        hint="the repository was rewritten after it was locked; `brickctl update` with the brick's name pins it anew",
+        causes=("the repository was rewritten after it was locked",),
+        hint="`brickctl update` with the brick's name pins what is there now",
     )
 
 
@@ -161,8 +167,11 @@ def _refused(status: int, asked: Asked) -> BrickctlError:
     if status in _ABSENT:  # a mirror, which has no name for what it does not have
         return _no_repository(asked) if asked.path is None else _no_file(asked)
     if status == _SLOW_DOWN:
-        hint = "wait some minutes; requests with a token (HF_TOKEN) have a higher limit"
-        return TransportFault(f"the Hub has had too many requests when asked for {asked}", hint=hint)
+        return TransportFault(
+            f"{asked} could not be fetched",
+            causes=(f"status {status}: the Hub has had too many requests from here",),
+            hint="wait some minutes; requests with a token (HF_TOKEN) have a higher limit",
+        )
     return TransportFault(
         f"{asked} could not be fetched",
         causes=(f"{shown(asked.endpoint)} answered with status {status}",),

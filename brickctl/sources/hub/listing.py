@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, is_sha256
 from brickctl.core.document import shown
 from brickctl.core.licenses import from_hub
-from brickctl.errors import TransportFault
+from brickctl.sources.hub.faults import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from brickctl.sources.hub.faults import Asked
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -42,7 +44,7 @@ def is_commit(text: str) -> bool:
     return _COMMIT.fullmatch(text) is not None
 
 
-def parse_listing(info: Any, *, subfolder: str | None, where: str) -> Listing:
+def parse_listing(info: Any, *, subfolder: str | None, asked: Asked) -> Listing:
     """Read the client's `ModelInfo`.
 
     Raises:
@@ -50,9 +52,9 @@ def parse_listing(info: Any, *, subfolder: str | None, where: str) -> Listing:
     """
     if not isinstance(info.sha, str) or not is_commit(info.sha) or info.siblings is None:
         reason = "there is no commit or no list of files in the answer"
-        raise TransportFault(f"the Hub's answer about {where} cannot be read", causes=(reason,))
+        raise unreadable(asked, reason)
     prefix = "" if subfolder is None else f"{subfolder}/"
-    listed = [_parse_file(sibling, where) for sibling in info.siblings]
+    listed = [_parse_file(sibling, asked) for sibling in info.siblings]
     files = {
         file.path.removeprefix(prefix): Listed(
             path=file.path.removeprefix(prefix), size=file.size, sha256=file.sha256, blob=file.blob
@@ -75,13 +77,13 @@ def _license(card: Any) -> str | None:
     return from_hub(chosen) if isinstance(chosen, str) and chosen else None
 
 
-def _parse_file(sibling: Any, where: str) -> Listed:
+def _parse_file(sibling: Any, asked: Asked) -> Listed:
     path, lfs = sibling.rfilename, sibling.lfs
     size = sibling.size if lfs is None else lfs.size
     digest = None if lfs is None else lfs.sha256
     sound = isinstance(path, str) and (size is None or (type(size) is int and size >= 0))
     if not sound or (digest is not None and not (isinstance(digest, str) and is_sha256(digest))):
         reason = f"the entry of {shown(path)} makes no sense"
-        raise TransportFault(f"the Hub's answer about {where} cannot be read", causes=(reason,))
+        raise unreadable(asked, reason)
     blob = sibling.blob_id if isinstance(sibling.blob_id, str) else None
     return Listed(path=path, size=size, sha256=None if digest is None else Sha256(digest), blob=blob)

@@ -18,7 +18,7 @@ from brickctl.sources.hub.listing import git_blob, is_commit
 from brickctl.sources.naming import file_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
-from brickctl.sources.selection import select
+from brickctl.sources.selection import DAMAGED, select
 from brickctl.sources.verification import put_aside, verified
 from brickctl.tensors.header import Header, read_header
 
@@ -150,7 +150,8 @@ class HubSource:
         size = listing.files[path].size
         if size is not None and size > LARGEST_DOCUMENT:
             reason = f"it has {size:,} bytes; brickctl parses up to {LARGEST_DOCUMENT:,}"
-            raise IntegrityFault(f"{file_label(str(reference), path)} is too large to be read", causes=(reason,))
+            message = f"{file_label(str(reference), path)} is too large to be read"
+            raise IntegrityFault(message, causes=(reason,), hint=DAMAGED)
         return self._download_listed(reference, listing, listing.files[path]).read_bytes()
 
     def _pin_file(self, reference: HubReference, listing: Listing, path: str) -> File:
