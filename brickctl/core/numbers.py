@@ -54,6 +54,10 @@ class Scalar:
         """The number for the tensor `name` at `depth` in [0, 1]."""
         return self.value
 
+    def values_within(self) -> tuple[float, ...]:
+        """Every number that stands in it."""
+        return (self.value,)
+
     def document(self) -> Any:
         """The number as JSON."""
         return self.value
@@ -73,6 +77,10 @@ class Gradient:
         below = min(int(position), len(self.values) - 2)
         share = position - below
         return self.values[below] * (1 - share) + self.values[below + 1] * share
+
+    def values_within(self) -> tuple[float, ...]:
+        """Every number that stands in it; what lies between two of them is between them."""
+        return self.values
 
     def document(self) -> Any:
         """The number as JSON."""
@@ -100,6 +108,10 @@ class Filtered:
     def at(self, name: str, depth: float) -> float | None:
         """The number for the tensor `name` at `depth` in [0, 1]; None where no rule matches."""
         return next((rule.value.at(name, depth) for rule in self.rules if rule.matches(name)), None)
+
+    def values_within(self) -> tuple[float, ...]:
+        """Every number that stands in it."""
+        return tuple(value for rule in self.rules for value in rule.value.values_within())
 
     def document(self) -> Any:
         """The number as JSON."""

@@ -1,19 +1,22 @@
 """Typed keyword parameters: the fields of a dataclass read from a table, and described for people.
 
 The fields of a merge method (or of anything else that people parametrise) are its manifest keys, its help text and its
-reference page at once. Supported: `bool`, `int`, `float`, `Literal[...]` of strings, `Annotated[float, Interval(...)]`.
+reference page at once. Supported: `bool`, `int`, `float`, `Literal[...]` of strings, and numbers
+`Annotated` with an `Interval`, with `Varying`, or with both.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from brickctl.core.document import Table
 from brickctl.core.names import did_you_mean
+from brickctl.core.numbers import Number, Scalar, parse_number
 
 if TYPE_CHECKING:
-    from brickctl.core.document import Table
+    from collections.abc import Mapping
 
 _T = TypeVar("_T")
 
@@ -34,7 +37,20 @@ class Interval:
         return f"{'(' if self.open_below else '['}{self.low:g}, {self.high:g}]"
 
 
-Density = Annotated[float, Interval(0.0, 1.0, open_below=True)]
+@dataclass(frozen=True, slots=True)
+class Varying:
+    """Marks a number that may be a gradient over depth or a list of filters; `each`: and another for each brick."""
+
+    each: bool = False
+
+
+Scale = Annotated[float, Varying()]
+"""A factor on a result."""
+
+Fraction = Annotated[float, Interval(0.0, 1.0), Varying()]
+"""A share, in [0, 1]."""
+
+Density = Annotated[float, Interval(0.0, 1.0, open_below=True), Varying(each=True)]
 """A fraction of entries that are kept, in (0, 1]."""
 
 
@@ -47,21 +63,86 @@ class Parameter:
     default: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen(Generic[_T]):
+    """What a manifest chose for the fields of a dataclass: values, and numbers that depend on the tensor."""
+
+    declared: type[_T]
+    values: Mapping[str, Any]
+    numbers: Mapping[str, Number]
+
+    def at(self, name: str, depth: float) -> _T:
+        """The dataclass for the tensor `name` at `depth` in [0, 1]; every number must say something about it."""
+        found = {field: number.at(name, depth) for field, number in self.numbers.items()}
+        return self.declared(**self.values, **found)
+
+    def document(self) -> dict[str, Any]:
+        """Every field as JSON, but those that each brick has for itself."""
+        own = {name: self.numbers[name].document() for name in self.numbers if name not in each_of(self.declared)}
+        return {**self.values, **own}
+
+
 def describe(declared: type) -> tuple[Parameter, ...]:
     """The parameters of a dataclass, in the order of its fields."""
     hints = get_type_hints(declared, include_extras=True)
     return tuple(Parameter(field.name, _words(hints[field.name]), field.default) for field in _fields(declared))
 
 
-def read(declared: type[_T], table: Table) -> _T:
+def read(declared: type[_T], table: Table) -> Chosen[_T]:
     """Read the fields of a dataclass from a table; absent keys keep their defaults. Does not finish the table.
 
     Raises:
         ManifestInvalid: (or whatever the table raises) a value of another type or out of bounds.
     """
+    values: dict[str, Any] = {}
+    numbers: dict[str, Number] = {}
     hints = get_type_hints(declared, include_extras=True)
-    found = {field.name: _read(table, field.name, hints[field.name]) for field in _fields(declared)}
-    return declared(**{name: value for name, value in found.items() if value is not None})
+    for field in _fields(declared):
+        if _varying(hints[field.name]) is not None:
+            default: Any = field.default
+            numbers[field.name] = _read_number(table, field.name, hints[field.name]) or Scalar(default)
+        else:
+            found = _read(table, field.name, hints[field.name])
+            values[field.name] = field.default if found is None else found
+    return Chosen(declared=declared, values=values, numbers=numbers)
+
+
+def defaults(declared: type[_T]) -> Chosen[_T]:
+    """The choice of somebody who chose nothing."""
+    return read(declared, Table({}, file=""))
+
+
+def read_each(declared: type, table: Table) -> dict[str, Number]:
+    """Read what one brick has for itself of the numbers that may differ from brick to brick."""
+    hints = get_type_hints(declared, include_extras=True)
+    found = {name: _read_number(table, name, hints[name]) for name in each_of(declared)}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def each_of(declared: type) -> tuple[str, ...]:
+    """The fields that may be another for each brick."""
+    hints = get_type_hints(declared, include_extras=True)
+    marks = {field.name: _varying(hints[field.name]) for field in _fields(declared)}
+    return tuple(name for name, mark in marks.items() if mark is not None and mark.each)
+
+
+def _varying(hint: Any) -> Varying | None:
+    return next((mark for mark in _marks(hint) if isinstance(mark, Varying)), None)
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+
+
+def _interval(hint: Any) -> Interval | None:
+    return next((mark for mark in _marks(hint) if isinstance(mark, Interval)), None)
+
+
+def _read_number(table: Table, key: str, hint: Any) -> Number | None:
+    number = parse_number(table, key)
+    for value in () if number is None else number.values_within():
+        _check_bounds(table, key, value, _interval(hint))
+    return number
 
 
 def _fields(declared: Any) -> tuple[dataclasses.Field[Any], ...]:
@@ -77,7 +158,10 @@ def _read(table: Table, key: str, hint: Any) -> Any:
         return table.number_or_none(key)
     if get_origin(hint) is Literal:
         return _read_choice(table, key, get_args(hint))
-    return _read_bounded(table, key, *get_args(hint))
+    value = _read(table, key, get_args(hint)[0])
+    if value is not None:
+        _check_bounds(table, key, value, _interval(hint))
+    return value
 
 
 def _read_choice(table: Table, key: str, choices: tuple[str, ...]) -> str | None:
@@ -88,18 +172,19 @@ def _read_choice(table: Table, key: str, choices: tuple[str, ...]) -> str | None
     raise table.error(f"{table.named(key)} may not be {value!r}", key=key, hint=hint)
 
 
-def _read_bounded(table: Table, key: str, kind: Any, interval: Interval) -> Any:
-    value = _read(table, key, kind)
-    if value is not None and value not in interval:
+def _check_bounds(table: Table, key: str, value: float, interval: Interval | None) -> None:
+    if interval is not None and value not in interval:
         raise table.error(f"{table.named(key)} must lie in {interval}, not {value:g}", key=key)
-    return value
 
 
 def _words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(f'"{choice}"' for choice in get_args(hint))
     if get_origin(hint) is Annotated:
-        kind, interval = get_args(hint)
-        return f"{_words(kind)} in {interval}"
+        interval, varying = _interval(hint), _varying(hint)
+        words = _words(get_args(hint)[0]) + ("" if interval is None else f" in {interval}")
+        if varying is None:
+            return words
+        return f"{words}, over depth or by filter" + ("; also for each brick" if varying.each else "")
     names = {bool: "true or false", int: "integer", float: "number"}
     return names[hint]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from brickctl.merging.method import merge_method
+from brickctl.merging.method import MergeMethod, merge_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from brickctl.merging.method import Block
 
 
 _NOTHING = 1e-12
@@ -20,7 +22,7 @@ _NOTHING = 1e-12
 @merge_method(
     "linear", space="weight", laws=["permutation", "idempotence"], reference="https://arxiv.org/abs/2203.05482"
 )
-class Linear:
+class Linear(MergeMethod):
     """Weighted mean, or weighted sum, of whole models.
 
     out = sum_i w_i x_i / sum_i w_i with `normalize`, else sum_i w_i x_i, with x_i the tensor of model i. The running
@@ -33,21 +35,21 @@ class Linear:
     normalize: bool = True
 
     def refusal(self, weights: Sequence[float]) -> str | None:
-        """Why these weights have no result."""
+        """Weights that sum to 0 have no mean."""
         total, size = math.fsum(weights), math.fsum(map(abs, weights))
         if self.normalize and abs(total) <= _NOTHING * size:
             return f"the weights sum to 0, so there is no mean: {list(weights)}"
         return None
 
     def passes_through(self, weights: Sequence[float]) -> bool:
-        """Whether equal inputs with these weights come out as they went in."""
+        """A mean of equal models is that model."""
         return self.normalize or math.fsum(weights) == 1.0
 
-    def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-        """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
-        weighted_sum(inputs, weights, out)
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Sum up, then divide."""
+        weighted_sum(block.inputs, block.weights, out)
         if self.normalize:
-            out.div_(math.fsum(weights))
+            out.div_(math.fsum(block.weights))
 
 
 def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:

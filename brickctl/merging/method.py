@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.core.plugins import import_all
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Law, kernel
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from brickctl.core.digests import Sha256
     from brickctl.core.nodes import Region
+
+_M = TypeVar("_M", bound="MergeMethod")
 
 Space = Literal["weight", "delta"]
 """`weight`: whole models go in and one comes out. `delta`: tuned minus base goes in, and what comes out is added."""
@@ -27,38 +30,145 @@ Property = Literal["permutation", "idempotence", "scale"]
 """`permutation`: the order of the bricks does not matter. `idempotence`: equal inputs give that input. `scale`: the
 result is homogeneous in the weights."""
 
+Class = Literal["bitwise", "numeric"]
+"""`bitwise`: the same bytes on every machine. `numeric`: within a bound."""
 
-class MergeMethod(Protocol):
-    """A frozen dataclass whose fields are its parameters."""
+ANY_NUMBER = 1 << 30
 
-    def refusal(self, weights: Sequence[float]) -> str | None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one brick brings to one tensor.
+
+    Attributes:
+        node: its tensor or its delta, in fp64.
+        weight: of the brick in this tensor.
+        settings: the parameters that may be another for each brick, such as a density.
+        brick: digest of the brick, which random masks depend on.
+    """
+
+    node: Node
+    weight: float
+    settings: Mapping[str, float]
+    brick: Sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What `combine` gets: one rectangle of every input, and what was found out about whole inputs before.
+
+    Attributes:
+        inputs: n of (rows, columns) fp64, free to be overwritten.
+        weights: n.
+        statistics: what `MergeMethod.statistics` asked for, each whole, as a matrix.
+        settings: n, as in `Part`.
+        region: where the rectangle lies.
+    """
+
+    inputs: Sequence[Tensor]
+    weights: Sequence[float]
+    statistics: Sequence[Tensor]
+    settings: Sequence[Mapping[str, float]]
+    region: Region
+
+
+class MergeMethod:
+    """What a merge method may say of itself; a subclass is made a frozen dataclass whose fields are its parameters.
+
+    One that goes block by block defines `combine`, and where it needs them `prepare`, which changes what a brick brings
+    before it is combined, and `statistics`, which are found out about whole inputs before the first block. One that
+    needs whole matrices overrides `node`.
+    """
+
+    declared: ClassVar[Declared]
+    whole_rows: ClassVar[bool] = False
+    """Whether `combine` needs blocks that span all columns."""
+
+    @property
+    def space(self) -> Space:
+        """What goes in and comes out; as declared, unless a parameter says otherwise."""
+        return self.declared.space
+
+    @property
+    def reproducible(self) -> Class:
+        """What is promised of the bytes; as declared, unless a parameter says otherwise."""
+        return self.declared.reproducible
+
+    def refusal(self, weights: Sequence[float]) -> str | None:  # noqa: ARG002 - most weights have a result
         """Why these weights, one for each brick that takes part in a tensor, have no result; None where they have."""
+        return None
 
-    def passes_through(self, weights: Sequence[float]) -> bool:
+    def passes_through(self, weights: Sequence[float]) -> bool:  # noqa: ARG002 - most methods compute
         """Whether equal inputs with these weights come out as they went in, so that nothing need be computed."""
+        return False
 
-    def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-        """One block: inputs n of (rows, columns) fp64, free to be overwritten; weights n; out (rows, columns)."""
+    def prepare(self, part: Part, tensor: str) -> Node:  # noqa: ARG002 - `tensor` is what random masks depend on
+        """What one brick brings to the tensor, made ready to be combined: fp64, of the same shape."""
+        return part.node
+
+    def statistics(self, inputs: Sequence[Node], weights: Sequence[float]) -> tuple[Node, ...]:  # noqa: ARG002
+        """Small tensors about the prepared inputs, which every block gets whole."""
+        return ()
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Write one block, (rows, columns) fp64."""
+        raise NotImplementedError
+
+    def node(self, parts: Sequence[Part], tensor: str) -> Node:
+        """The combination of what all bricks bring to the tensor, fp64."""
+        inputs = [self.prepare(part, tensor) for part in parts]
+        weights = [part.weight for part in parts]
+        op = Op.make(
+            f"merge.{self.declared.name}",
+            1,
+            parameters=dataclasses.asdict(self),  # type: ignore[call-overload]  # every subclass is a dataclass
+            weights=weights,
+            settings=[dict(part.settings) for part in parts],
+        )
+        statistics = (Input(found, Access.ALL) for found in self.statistics(inputs, weights))
+        everything = *map(Input, inputs), *statistics
+        return Map(Spec(DType.F64, inputs[0].spec.shape), op, everything, whole_rows=self.whole_rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A merge method and what it declares."""
+    """A merge method and what it declares.
+
+    Attributes:
+        least: bricks that it takes at least,
+        most: and at most.
+        weighted: whether bricks have weights.
+        complete: whether a brick that does not change a tensor takes part in it all the same, with a delta of zeros.
+    """
 
     name: str
-    method: type[Any]
+    method: type[MergeMethod]
     space: Space
     laws: tuple[Property, ...]
     reference: str
-    reproducible: str = "bitwise"
+    reproducible: Class
+    least: int
+    most: int
+    weighted: bool
+    complete: bool
 
 
 _METHODS: dict[str, Declared] = {}
 
 
-def merge_method(
-    name: str, *, space: Space, laws: Sequence[Property], reference: str, law: Law = "exact"
-) -> Callable[[type[Any]], type[Any]]:
+def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
+    name: str,
+    *,
+    space: Space,
+    laws: Sequence[Property],
+    reference: str,
+    law: Law = "exact",
+    reproducible: Class = "bitwise",
+    bricks: tuple[int, int] = (1, ANY_NUMBER),
+    weighted: bool = True,
+    complete: bool = False,
+    scratch: int = 0,
+) -> Callable[[type[_M]], type[_M]]:
     """Declare a merge method: makes the class a frozen dataclass and registers its `combine` as a kernel.
 
     Args:
@@ -67,16 +177,39 @@ def merge_method(
         laws: what holds for every input; tested for every method.
         reference: where the formula comes from.
         law: what is promised of the bits of `combine`.
+        reproducible: what is promised of the bytes of the result.
+        bricks: how many it takes at least and at most.
+        weighted: whether bricks have weights.
+        complete: whether a brick that does not change a tensor takes part in it with a delta of zeros.
+        scratch: bytes that `combine` takes for itself for each element of a block.
     """
 
-    def declare(method: type[Any]) -> type[Any]:
+    def declare(method: type[_M]) -> type[_M]:
         frozen = dataclass(frozen=True, kw_only=True)(method)
-        _METHODS[name] = Declared(name, frozen, space, tuple(laws), reference)
+        frozen.declared = _METHODS[name] = Declared(
+            name=name,
+            method=frozen,
+            space=space,
+            laws=tuple(laws),
+            reference=reference,
+            reproducible=reproducible,
+            least=bricks[0],
+            most=bricks[1],
+            weighted=weighted,
+            complete=complete,
+        )
 
-        @kernel(f"merge.{name}", law=law)
+        @kernel(f"merge.{name}", law=law, scratch=scratch)
         def run(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
-            del block
-            frozen(**arguments["parameters"]).combine(inputs, arguments["weights"], out)
+            count = len(arguments["weights"])
+            given = Block(
+                inputs=inputs[:count],
+                weights=arguments["weights"],
+                statistics=inputs[count:],
+                settings=arguments["settings"],
+                region=block,
+            )
+            frozen(**arguments["parameters"]).combine(given, out)
 
         return frozen
 
@@ -90,10 +223,10 @@ def methods() -> Mapping[str, Declared]:
     return dict(sorted(_METHODS.items()))
 
 
-def combine(method: Declared, parameters: Any, inputs: Sequence[Node], weights: Sequence[float]) -> Node:
-    """A node that combines inputs of one shape, fp64; the input itself where all are equal and pass through."""
-    if all(node == inputs[0] for node in inputs) and parameters.passes_through(weights):
-        return inputs[0]
-    op = Op.make(f"merge.{method.name}", 1, parameters=dataclasses.asdict(parameters), weights=list(weights))
-    wide = tuple(Input(cast(node, DType.F64)) for node in inputs)  # `combine` is promised fp64, whatever is stored
-    return Map(Spec(DType.F64, inputs[0].spec.shape), op, wide)
+def combine(method: MergeMethod, parts: Sequence[Part], tensor: str) -> Node:
+    """The node of a merged tensor, fp64; an input itself where all are equal and pass through."""
+    first = parts[0].node
+    if all(part.node == first for part in parts) and method.passes_through([part.weight for part in parts]):
+        return first
+    wide = [dataclasses.replace(part, node=cast(part.node, DType.F64)) for part in parts]
+    return method.node(wide, tensor)

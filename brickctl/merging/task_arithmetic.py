@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brickctl.core.parameters import Scale
 from brickctl.merging.linear import weighted_sum
-from brickctl.merging.method import merge_method
+from brickctl.merging.method import MergeMethod, merge_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from brickctl.merging.method import Block
+
 
 @merge_method(
     "task_arithmetic", space="delta", laws=["permutation", "scale"], reference="https://arxiv.org/abs/2212.04089"
 )
-class TaskArithmetic:
+class TaskArithmetic(MergeMethod):
     """Weighted sum of deltas; not normalised.
 
     out = scale * sum_i w_i d_i, with d_i = tuned_i - base; the result is added to the running model. A negative weight
@@ -26,18 +29,14 @@ class TaskArithmetic:
         scale: factor on the whole sum.
     """
 
-    scale: float = 1.0
-
-    def refusal(self, weights: Sequence[float]) -> str | None:  # noqa: ARG002 - every sum has a result
-        """Why these weights have no result."""
-        return None
+    scale: Scale = 1.0
 
     def passes_through(self, weights: Sequence[float]) -> bool:
-        """Whether equal inputs with these weights come out as they went in."""
+        """One delta with weight 1 is that delta."""
         return [self.scale * weight for weight in weights] == [1.0]
 
-    def combine(self, inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-        """One block: inputs n of (rows, columns) fp64, weights n; writes out (rows, columns) fp64."""
-        weighted_sum(inputs, weights, out)
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Sum up, then scale."""
+        weighted_sum(block.inputs, block.weights, out)
         if self.scale != 1.0:
             out.mul_(self.scale)

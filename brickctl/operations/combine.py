@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
-from brickctl.core.numbers import Number, depth_of, layer_of, stack_of
+from brickctl.core.numbers import depth_of, layer_of, stack_of
+from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
-from brickctl.merging.method import Declared, combine
-from brickctl.tensors.arithmetic import add
+from brickctl.merging.method import Part, combine
+from brickctl.tensors.arithmetic import add, zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
+    from brickctl.core.numbers import Number
+    from brickctl.core.parameters import Chosen
     from brickctl.errors import Place
+    from brickctl.merging.method import Declared, MergeMethod
     from brickctl.operations.operation import Ingredients
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One brick of a merge and its weight."""
+    """One brick of a merge, its weight, and what it has for itself of the method's parameters."""
 
     alias: Alias
     weight: Number
+    settings: Mapping[str, Number] = field(default_factory=dict)
+
+    def numbers(self) -> Iterator[tuple[str, Number]]:
+        """Everything that may depend on the tensor, with what messages call it."""
+        yield f"the weight of `{self.alias}`", self.weight
+        yield from ((f"`{name}` of `{self.alias}`", number) for name, number in self.settings.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
     """A method with its parameters, and bricks with their weights, in the order of the arithmetic."""
 
-    method: Declared
-    parameters: Any
+    chosen: Chosen[MergeMethod]
     entries: Sequence[Entry]
     place: Place | None
+
+    @property
+    def declared(self) -> Declared:
+        """What the method declares."""
+        return self.chosen.declared.declared
 
     def combine_models(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
         """The node of every tensor after the merge, tied ones under their own names.
@@ -46,13 +60,22 @@ class Combination:
             ManifestInvalid: the weights of a tensor have no result.
         """
         depths = Depths(model)
-        in_space = self._in_delta_space if self.method.space == "delta" else self._in_weight_space
         merged: dict[str, Node] = {}
         for name in (*model.tensors, *model.ties):
-            weighted = [(entry.alias, depths.weight(entry, name)) for entry in self.entries]
-            taking_part = [(alias, weight) for alias, weight in weighted if weight != 0.0]
-            merged[name] = in_space(name, model.node(name), ingredients, taking_part)
+            method = depths.method(self.chosen, name)
+            in_space = self._in_delta_space if method.space == "delta" else self._in_weight_space
+            shares = [(entry.alias, self._share(depths, entry, name)) for entry in self.entries]
+            taking_part = [(alias, share) for alias, share in shares if share is not None]
+            merged[name] = in_space(method, name, model.node(name), ingredients, taking_part)
         return {**merged, **self._added(model, ingredients)}
+
+    def _share(self, depths: Depths, entry: Entry, name: str) -> Share | None:
+        """With what a brick takes part in a tensor; None where its weight is 0."""
+        weight = depths.number(entry.weight, name)
+        if weight == 0.0:
+            return None
+        numbers = {key: entry.settings.get(key, self.chosen.numbers[key]) for key in each_of(self.chosen.declared)}
+        return Share(weight, {key: depths.number(number, name) for key, number in numbers.items()})
 
     def _added(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
         """Tensors that a brick adds to the model; there is nothing to weigh them against, so its weight must be 1."""
@@ -61,7 +84,7 @@ class Combination:
             for name, change in ingredients.changes(entry.alias).items() if entry.alias != BASE else ():
                 if name in model.tensors or name in model.ties or change.tuned is None or change.delta is not None:
                     continue
-                if name in added or self.method.space != "delta" or entry.weight.at(name, 0.0) != 1.0:
+                if name in added or self.declared.space != "delta" or entry.weight.at(name, 0.0) != 1.0:
                     message = f"`{entry.alias}` adds `{name}` to the model, which can neither be weighed nor averaged"
                     hint = f'add it with weight 1, in one brick: method = "task_arithmetic", {entry.alias} = 1.0'
                     raise ManifestInvalid(message, place=self.place, hint=hint)
@@ -69,32 +92,53 @@ class Combination:
         return added
 
     def _in_delta_space(
-        self, name: str, running: Node, ingredients: Ingredients, entries: Sequence[tuple[Alias, float]]
+        self, method: MergeMethod, name: str, running: Node, ingredients: Ingredients, shares: Shares
     ) -> Node:
         """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
-        found = [(ingredients.changes(alias).get(name), weight) for alias, weight in entries]
-        deltas = [(change.delta, weight) for change, weight in found if change is not None and change.delta is not None]
+        found = [(alias, share, ingredients.changes(alias).get(name)) for alias, share in shares]
+        deltas = [(alias, share, change.delta) for alias, share, change in found if change is not None and change.delta]
         if not deltas:
             return running
-        return add(running, self._combined(name, [delta for delta, _ in deltas], [weight for _, weight in deltas]))
+        if self.declared.complete:
+            nothing = zeros(deltas[0][2])
+            deltas = [(alias, share, (change and change.delta) or nothing) for alias, share, change in found]
+        return add(running, self._combined(method, name, [_part(ingredients, *delta) for delta in deltas]))
 
     def _in_weight_space(
-        self, name: str, running: Node, ingredients: Ingredients, entries: Sequence[tuple[Alias, float]]
+        self, method: MergeMethod, name: str, running: Node, ingredients: Ingredients, shares: Shares
     ) -> Node:
         """The combined tensors of whole models; `base` stands for the running model."""
         if not running.spec.dtype.is_mergeable:
             return running
-        inputs = [running if alias == BASE else _tuned(name, ingredients, alias) for alias, _ in entries]
-        return self._combined(name, inputs, [weight for _, weight in entries])
+        parts = [
+            _part(ingredients, alias, share, running if alias == BASE else _tuned(name, ingredients, alias))
+            for alias, share in shares
+        ]
+        return self._combined(method, name, parts)
 
-    def _combined(self, name: str, inputs: Sequence[Node], weights: Sequence[float]) -> Node:
-        reason = self.parameters.refusal(weights)
-        if reason is None and not inputs:
+    def _combined(self, method: MergeMethod, name: str, parts: Sequence[Part]) -> Node:
+        reason = method.refusal([part.weight for part in parts])
+        if reason is None and not parts:
             reason = "every weight is 0, so no model takes part"
         if reason is not None:
-            message = f"`{self.method.name}` has no result for `{name}`"
+            message = f"`{self.declared.name}` has no result for `{name}`"
             raise ManifestInvalid(message, causes=(reason,), place=self.place)
-        return combine(self.method, self.parameters, inputs, weights)
+        return combine(method, parts, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """With what a brick takes part in one tensor."""
+
+    weight: float
+    settings: Mapping[str, float]
+
+
+Shares = list[tuple[Alias, Share]]
+
+
+def _part(ingredients: Ingredients, alias: Alias, share: Share, node: Node) -> Part:
+    return Part(node=node, weight=share.weight, settings=share.settings, brick=ingredients.brick(alias).digest)
 
 
 def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:
@@ -115,15 +159,21 @@ class Depths:
                 stack = stack_of(name)
                 self._layers[stack] = max(self._layers.get(stack, 0), layer + 1)
 
-    def weight(self, entry: Entry, name: str) -> float:
-        """The weight of a brick in one tensor; a tied head has that of the tensor it shares."""
+    def number(self, number: Number, name: str) -> float:
+        """A number in one tensor; a tied head has that of the tensor it shares."""
+        value = number.at(self._ties.get(name, name), self._depth(name))
+        if value is None:  # `check_number` has seen every name
+            raise ManifestInvalid(f"a number says nothing about `{name}`")
+        return value
+
+    def method(self, chosen: Chosen[MergeMethod], name: str) -> MergeMethod:
+        """The method with its parameters in one tensor."""
+        return chosen.at(self._ties.get(name, name), self._depth(name))
+
+    def _depth(self, name: str) -> float:
         name = self._ties.get(name, name)
         layer = layer_of(name)
-        layers = 1 if layer is None else self._layers[stack_of(name)]
-        weight = entry.weight.at(name, depth_of(name, layers))
-        if weight is None:  # `check_number` has seen every name
-            raise ManifestInvalid(f"the weight of `{entry.alias}` says nothing about `{name}`")
-        return weight
+        return depth_of(name, 1 if layer is None else self._layers[stack_of(name)])
 
 
 def untie(model: LazyModel, merged: dict[str, Node]) -> tuple[LazyModel, tuple[str, ...]]:

@@ -10,26 +10,28 @@ from brickctl.core import parameters
 from brickctl.core.digests import canonical_json
 from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
+from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
-from brickctl.merging.method import Declared, methods
+from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
 from brickctl.operations.operation import Ingredients, Operation, register
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from brickctl.core.document import Table
     from brickctl.core.manifest import Step
     from brickctl.core.model import Artifact
+    from brickctl.core.parameters import Chosen
     from brickctl.errors import Place
+    from brickctl.merging.method import Declared, MergeMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
     """A merge step: a method with its parameters, and bricks with their weights."""
 
-    method: Declared
-    parameters: Any
+    chosen: Chosen[MergeMethod]
     entries: tuple[Entry, ...]
     place: Place | None = dataclasses.field(default=None, compare=False)
 
@@ -37,8 +39,8 @@ class Merge:
 
     @property
     def reproducible(self) -> str:
-        """As the method declares."""
-        return self.method.reproducible
+        """As the method declares; the weakest over all tensors is what it says with the parameters of the first."""
+        return self.chosen.at("", 0.0).reproducible
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
@@ -47,30 +49,46 @@ class Merge:
 
     def document(self) -> Mapping[str, Any]:
         """The step with every default written out."""
-        bricks = [{"brick": entry.alias, "weight": entry.weight.document()} for entry in self.entries]
-        return {"op": "merge", "method": self.method.name, **dataclasses.asdict(self.parameters), "bricks": bricks}
+        bricks = [self._entry_document(entry) for entry in self.entries]
+        return {"op": "merge", "method": self.declared.name, **self.chosen.document(), "bricks": bricks}
+
+    def _entry_document(self, entry: Entry) -> Mapping[str, Any]:
+        weight = {"weight": entry.weight.document()} if self.declared.weighted else {}
+        own = {name: entry.settings.get(name, self.chosen.numbers[name]) for name in each_of(self.chosen.declared)}
+        return {"brick": entry.alias, **{name: number.document() for name, number in own.items()}, **weight}
+
+    @property
+    def declared(self) -> Declared:
+        """What the method declares."""
+        return self.chosen.declared.declared
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
         model = artifact.root
         names = (*model.tensors, *model.ties)
-        for entry in self.entries:
-            check_number(entry.weight, names, label=f"the weight of `{entry.alias}`", place=self.place)
-        entries = self._ordered(ingredients)
-        merged = Combination(self.method, self.parameters, entries, self.place).combine_models(model, ingredients)
+        for label, number in self._numbers():
+            check_number(number, names, label=label, place=self.place)
+        merged = Combination(self.chosen, self._ordered(ingredients), self.place).combine_models(model, ingredients)
         root, notes = untie(model, merged)
         return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+
+    def _numbers(self) -> Iterator[tuple[str, Number]]:
+        """Everything that may depend on the tensor, with what messages call it."""
+        yield from ((f"`{name}`", number) for name, number in self.chosen.numbers.items())
+        for entry in self.entries:
+            yield from entry.numbers()
 
     def _ordered(self, ingredients: Ingredients) -> tuple[Entry, ...]:
         """The order of the arithmetic: by digest where order does not matter, so that no renaming changes a bit.
 
         Among bricks of equal content the weights decide.
         """
-        if "permutation" not in self.method.laws:
+        if "permutation" not in self.declared.laws:
             return self.entries
 
         def content(entry: Entry) -> tuple[str, bytes]:
-            return ingredients.brick(entry.alias).digest, canonical_json(entry.weight.document())
+            numbers = [number.document() for _, number in entry.numbers()]
+            return ingredients.brick(entry.alias).digest, canonical_json(numbers)
 
         return tuple(sorted(self.entries, key=content))
 
@@ -80,10 +98,10 @@ def read_merge(step: Step) -> Operation:
     table = step.table.fresh()
     method = _read_method(table)
     entries = _read_bricks(table, method)
-    values = parameters.read(method.method, table)
+    chosen = parameters.read(method.method, table)
     table.finish()
     _check_entries(entries, method, step.place)
-    return Merge(method=method, parameters=values, entries=entries, place=step.place)
+    return Merge(chosen=chosen, entries=entries, place=step.place)
 
 
 def _read_method(table: Table) -> Declared:
@@ -96,12 +114,20 @@ def _read_method(table: Table) -> Declared:
 
 
 def _read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
-    """A table of weights where order does not matter, or an array of tables."""
-    if isinstance(table.take("bricks"), list):
-        return tuple(_read_entry(entry) for entry in table.tables_or_none("bricks") or ())
+    """A table of weights where order does not matter; an array of names, where there are no weights; or of tables."""
+    bricks = table.take("bricks")
+    if isinstance(bricks, list):
+        if not method.weighted and all(isinstance(entry, str) for entry in bricks):
+            return tuple(Entry(Alias(name), Scalar(1.0)) for name in table.strings_or_none("bricks") or ())
+        return tuple(_read_entry(entry, method) for entry in table.tables_or_none("bricks") or ())
     weights = table.table_or_none("bricks")
     if weights is None:
-        raise table.error("a merge needs `bricks`", hint="write bricks = { NAME = 0.5, OTHER = 0.5 }")
+        example = "NAME = 0.5, OTHER = 0.5"
+        hint = f"write bricks = {{ {example} }}" if method.weighted else 'write bricks = ["NAME", "OTHER"]'
+        raise table.error("a merge needs `bricks`", hint=hint)
+    if not method.weighted:
+        hint = 'name them in an array: bricks = ["NAME", "OTHER"]'
+        raise table.error(f"`{method.name}` gives bricks no weights", key="bricks", hint=hint)
     if "permutation" not in method.laws:
         hint = "write them as an array: bricks = [{ brick = NAME, weight = 0.5 }, ...]"
         raise table.error(f"the order of bricks matters for `{method.name}`", key="bricks", hint=hint)
@@ -110,9 +136,12 @@ def _read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
     return entries
 
 
-def _read_entry(table: Table) -> Entry:
+def _read_entry(table: Table, method: Declared) -> Entry:
     alias = table.string("brick")
-    entry = Entry(Alias(alias), _weight(table, "weight") if table.has("weight") else Scalar(1.0))
+    if table.has("weight") and not method.weighted:
+        raise table.error(f"`{method.name}` gives bricks no weights", key="weight", hint="leave `weight` out")
+    weight = _weight(table, "weight") if table.has("weight") else Scalar(1.0)
+    entry = Entry(Alias(alias), weight, parameters.read_each(method.method, table))
     table.finish()
     return entry
 
@@ -135,6 +164,10 @@ def _check_entries(entries: tuple[Entry, ...], method: Declared, place: Place | 
     if BASE in seen and method.space == "delta":
         hint = "leave it out: the running model is what the deltas are added to"
         raise ManifestInvalid(f"`base` has no delta for `{method.name}` to add", place=place, hint=hint)
+    if not method.least <= len(entries) <= method.most:
+        wanted = f"{method.least}" if method.least == method.most else f"at least {method.least}"
+        message = f"`{method.name}` takes {wanted} bricks, and {len(entries)} are named"
+        raise ManifestInvalid(message, place=place, hint="name those that it is to combine, and no others")
 
 
 register("merge", read_merge)

@@ -42,6 +42,11 @@ def multiply(left: Node, right: Node) -> Node:
     return Map(_wide(left), Op.make("multiply", 1), (Input(left), Input(right)))
 
 
+def zeros(like: Node) -> Node:
+    """A tensor of zeros in the shape of another, in fp64."""
+    return Map(_wide(like), Op.make("zeros", 1), ())
+
+
 def scaled(node: Node, factor: float) -> Node:
     """The tensor times a number, in fp64."""
     return Map(_wide(node), Op.make("scale", 1, factor=factor), (Input(node),))
@@ -80,6 +85,13 @@ def run_add(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any],
     left, right = inputs
     out.copy_(left)
     out.add_(right)
+
+
+@kernel("zeros")
+def run_zeros(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Write zeros."""
+    del inputs, arguments, block
+    out.zero_()
 
 
 @kernel("multiply")

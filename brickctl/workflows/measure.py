@@ -11,6 +11,7 @@ from brickctl.analysis.examples import read_examples, read_texts
 from brickctl.core.manifest import Target
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.numbers import Scalar
+from brickctl.core.parameters import defaults
 from brickctl.errors import NotFound
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Entry
@@ -102,8 +103,7 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
 
 def _alone(alias: Alias) -> Recipe:
     """The base with one brick merged in with weight 1; the base itself for `base`."""
-    method = methods()["task_arithmetic"]
-    merge = Merge(method=method, parameters=method.method(), entries=(Entry(alias, Scalar(1.0)),))
+    merge = Merge(chosen=defaults(methods()["task_arithmetic"].method), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
     return Recipe(name=alias, start=None, dtype=None, shard_size=Target(name=alias).shard_size, operations=operations)
 
