@@ -317,6 +317,11 @@ def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
             yield Region(top, min(top + height, rows), left, min(left + width, columns))
 
 
+def block_height(spec: Spec) -> int:
+    """Rows of a block of whole rows."""
+    return max(1, BLOCK_ELEMENTS // max(spec.columns, 1))
+
+
 def needs_whole_rows(node: Node) -> bool:
     """Whether any kernel that one block passes through needs all columns of its rows."""
     if isinstance(node, View):
