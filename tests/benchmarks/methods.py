@@ -3,8 +3,8 @@
     python tests/benchmarks/methods.py [--rounds 5] [--scratch FOLDER] [--only ties,slerp] [--json FILE]
 
 Every row merges the same models with the same parameters. mergekit runs with its default flags and with those that are
-best for it here: small output shards, asynchronous writing. brickctl knows its inputs from an earlier run, as mergekit
-hashes nothing; it does hash what it writes. The floor reads the inputs of the row, copies one model and hashes the copy.
+best here: small output shards, asynchronous writing. brickctl knows its inputs from an earlier run, as mergekit
+hashes nothing; it does hash what it writes. The floor reads the inputs of the row, copies one model, hashes the copy.
 """
 
 from __future__ import annotations
@@ -166,11 +166,10 @@ def contestants(name: str, row: Row, scratch: Path) -> dict[str, list[str]]:
     mergekit = [sys.executable, "-m", "mergekit.scripts.run_yaml", str(place / "recipe.yml"), output, "--quiet"]
     best = ["--out-shard-size", "200M", "--async-write", "--lazy-unpickle", "--no-write-model-card"]
     named = [str(models / one) for one in ((*row.models, "base") if row.based else row.models)]
-    build = [sys.executable, "-m", "brickctl", "build", "--project", str(place), "--output", output, "--force"]
     return {
         "mergekit": mergekit,
         "mergekit, best flags": [*mergekit, *best],
-        "brickctl": [*build, "--quiet"],
+        "brickctl": [sys.executable, "-m", "brickctl", "build", "--project", str(place), "--quiet"],
         "floor": [sys.executable, "-c", FLOOR, output, *named],
     }
 
@@ -178,15 +177,14 @@ def contestants(name: str, row: Row, scratch: Path) -> dict[str, list[str]]:
 def run_row(name: str, rounds: int, scratch: Path, environment: dict[str, str]) -> dict[str, list[Round]]:
     """Alternate the contestants, so that a busy moment of the machine meets all of them."""
     commands = contestants(name, ROWS[name], scratch)
-    output = scratch / "output"
-    shutil.rmtree(output, ignore_errors=True)
-    subprocess.run([*commands["brickctl"]], env=environment, check=True)  # so that its inputs are known
-    shutil.rmtree(output)
+    outputs = scratch / "output", scratch / name / "dist"
+    subprocess.run(commands["brickctl"], env=environment, check=True)  # so that its inputs are known
     found: dict[str, list[Round]] = {contestant: [] for contestant in commands}
     for number in range(1, rounds + 1):
         for contestant, command in commands.items():
+            for output in outputs:
+                shutil.rmtree(output, ignore_errors=True)
             done = measure(command, environment)
-            shutil.rmtree(output)
             found[contestant].append(done)
             figures = f"{done.wall:8.2f} s {done.cores:8.2f} core s {done.peak:8.0f} MiB"
             print(f"{name:16} round {number}  {contestant:24}{figures}", flush=True)
