@@ -54,6 +54,8 @@ class Linear(MergeMethod):
 
 def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
     """Write sum_i w_i x_i, multiplication and addition apart, in the order given; overwrites the inputs."""
-    out.copy_(inputs[0]).mul_(weights[0])
+    import torch
+
+    torch.mul(inputs[0], weights[0], out=out)
     for block, weight in zip(inputs[1:], weights[1:], strict=True):
         out.add_(block.mul_(weight))
