@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.digests import Sha256
     from brickctl.core.nodes import Bundle
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffer, Buffers
@@ -42,9 +41,9 @@ class Block:
 class Shared:
     """Nodes that are needed more than once in one rectangle, and the blocks of those that are there already."""
 
-    keys: Mapping[int, Sha256]
+    keys: Mapping[int, int]
     region: Region | None
-    blocks: dict[Sha256, Block] = field(default_factory=dict)
+    blocks: dict[int, Block] = field(default_factory=dict)
 
     def has(self, node: Node, region: Region) -> bool:
         """Whether others need the same rectangle of a node."""
@@ -64,7 +63,7 @@ class Evaluator:
         self._results = results
         self._kept: dict[int, tuple[Node, Region, Block]] = {}
         self._latest: dict[int, tuple[Node, frozenset[int]]] = {}
-        self._sharing: dict[int, tuple[Node, Mapping[int, Sha256]]] = {}
+        self._sharing: dict[int, tuple[Node, Mapping[int, int]]] = {}
         self._shared = Shared({}, None)
 
     def together(self, roots: tuple[Node, ...], region: Region) -> list[Block]:
@@ -77,7 +76,7 @@ class Evaluator:
                 self.give_back(block)
             self._shared = outer
 
-    def _common(self, roots: tuple[Node, ...]) -> Mapping[int, Sha256]:
+    def _common(self, roots: tuple[Node, ...]) -> Mapping[int, int]:
         """What the roots share; found out once for the many blocks of a tensor."""
         known = self._sharing.get(id(roots[0]))
         if known is None or known[0] is not roots[0]:

@@ -3,49 +3,77 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Access, Map, Node, Stored, key
+from brickctl.core.nodes import Access, Map, Node, Output, Statistic, Stored, View, children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from brickctl.core.digests import Sha256
+    from collections.abc import Hashable
 
 
-@lru_cache(maxsize=512)
-def shared_nodes(roots: tuple[Node, ...]) -> tuple[tuple[Node, Sha256], ...]:
-    """Every node that blocks of the roots need more than once in the same rectangle, with its key.
+def shared_nodes(roots: tuple[Node, ...]) -> tuple[tuple[Node, int], ...]:
+    """Every node that blocks of the roots need more than once in the same rectangle, with a number.
 
-    Only the outermost: what lies below a shared node is made once anyway. Equal nodes share a key.
+    Equal nodes have one number. Only the outermost are named: what lies below a shared node is made once anyway.
     """
-    uses: Counter[Sha256] = Counter()
+    search = _Search()
     for root in roots:
-        _visit(root, partial(_count, uses))
-    found: dict[int, tuple[Node, Sha256]] = {}
+        search.count(root)
     for root in roots:
-        _visit(root, partial(_note, uses, found))
-    return tuple(found.values())
+        search.note(root)
+    return tuple(search.found.values())
 
 
-def _visit(node: Node, meet: Callable[[Node], bool]) -> None:
-    """Meet a node and what it needs in the same rectangle, as far down as `meet` says."""
-    if isinstance(node, Map | Stored) and meet(node) and isinstance(node, Map):
-        for entry in node.inputs:
-            if entry.access is Access.BLOCK:
-                _visit(entry.node, meet)
+class _Search:
+    """Nodes by number; two nodes have the same one if they say the same, which costs less to see than by their keys."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[Node, int]] = {}
+        self._numbers: dict[Hashable, int] = {}
+        self._known: dict[int, int] = {}
+        self._uses: Counter[int] = Counter()
+
+    def count(self, node: Node) -> None:
+        """Count the uses of a node, and of what it needs in the same rectangle where it is made itself."""
+        number = self._number(node)
+        self._uses[number] += 1
+        if self._uses[number] == 1:
+            for child in _beside(node):
+                self.count(child)
+
+    def note(self, node: Node) -> None:
+        """Note a node that is used twice, or else what below it is."""
+        number = self._number(node)
+        if self._uses[number] > 1 and isinstance(node, Map | Stored):
+            self.found[id(node)] = node, number
+            return
+        for child in _beside(node):
+            self.note(child)
+
+    def _number(self, node: Node) -> int:
+        if id(node) not in self._known:
+            says = (_own(node), tuple(map(self._number, children(node))))
+            self._known[id(node)] = self._numbers.setdefault(says, len(self._numbers))
+        return self._known[id(node)]
 
 
-def _count(uses: Counter[Sha256], node: Node) -> bool:
-    """Go on below a node at the first time only."""
-    uses[key(node)] += 1
-    return uses[key(node)] == 1
+def _beside(node: Node) -> tuple[Node, ...]:
+    """What a node needs in the same rectangle."""
+    if not isinstance(node, Map):
+        return ()
+    return tuple(entry.node for entry in node.inputs if entry.access is Access.BLOCK)
 
 
-def _note(uses: Counter[Sha256], found: dict[int, tuple[Node, Sha256]], node: Node) -> bool:
-    """Go on below a node that is not shared."""
-    if uses[key(node)] < 2:  # noqa: PLR2004 - once is not shared
-        return True
-    found[id(node)] = node, key(node)
-    return False
+def _own(node: Node) -> Hashable:
+    """What a node says but for the nodes that it reads."""
+    match node:
+        case Stored():
+            return node
+        case Map():
+            return node.spec, node.op, tuple(entry.access for entry in node.inputs), node.whole_rows
+        case Statistic():
+            return "statistic", node.spec, node.op, len(node.given), node.whole_rows
+        case View():
+            return node.spec, node.arrangement
+        case Output():
+            return node.bundle.op, node.bundle.specs, node.index
