@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from brickctl.tensors.refusals import named
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,16 +36,20 @@ class Unfinished:
 
 
 @contextmanager
-def unfinished(folder: Path) -> Iterator[Unfinished]:
-    """A new file in a folder, which is made if need be; removed in the end unless it was renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _tidy_once(folder)
-    descriptor, path = _locked_file(folder)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield Unfinished(file, path)
-    finally:
-        path.unlink(missing_ok=True)
+def unfinished(goal: Path) -> Iterator[Unfinished]:
+    """A new file beside `goal`, whose place it may take; its folder is made if need be.
+
+    It is removed in the end unless it was renamed. What the system refuses is told of `goal`, not of a passing name.
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    _tidy_once(goal.parent)
+    with named(goal):
+        descriptor, path = _locked_file(goal.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield Unfinished(file, path)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bool = False) -> None:
@@ -51,7 +57,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bo
 
     With `flush` the content is on the disk before it takes the old one's place.
     """
-    with unfinished(path.parent) as new:
+    with unfinished(path) as new:
         new.file.write(content)
         new.file.flush()
         os.fchmod(new.file.fileno(), mode)
@@ -87,10 +93,18 @@ def _remove_if_abandoned(path: Path) -> None:
             os.close(descriptor)
 
 
+def _new_file(folder: Path) -> tuple[int, str]:
+    try:
+        return tempfile.mkstemp(dir=folder, prefix=PREFIX)
+    except OSError as error:
+        error.filename = None  # a name that nobody has seen
+        raise
+
+
 def _locked_file(folder: Path) -> tuple[int, Path]:
     """A new file, locked; another one where somebody took it for a leftover before it was."""
     while True:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=PREFIX)
+        descriptor, name = _new_file(folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # at this moment somebody finds out that nobody holds it

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, is_sha256
+from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ class Journal:
         content = canonical_json({"identity": _identity(path), "sha256": digest})
         partial = self._entry(shard).with_suffix(".partial")
         partial.unlink(missing_ok=True)  # never write through a link
-        with partial.open("xb") as file:
+        with named(partial), partial.open("xb") as file:
             file.write(content)
         partial.replace(self._entry(shard))
 

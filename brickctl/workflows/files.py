@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.errors import Busy, UsageFault
 from brickctl.sources.atomic import write_atomically
+from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ def write_new(path: Path, content: bytes) -> None:
     """Write a file that takes the place of what is there, be it a link; flushed to the disk."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    with os.fdopen(descriptor, "wb") as file:
+    with named(path), os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
@@ -126,6 +127,7 @@ def flush(folder: Path) -> None:
     """Write a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with named(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

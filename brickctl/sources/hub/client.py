@@ -17,7 +17,7 @@ from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
 from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
-from brickctl.sources.naming import address_label
+from brickctl.sources.naming import address_label, place_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
 
@@ -43,7 +43,13 @@ class Client:
 
     def asked(self, repository: str, revision: str, path: str | None = None) -> Asked:
         """What a question is about, for messages."""
-        return Asked(endpoint=address_label(self.endpoint), repository=repository, revision=revision, path=path)
+        return Asked(
+            endpoint=address_label(self.endpoint),
+            repository=repository,
+            revision=revision,
+            path=path,
+            cache=place_label(self.cache),
+        )
 
     def list(self, repository: str, revision: str, subfolder: str | None) -> Listing:
         """Commit, card and files of a revision: one request."""
