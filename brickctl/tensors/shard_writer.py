@@ -104,12 +104,18 @@ class ShardWriter:
 
 @contextmanager
 def opened_new(path: Path) -> Iterator[int]:
-    """A new file for reading and writing in the place of what is there; never what a link there leads to."""
+    """A new file for reading and writing in the place of what is there; never what a link there leads to.
+
+    It is removed unless all goes well: half a shard helps nobody, least of all on a disk that is full.
+    """
     path.unlink(missing_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with named(path):
             yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(file)
 
