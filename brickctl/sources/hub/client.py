@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +39,10 @@ class Client:
         self.cache = cache or Path(constants.HF_HUB_CACHE)
         self.offline = offline or constants.is_offline_mode()
         if "HF_HUB_VERBOSITY" not in os.environ:
-            # Its retries are warnings on stderr; what fails for good, we say ourselves.
+            # Its retries are warnings on stderr, as are disks that are small or have no links; what fails for good, we
+            # say ourselves, and `brickctl doctor` tells of disks.
             logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"huggingface_hub\.file_download")
 
     def asked(self, repository: str, revision: str, path: str | None = None) -> Asked:
         """What a question is about, for messages."""
