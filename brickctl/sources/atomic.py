@@ -10,7 +10,7 @@ import fcntl
 import os
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PREFIX = ".brickctl-new-"
 _MODE = 0o644
@@ -33,6 +33,15 @@ class Unfinished:
 
     file: BinaryIO
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What shall stand in a file."""
+
+    path: Path
+    content: bytes
+    mode: int = _MODE
 
 
 @contextmanager
@@ -57,13 +66,43 @@ def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bo
 
     With `flush` the content is on the disk before it takes the old one's place.
     """
-    with unfinished(path) as new:
-        new.file.write(content)
+    with _ready(Draft(path, content, mode), flush=flush) as new:
+        new.path.replace(path)
+
+
+def write_together(drafts: Iterable[Draft], *, flush: bool = False) -> None:
+    """Write small files, all or none: each has found its room on the disk before the first one takes its place."""
+    done: list[tuple[Draft, bytes | None]] = []
+    with ExitStack() as stack:
+        waiting = [(draft, stack.enter_context(_ready(draft, flush=flush))) for draft in drafts]
+        try:
+            for draft, new in waiting:
+                before = draft.path.read_bytes() if draft.path.is_file() else None
+                new.path.replace(draft.path)
+                done.append((draft, before))
+        except BaseException:
+            for draft, before in reversed(done):
+                _put_back(draft, before)
+            raise
+
+
+@contextmanager
+def _ready(draft: Draft, *, flush: bool) -> Iterator[Unfinished]:
+    """A file that needs nothing but its name."""
+    with unfinished(draft.path) as new:
+        new.file.write(draft.content)
         new.file.flush()
-        os.fchmod(new.file.fileno(), mode)
+        os.fchmod(new.file.fileno(), draft.mode)
         if flush:
             os.fsync(new.file.fileno())
-        new.path.replace(path)
+        yield new
+
+
+def _put_back(draft: Draft, before: bytes | None) -> None:
+    if before is None:
+        draft.path.unlink(missing_ok=True)
+    else:
+        write_atomically(draft.path, before, mode=draft.mode, flush=True)
 
 
 def tidy(folder: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.errors import Busy, UsageFault
-from brickctl.sources.atomic import write_atomically
+from brickctl.sources.atomic import Draft, write_together
 from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _MODE = 0o644
 
@@ -102,19 +102,25 @@ def write_new(path: Path, content: bytes) -> None:
         os.fsync(descriptor)
 
 
-def write_text_of_user(path: Path, content: bytes) -> None:
-    """Replace a file that people own, so that readers see the old content or the new: its mode stays, links are kept.
+def write_texts_of_user(texts: Mapping[Path, bytes]) -> None:
+    """Replace files that people own, all or none, so that readers see of each the old content or the new.
+
+    Their modes stay, and links are kept.
 
     Raises:
-        UsageFault: it is a folder, or a link to nothing.
+        UsageFault: one is a folder, or a link to nothing.
     """
+    write_together([_draft(path, content) for path, content in texts.items()], flush=True)
+
+
+def _draft(path: Path, content: bytes) -> Draft:
     if path.is_symlink() and not path.exists():
         raise UsageFault(f"{path} is a link to nothing", hint="remove the link; nothing was changed")
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise UsageFault(f"{path} is not a file", hint="move it away; nothing was changed")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _MODE
-    write_atomically(path, content, mode=mode, flush=True)
+    return Draft(path, content, mode)
 
 
 def flush_tree(folder: Path) -> None:
