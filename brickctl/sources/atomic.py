@@ -6,6 +6,7 @@ lock any more, can be told from what others are writing at this moment.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -19,6 +20,9 @@ from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What systems say where a disk has no locks at all."""
 
 PREFIX = ".brickctl-new-"
 _MODE = 0o644

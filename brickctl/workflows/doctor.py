@@ -130,13 +130,11 @@ def _place(name: str, folder: Path) -> Finding:
     except OSError as error:
         detail = f"{where} cannot be written: {error.strerror or error}"
         return Finding(name=label, status="broken", detail=detail, advice=_CLOSED[name], values=values)
-    problem = _problem(name, disk)
+    advice = _problem(name, disk)
     speeds = f"writes {_speed(disk.write)}, reads {_speed(disk.read)}"
     detail = f"{where}: {format_size(disk.free)} free, {speeds}"
     values |= _measures(disk)
-    if problem is None:
-        return Finding(name=label, status="ok", detail=detail, values=values)
-    return Finding(name=label, status=problem[0], detail=detail, advice=problem[1], values=values)
+    return Finding(name=label, status="slow" if advice else "ok", detail=detail, advice=advice, values=values)
 
 
 def _measures(disk: Disk) -> dict[str, Any]:
@@ -150,23 +148,16 @@ def _measures(disk: Disk) -> dict[str, Any]:
     }
 
 
-def _problem(name: str, disk: Disk) -> tuple[Status, str] | None:
-    """The worst that is wrong with a disk, and what to do."""
+def _problem(name: str, disk: Disk) -> str | None:
+    """What to do about the worst that is wrong with a disk; commands work all the same."""
     if not disk.locks:
-        advice = "file locks do not work there, so two commands could collide: use a folder on a local disk"
-        return ("broken" if name == PROJECT else "slow"), advice
+        return "file locks do not work there: run one command at a time, or use a folder on a local disk"
     if disk.free < LITTLE:
-        return (
-            "slow",
-            "there is little room left: free some, or move the folder; `brickctl cache size` shows what is large",
-        )
+        return "there is little room left: free some, or move the folder; `brickctl cache size` shows what is large"
     if name == HUB and not disk.links:
-        return (
-            "slow",
-            "links do not work there, so each revision is a whole copy: set HF_HOME to a folder on another disk",
-        )
+        return "links do not work there, so each revision is a whole copy: set HF_HOME to a folder on another disk"
     if min(disk.write, disk.read) < SLOW_DISK:
-        return "slow", "the disk is slow, and builds will wait for it: use a local disk, or look who else is busy there"
+        return "the disk is slow, and builds will wait for it: use a local disk, or look who else is busy there"
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.errors import Busy, UsageFault
-from brickctl.sources.atomic import Draft, write_together
+from brickctl.sources.atomic import NO_LOCKS, Draft, write_together
 from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ def refuse_link(*places: Path) -> None:
 def alone(path: Path, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` alone; it is gone afterwards, and never removed while somebody else may hold it.
 
-    Where another process holds it, `tell` is told and it is waited for; without `tell` nobody waits.
+    Where another process holds it, `tell` is told and it is waited for; without `tell` nobody waits. On a disk without
+    locks the work goes on all the same, and `tell` is told what is up to the user then; without `tell` it does not.
 
     Raises:
         Busy: another process holds it, and nobody waits.
+        OSError: there are no locks, and nobody to tell.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(path, what, tell)
@@ -67,6 +69,14 @@ def _lock(path: Path, what: str, tell: Callable[[str], None] | None) -> int:
                 return descriptor
         except BlockingIOError:
             _wait(descriptor, what, tell)
+        except OSError as error:
+            if error.errno in NO_LOCKS and tell is not None:
+                tell(f"the disk of {path.parent} has no locks: make sure that no other brickctl is {what}")
+                return descriptor
+            os.close(descriptor)
+            if error.errno in NO_LOCKS:  # so that nobody can hold what was just made
+                path.unlink(missing_ok=True)
+            raise
         os.close(descriptor)
 
 

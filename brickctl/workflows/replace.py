@@ -59,10 +59,13 @@ class Workbench:
             shutil.rmtree(self.folder)
 
     def clear(self) -> None:
-        """Remove what a killed build left behind the finished artifact; nothing while somebody is building."""
+        """Remove what a killed build left behind the finished artifact.
+
+        Nothing while somebody is building, or where nobody can tell, or nothing may be written.
+        """
         lock = self.target.with_name(f".{self.target.name}.lock")
         if self.folder.exists() or lock.exists():
-            with suppress(Busy), self.opened():
+            with suppress(Busy, OSError), self.opened():
                 pass
 
     def keep_only(self, paths: frozenset[str]) -> None:

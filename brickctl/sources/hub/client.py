@@ -18,6 +18,7 @@ from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
 from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
+from brickctl.sources.hub.unlocked import with_or_without_locks
 from brickctl.sources.naming import address_label, place_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
@@ -86,13 +87,15 @@ class Client:
         asked = self.asked(repository, commit, path)
         self._need_network(asked)
         with translated(asked):
-            found = hf_hub_download(
-                repository,
-                path,
-                revision=commit,
-                cache_dir=self.cache,
-                endpoint=self.endpoint,
-                tqdm_class=metered(str(asked), size, advance),
+            found = with_or_without_locks(
+                lambda: hf_hub_download(
+                    repository,
+                    path,
+                    revision=commit,
+                    cache_dir=self.cache,
+                    endpoint=self.endpoint,
+                    tqdm_class=metered(str(asked), size, advance),
+                )
             )
         remove_remains(Path(found), self.cache)
         return Path(found)
