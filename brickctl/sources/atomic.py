@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """What systems say where a disk has no locks at all."""
 
+_NO_MODES = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
 PREFIX = ".brickctl-new-"
 _MODE = 0o644
 
@@ -96,10 +98,19 @@ def _ready(draft: Draft, *, flush: bool) -> Iterator[Unfinished]:
     with unfinished(draft.path) as new:
         new.file.write(draft.content)
         new.file.flush()
-        os.fchmod(new.file.fileno(), draft.mode)
+        _set_mode(new.file.fileno(), draft.mode)
         if flush:
             os.fsync(new.file.fileno())
         yield new
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    """Let people read and write it as `mode` says, unless the disk decides that itself, as FAT and CIFS do."""
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
 
 
 def _put_back(draft: Draft, before: bytes | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _MODE = 0o644
+_NOT_FLUSHED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def refuse_link(*places: Path) -> None:
@@ -140,10 +142,13 @@ def flush_tree(folder: Path) -> None:
 
 
 def flush(folder: Path) -> None:
-    """Write a folder's entries to the disk."""
+    """Write a folder's entries to the disk; CIFS, and some disks that programs mount, do so unasked, and refuse."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with named(folder):
             os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FLUSHED:
+            raise
     finally:
         os.close(descriptor)
