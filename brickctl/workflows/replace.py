@@ -86,9 +86,16 @@ class Workbench:
         if not self.target.exists():
             self.new.rename(self.target)
         elif not _swap(self.new, self.target):
-            self.target.rename(self._old)
-            self.new.rename(self.target)
+            self._exchange_in_two_steps()
         flush(self.target.parent)
+
+    def _exchange_in_two_steps(self) -> None:
+        self.target.rename(self._old)
+        try:
+            self.new.rename(self.target)
+        except BaseException:
+            self._old.rename(self.target)
+            raise
 
     def _recover(self) -> None:
         """Finish or undo an exchange in two steps that was cut off between them."""
