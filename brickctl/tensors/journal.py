@@ -51,4 +51,10 @@ class Journal:
 
 def _identity(path: Path) -> dict[str, Any]:
     status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino, "path": path.name}
+    return {
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,  # which no program sets as it likes
+        "inode": status.st_ino,
+        "path": path.name,
+    }

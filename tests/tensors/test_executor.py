@@ -217,13 +217,16 @@ def test_a_build_that_was_stopped_goes_on_at_the_shard_where_it_stopped(prepared
     assert sorted(path.name for path in out.glob("*.partial")) == []
 
 
-@pytest.mark.parametrize("damage", ["touched", "shorter", "replaced", "missing"])
+@pytest.mark.parametrize("damage", ["touched", "late", "shorter", "replaced", "missing"])
 def test_a_finished_shard_that_was_changed_is_made_again(damage: str, prepared: Prepared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     expected = Runner().run(prepared, out)
     path = out / "1.safetensors"
-    if damage == "touched":
+    if damage in {"touched", "late"}:
+        before = path.stat()
         path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+        if damage == "late":
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     elif damage == "shorter":
         os.truncate(path, 100)
     elif damage == "replaced":
