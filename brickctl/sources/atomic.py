@@ -128,6 +128,19 @@ def tidy(folder: Path) -> None:
                 _remove_if_abandoned(Path(entry.path))
 
 
+def being_written(path: Path) -> bool:
+    """Whether somebody holds the lock of a file, be it in another container; False also where nobody can tell."""
+    with suppress(OSError):
+        descriptor = _opened(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def _tidy_once(folder: Path) -> None:
     """In each folder at the first file only: a ledger has thousands of entries."""
     with _guard:
@@ -139,12 +152,17 @@ def _tidy_once(folder: Path) -> None:
 
 def _remove_if_abandoned(path: Path) -> None:
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
         finally:
             os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """For its lock alone, whatever it is."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _new_file(folder: Path) -> tuple[int, str]:
@@ -162,6 +180,7 @@ def _locked_file(folder: Path) -> tuple[int, Path]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # at this moment somebody finds out that nobody holds it
+            Path(name).unlink(missing_ok=True)
             os.close(descriptor)
             continue
         except OSError:  # a file system without locks, where nobody can take it for a leftover either
