@@ -13,7 +13,8 @@ from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.memory import share
-from brickctl.tensors.shard_writer import ShardWriter, opened_new
+from brickctl.tensors.new_file import opened_new
+from brickctl.tensors.shard_writer import ShardWriter
 from brickctl.tensors.workers import Workers, begin_torch_import
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ import hashlib
 import os
 from collections import deque
 from concurrent.futures import wait
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256
 from brickctl.tensors.copying import write_at
+from brickctl.tensors.new_file import opened_new
 from brickctl.tensors.pieces import STRETCH, Compute, Piece, pieces
-from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,24 +99,6 @@ class ShardWriter:
                 raise EOFError
             position += count
         return content
-
-
-@contextmanager
-def opened_new(path: Path) -> Iterator[int]:
-    """A new file for reading and writing in the place of what is there; never what a link there leads to.
-
-    It is removed unless all goes well: half a shard helps nobody, least of all on a disk that is full.
-    """
-    path.unlink(missing_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        with named(path):
-            yield file
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(file)
 
 
 class Tail:
