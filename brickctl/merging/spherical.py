@@ -106,7 +106,7 @@ def _finite_or_nan(method: SphericalMethod, products: Tensor, weights: Sequence[
     if not finite.any():
         return products[0] * math.nan
     found = method.coefficients(products.masked_fill(~finite, 1.0), weights)
-    return found.masked_fill_(~finite, math.nan)
+    return found.masked_fill(~finite, math.nan)
 
 
 def lengths(products: Tensor) -> Tensor:
