@@ -163,3 +163,11 @@ def chances_by_rank(delta: Tensor, *, density: float, epsilon: float) -> Tensor:
     epsilon = min(epsilon, density, 1 - density)
     ranks = matrix.argsort(dim=1, stable=True).argsort(dim=1).double()
     return (density - epsilon + 2 * epsilon * ranks / (columns - 1)).reshape(delta.shape)
+
+
+def middle(tensor: Tensor, *, density: float, gamma: float) -> Tensor:
+    """The entries that follow the floor(gamma n) largest, as many as the density says."""
+    entries = tensor.numel()
+    kept = max(1, math.floor(density * entries))
+    skipped = min(math.floor(gamma * entries), entries - kept)
+    return ranked(tensor, skipped, skipped + kept)
