@@ -43,7 +43,9 @@ def merged(  # noqa: PLR0913 - what a merge is made of, each by its name
         names: one letter for each brick, which stands for its content.
         budget: threads and memory.
     """
-    stored = {f"brick {at}": tensor for at, tensor in enumerate(inputs)} | ({} if base is None else {"base": base})
+    stored = {f"brick {at}": tensor.clone() for at, tensor in enumerate(inputs)} | (
+        {} if base is None else {"base": base.clone()}
+    )
 
     def make(nodes: Mapping[str, Node]) -> Node:
         parts = [
