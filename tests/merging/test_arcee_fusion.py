@@ -11,7 +11,7 @@ from mergekit.merge_methods.arcee_fusion import arcee_fusion_merge_method
 
 from brickctl.errors import BrickctlError
 from brickctl.merging.arcee_fusion import ArceeFusion
-from tests.support.merging import by_mergekit, merged
+from tests.support.deltas import by_mergekit, merged
 
 if TYPE_CHECKING:
     from pathlib import Path

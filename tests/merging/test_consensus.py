@@ -10,7 +10,7 @@ import torch
 
 from brickctl.errors import BrickctlError
 from brickctl.merging.consensus import Consensus
-from tests.support.merging import merged
+from tests.support.deltas import merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from brickctl.merging.linear import Linear
 from brickctl.merging.method import Declared, methods
 from brickctl.merging.task_arithmetic import TaskArithmetic
 from tests.support.documented import arguments, first_line
-from tests.support.merging import merged
+from tests.support.deltas import merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

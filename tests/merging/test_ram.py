@@ -12,7 +12,7 @@ from mergekit.merge_methods.ram import ram_merge, ramplus_tl_merge
 from brickctl.errors import BrickctlError
 from brickctl.merging.ram import Ram
 from brickctl.merging.ramplus_tl import RamPlusTensorLocal
-from tests.support.merging import by_mergekit, merged
+from tests.support.deltas import by_mergekit, merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from mergekit.merge_methods.sce import sce_merge
 
 from brickctl.errors import BrickctlError
 from brickctl.merging.sce import Sce
-from tests.support.merging import by_mergekit, merged
+from tests.support.deltas import by_mergekit, merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

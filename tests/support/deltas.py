@@ -1,4 +1,4 @@
-"""Merge methods on tensors that a test has in its hands, computed by the executor as in a build."""
+"""Merge methods on deltas and the base that they are relative to, computed by the executor as in a build."""
 
 from __future__ import annotations
 
