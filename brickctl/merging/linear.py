@@ -52,8 +52,11 @@ class Linear(MergeMethod):
             out.div_(math.fsum(block.weights))
 
 
-def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-    """Write sum_i w_i x_i, multiplication and addition apart, in the order given; overwrites the inputs."""
+def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], out: Tensor) -> None:
+    """Write sum_i w_i x_i, multiplication and addition apart, in the order given; overwrites the inputs.
+
+    A weight is a number, or one for each row (rows, 1) or for each column (1, columns).
+    """
     out.copy_(inputs[0]).mul_(weights[0])
     for block, weight in zip(inputs[1:], weights[1:], strict=True):
         out.add_(block.mul_(weight))

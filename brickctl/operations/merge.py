@@ -100,7 +100,7 @@ def read_merge(step: Step) -> Operation:
     entries = _read_bricks(table, method)
     chosen = parameters.read(method.method, table)
     table.finish()
-    _check_entries(entries, method, step.place)
+    _check_entries(entries, chosen, step.place)
     return Merge(chosen=chosen, entries=entries, place=step.place)
 
 
@@ -151,7 +151,8 @@ def _weight(table: Table, key: str) -> Number:
     return Scalar(1.0) if number is None else number
 
 
-def _check_entries(entries: tuple[Entry, ...], method: Declared, place: Place | None) -> None:
+def _check_entries(entries: tuple[Entry, ...], chosen: Chosen[MergeMethod], place: Place | None) -> None:
+    method = chosen.declared.declared
     if not entries:
         raise ManifestInvalid("a merge without bricks does nothing", place=place, hint="name at least one brick")
     seen: list[Alias] = []
@@ -161,7 +162,7 @@ def _check_entries(entries: tuple[Entry, ...], method: Declared, place: Place | 
         if entry.alias in seen:
             raise ManifestInvalid(f"`{entry.alias}` stands twice in one merge", place=place, hint="add up its weights")
         seen.append(entry.alias)
-    if BASE in seen and method.space == "delta":
+    if BASE in seen and chosen.at("", 0.0).space == "delta":
         hint = "leave it out: the running model is what the deltas are added to"
         raise ManifestInvalid(f"`base` has no delta for `{method.name}` to add", place=place, hint=hint)
     if not method.least <= len(entries) <= method.most:

@@ -1,4 +1,4 @@
-"""Inner products of whole tensors, in fp64, with the same bits on every CPU."""
+"""Inner products of whole tensors, of their rows and of their columns, in fp64, with the same bits on every CPU."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def gram(nodes: Sequence[Node]) -> Statistic:
     return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 1, count=count), tuple(nodes))
 
 
+def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
+    """The inner product of each column with that column of each tensor: (n * n, columns) in fp64."""
+    count, columns = len(nodes), nodes[0].spec.columns
+    op = Op.make("gram-of-columns", 1, count=count, columns=columns)
+    return Statistic(Spec(DType.F64, (count * count, columns)), op, tuple(nodes))
+
+
 @statistic_kernel("gram", scratch=24)
 def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add the products of each block as a binary tree, and the blocks in order."""
@@ -39,3 +46,28 @@ def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) 
 def total_of(terms: Tensor) -> Tensor:
     """The sum of all elements of a block, added as a binary tree: (1, 1)."""
     return sum_along(terms.reshape(1, -1), dim=1)[0, 0]
+
+
+@statistic_kernel("gram-of-columns", scratch=24)
+def run_gram_of_columns(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+    """Add the products of each block as a binary tree, and the blocks in order."""
+    import torch
+
+    del given
+    count, columns = arguments["count"], arguments["columns"]
+    total = torch.zeros(count, count, columns, dtype=torch.float64)
+    for inputs, region in scan():
+        total[:, :, region.left : region.right] += products(inputs, dim=0)
+    return total.reshape(count * count, columns)
+
+
+def products(inputs: Sequence[Tensor], *, dim: int) -> Tensor:
+    """The inner product of each row (dim=1) or column (dim=0) with that of each block: (n, n, rows or columns)."""
+    import torch
+
+    count = len(inputs)
+    found = torch.empty(count, count, inputs[0].shape[1 - dim], dtype=torch.float64)
+    for left in range(count):
+        for right in range(left, count):
+            found[left, right] = found[right, left] = sum_along(inputs[left] * inputs[right], dim=dim).reshape(-1)
+    return found

@@ -1,0 +1,136 @@
+"""Methods whose result is a linear combination of the inputs, its coefficients a function of their inner products.
+
+Angles and lengths are all that these methods know of their inputs, and both are in the Gram matrix. So each tensor is
+read once for that small matrix and once for the sum; what an iteration does, it does to coefficients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.merging.linear import weighted_sum
+from brickctl.merging.method import MergeMethod, methods
+from brickctl.tensors.angles import square_root
+from brickctl.tensors.gram import gram, gram_of_columns, products
+from brickctl.tensors.kernels import kernel
+from brickctl.tensors.views import reshape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Region
+    from brickctl.merging.method import Block, Part
+
+Along = Literal["tensor", "row", "column"]
+"""What is one vector: a whole tensor, or each row or column of its view as (prod(shape[:-1]), shape[-1])."""
+
+SCRATCH = 24
+"""Bytes for each element of a block while inner products of rows are made."""
+
+
+class SphericalMethod(MergeMethod):
+    """A merge method that defines `coefficients` instead of `combine`."""
+
+    @property
+    def along(self) -> Along:
+        """What is one vector."""
+        return "tensor"
+
+    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+        """One factor for each input: (n, m) from the inner products (n, n, m) of m vectors of each; all finite."""
+        raise NotImplementedError
+
+    def statistics(self, inputs: Sequence[Node], weights: Sequence[float]) -> tuple[Node, ...]:
+        """The coefficients (n, 1) or (n, columns); those of rows are found where the rows are combined."""
+        along = self._along(inputs[0])
+        if along == "row":
+            return ()
+        count = len(inputs)
+        found = reshape(gram(inputs), (count * count, 1)) if along == "tensor" else gram_of_columns(inputs)
+        parameters = dataclasses.asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
+        op = Op.make("merge.coefficients", 1, method=self.declared.name, parameters=parameters, weights=list(weights))
+        return (Map(Spec(DType.F64, (count, found.spec.columns)), op, (Input(found, Access.COLUMNS),)),)
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Multiply by the coefficients, and sum up."""
+        if block.statistics:
+            (found,) = block.statistics
+            across = found if found.shape[1] == 1 else found[:, block.region.left : block.region.right]
+            factors = [row.reshape(1, -1) for row in across]
+        else:
+            factors = [row.reshape(-1, 1) for row in _of_rows(self, block.inputs, block.weights)]
+        weighted_sum(block.inputs, [one.item() if one.numel() == 1 else one for one in factors], out)
+
+    def node(self, parts: Sequence[Part], tensor: str) -> Node:
+        """As of any method; blocks span all columns where each row is one vector."""
+        combined = super().node(parts, tensor)
+        if isinstance(combined, Map) and self._along(combined) == "row":
+            return dataclasses.replace(combined, whole_rows=True)
+        return combined
+
+    def _along(self, node: Node) -> Along:
+        """A tensor of one dimension is one vector."""
+        return self.along if len(node.spec.shape) > 1 else "tensor"
+
+
+@kernel("merge.coefficients", scratch=256)
+def run_coefficients(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """The coefficients of a method (n, m) from inner products (n * n, m)."""
+    del block
+    method = cast("SphericalMethod", methods()[arguments["method"]].method(**arguments["parameters"]))
+    weights = arguments["weights"]
+    out.copy_(_finite_or_nan(method, inputs[0].reshape(len(weights), len(weights), -1), weights))
+
+
+def _of_rows(method: SphericalMethod, inputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The coefficients of each row, some rows at a time to bound the memory: (n, rows)."""
+    import torch
+
+    some = (slice(top, top + _ROWS) for top in range(0, inputs[0].shape[0], _ROWS))
+    found = ([block[rows] for block in inputs] for rows in some)
+    return torch.cat([_finite_or_nan(method, products(part, dim=1), weights) for part in found], dim=1)
+
+
+_ROWS = 4096
+
+
+def _finite_or_nan(method: SphericalMethod, products: Tensor, weights: Sequence[float]) -> Tensor:
+    """NaN where an inner product is none, so that what was NaN or infinite can never look like an angle."""
+    finite = products.isfinite().all(0).all(0)
+    if not finite.any():
+        return products[0] * math.nan
+    found = method.coefficients(products.masked_fill(~finite, 1.0), weights)
+    return found.masked_fill(~finite, math.nan)
+
+
+def lengths(products: Tensor) -> Tensor:
+    """The length of each vector: (n, m)."""
+    return square_root(products.diagonal().T)
+
+
+def cosines(products: Tensor) -> Tensor:
+    """The cosine of the angle between any two vectors: (n, n, m); 0 where one of them is 0, itself included.
+
+    Exactly 1 or -1 for vectors that are equal or opposite.
+    """
+    import torch
+
+    squares, sizes = products.diagonal().T, lengths(products)
+    both = sizes.unsqueeze(0) * sizes.unsqueeze(1)
+    alike = squares.unsqueeze(0) == squares.unsqueeze(1)
+    divisor = torch.where(alike, squares.unsqueeze(0), both)
+    found = products / torch.where(divisor > 0.0, divisor, 1.0)
+    return torch.where(divisor > 0.0, found, 0.0).clamp_(-1.0, 1.0)
+
+
+def length_of(coefficients: Sequence[float], cosine: Sequence[Sequence[float]]) -> float:
+    """The length of sum_i c_i u_i, from the cosines between the units u_i; the order of the units does not matter."""
+    count = range(len(coefficients))
+    square = math.fsum(cosine[i][j] * (coefficients[i] * coefficients[j]) for i in count for j in count)
+    return math.sqrt(max(square, 0.0))
