@@ -57,6 +57,8 @@ def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], ou
 
     A weight is a number, or one for each row (rows, 1) or for each column (1, columns).
     """
-    out.copy_(inputs[0]).mul_(weights[0])
+    import torch
+
+    torch.mul(inputs[0], weights[0], out=out)
     for block, weight in zip(inputs[1:], weights[1:], strict=True):
         out.add_(block.mul_(weight))

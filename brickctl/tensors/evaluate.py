@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, 
 from brickctl.errors import BrickctlError
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
+from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ class Block:
         return self.buffer.bytes(size)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Nodes that are needed more than once in one rectangle, and the blocks of those that are there already."""
+
+    keys: Mapping[int, int]
+    region: Region | None
+    blocks: dict[int, Block] = field(default_factory=dict)
+
+    def has(self, node: Node, region: Region) -> bool:
+        """Whether others need the same rectangle of a node."""
+        return region == self.region and id(node) in self.keys
+
+
 class Evaluator:
     """One thread's worker. Blocks that it hands out belong to the caller until `give_back`.
 
@@ -49,6 +63,27 @@ class Evaluator:
         self._results = results
         self._kept: dict[int, tuple[Node, Region, Block]] = {}
         self._latest: dict[int, tuple[Node, frozenset[int]]] = {}
+        self._sharing: dict[int, tuple[Node, Mapping[int, int]]] = {}
+        self._shared = Shared({}, None)
+
+    def together(self, roots: tuple[Node, ...], region: Region) -> list[Block]:
+        """Make one rectangle of each root; what they have in common is made once."""
+        outer, self._shared = self._shared, Shared(self._common(roots), region)
+        try:
+            return [self.evaluate(root, region) for root in roots]
+        finally:
+            for block in self._shared.blocks.values():
+                self.give_back(block)
+            self._shared = outer
+
+    def _common(self, roots: tuple[Node, ...]) -> Mapping[int, int]:
+        """What the roots share; found out once for the many blocks of a tensor."""
+        known = self._sharing.get(id(roots[0]))
+        if known is None or known[0] is not roots[0]:
+            self._sharing.clear()
+            keys = {id(node): name for node, name in shared_nodes(roots)}
+            known = self._sharing[id(roots[0])] = roots[0], keys
+        return known[1]
 
     def evaluate(self, node: Node, region: Region) -> Block:
         """Make one rectangle of a node."""
@@ -75,7 +110,7 @@ class Evaluator:
     def _scan(self, node: Statistic) -> Iterator[tuple[list[Tensor], Region]]:
         for region in node.scanned():
             self._results.check_wanted()
-            inputs = [self.evaluate(entry, region) for entry in node.inputs]
+            inputs = self.together(node.inputs, region)
             yield [part.matrix for part in inputs], region
             for part in inputs:
                 self.give_back(part)
@@ -144,24 +179,40 @@ class Evaluator:
 
     def _apply(self, node: Map, region: Region) -> Block:
         """Make the inputs and run the kernel."""
+        kernel = find(node.op)
         moving: list[Block] = []
         matrices: list[Tensor] = []
         for entry in node.inputs:
             part = entry.access.region(region, entry.node.spec)
             if entry.access.stays:
                 matrices.append(self._keep(entry.node, part).matrix)
+            elif self._shared.has(entry.node, part):
+                matrices.append(self._common_block(entry.node, part, moving, lends=kernel.overwrites))
             else:
                 moving.append(self.evaluate(entry.node, part))
                 matrices.append(moving[-1].matrix)
         out = self._take(node, region)
         try:
-            find(node.op).run(matrices, out.matrix, _arguments(node.op), region)
+            kernel.run(matrices, out.matrix, _arguments(node.op), region)
         except BrickctlError as fault:
             fault.causes += self._read_from(entry.node for entry in node.inputs)
             raise
         for block in moving:
             self.give_back(block)
         return out
+
+    def _common_block(self, node: Node, region: Region, moving: list[Block], *, lends: bool) -> Tensor:
+        """What several kernels need: made by the first; each that overwrites what it gets has a copy of its own."""
+        name = self._shared.keys[id(node)]
+        block = self._shared.blocks.get(name)
+        if block is None:
+            block = self._shared.blocks[name] = self.evaluate(node, region)
+        if not lends:
+            return block.matrix
+        own = self._take(node, region)
+        own.matrix.copy_(block.matrix)
+        moving.append(own)
+        return own.matrix
 
     def _keep(self, node: Node, region: Region) -> Block:
         """Evaluate once what the next blocks of the same tensor will ask for again; what only that took is let go."""

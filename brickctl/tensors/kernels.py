@@ -69,11 +69,15 @@ class RegisteredBundle:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block."""
+    """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block.
+
+    `overwrites`: it may write into its inputs, so that none of them can serve others too.
+    """
 
     run: Kernel
     law: Law
     scratch: int
+    overwrites: bool
 
 
 _KERNELS: dict[tuple[str, int], Registered] = {}
@@ -81,11 +85,13 @@ _STATISTICS: dict[tuple[str, int], RegisteredStatistic] = {}
 _BUNDLES: dict[tuple[str, int], RegisteredBundle] = {}
 
 
-def kernel(name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0) -> Callable[[Kernel], Kernel]:
+def kernel(
+    name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0, overwrites: bool = True
+) -> Callable[[Kernel], Kernel]:
     """Register a function as the kernel `name` of this `version`; found by import of its module."""
 
     def register(function: Kernel) -> Kernel:
-        _KERNELS[name, version] = Registered(function, law, scratch)
+        _KERNELS[name, version] = Registered(function, law, scratch, overwrites)
         return function
 
     return register

@@ -31,6 +31,7 @@ from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
+from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts
 
 if TYPE_CHECKING:
@@ -117,8 +118,16 @@ def _most_demanding(plan: Plan, room: int) -> tuple[int, str]:
     for name, node in _computed(plan):
         first = next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)
         if first is not None:
-            most = max(most, (sum(_peaks(node, first, room)), name))
+            most = max(most, (_together((node,), first, room), name))
     return most
+
+
+def _together(roots: tuple[Node, ...], region: Region, room: int) -> int:
+    """Bytes while one rectangle of each root is made, with what they share."""
+    common = {name: found for found, name in shared_nodes(roots)}
+    return sum(sum(_peaks(root, region, room)) for root in roots) + sum(
+        _bytes(node, region) for node in common.values()
+    )
 
 
 def _computed(plan: Plan) -> Iterator[tuple[str, Node]]:
@@ -168,8 +177,7 @@ def _scan_peak(node: Statistic, room: int) -> int:
         return 0
     found = find_statistic(node.op)
     given = sum(sum(_peaks(child, whole(child.spec), room)) for child in node.given)
-    inputs = sum(sum(_peaks(child, first, room)) for child in node.inputs)
-    return given + inputs + first.elements * found.scratch + found.fixed
+    return given + _together(node.inputs, first, room) + first.elements * found.scratch + found.fixed
 
 
 def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:

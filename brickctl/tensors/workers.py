@@ -62,7 +62,7 @@ class Workers:
 
     def _compute(self, piece: Compute) -> Block:
         evaluator = self._evaluator(piece.node)
-        block = evaluator.evaluate(piece.node, piece.region)
+        (block,) = evaluator.together((piece.node,), piece.region)
         if piece.node.spec.dtype.is_mergeable and not is_finite(block.matrix):
             evaluator.give_back(block)
             raise not_finite(piece.name, piece.node, evaluator, self._blobs)

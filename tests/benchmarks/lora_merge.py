@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+from processes import Round, measure, medians
 
 LAYERS, HIDDEN, INNER, KEYS, VOCABULARY, RANK = 22, 2048, 5632, 256, 32_000, 16
 LINEAR = {
@@ -59,26 +57,6 @@ for path in Path(output).glob("*.safetensors"):
     with path.open("rb") as file:
         print(hashlib.file_digest(file, "sha256").hexdigest(), path.name)
 """
-
-
-@dataclass(frozen=True)
-class Round:
-    """One process: seconds from start to end, seconds of its cores, and the most memory that it held, in MiB."""
-
-    wall: float
-    cores: float
-    peak: float
-
-
-def measure(command: list[str], environment: dict[str, str]) -> Round:
-    """Run a process to its end."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - begin
-    if status != 0:
-        subprocess.run(command, env=environment, check=True)
-    return Round(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def make_base(folder: Path) -> None:
@@ -182,14 +160,6 @@ def report(rounds: dict[str, list[Round]]) -> None:
         peak = f"{middle.peak:.0f} MiB {middle.peak / plain.peak:.3f}"
         print(f"{name:26}{wall:>16}{cores:>16}{peak:>20}")
     print("asked for: wall at most 0.250, memory at most 0.125")
-
-
-def medians(found: list[Round]) -> Round:
-    """The middle of each figure by itself."""
-    middle = statistics.median
-    return Round(
-        middle(one.wall for one in found), middle(one.cores for one in found), middle(one.peak for one in found)
-    )
 
 
 def main() -> None:

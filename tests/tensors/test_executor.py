@@ -126,7 +126,7 @@ class Counted(Buffers):
         return buffer
 
 
-@pytest.mark.parametrize("memory", [18 << 20, 48 << 20, 64 << 20])
+@pytest.mark.parametrize("memory", [36 << 20, 48 << 20, 64 << 20])
 def test_buffers_stay_within_the_budget(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of ten shapes whose rows may not be cut, so that one after another asks for buffers of other sizes."""
     monkeypatch.setattr(executor, "Buffers", Counted)
