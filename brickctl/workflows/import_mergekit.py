@@ -14,7 +14,7 @@ from brickctl.errors import NotFound, Unsupported, UsageFault
 from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import write_atomically
-from brickctl.workflows.mergekit_methods import METHODS, RANDOM
+from brickctl.workflows.mergekit_methods import METHODS, RANDOM, SUMS
 from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe, Model, read_mergekit
 from brickctl.workflows.mergekit_step import MergeStep
 from brickctl.workflows.requirement import path_from
@@ -110,7 +110,9 @@ class _Translation:
         recipe, role = self._recipe, METHODS[self._recipe.method].base
         place = recipe.inputs[0].place
         if recipe.base is None and role in {"start", "origin"}:
-            raise UsageFault(f"{recipe.method} needs a `base_model`", place=place, hint="write `base_model: owner/name`")
+            raise UsageFault(
+                f"{recipe.method} needs a `base_model`", place=place, hint="write `base_model: owner/name`"
+            )
         listed = [entry for entry in recipe.inputs if self._is_base(entry)]
         others = [entry for entry in recipe.inputs if not self._is_base(entry)]
         if role == "origin" or (role == "optional" and recipe.base is not None):
@@ -123,6 +125,12 @@ class _Translation:
     def _check_entries(self) -> None:
         """Make sure that as many models take part as the method takes."""
         recipe, count = self._recipe, len(self._entries)
+        adapter = next((entry for _, entry in self._entries if entry.model.lora is not None), None)
+        if adapter is not None and recipe.method in SUMS and recipe.settings.switches.get("normalize"):
+            cause = "mergekit divides by its weight even the tensors that it does not change"
+            hint = "divide the weights by their sum, and leave `normalize` out"
+            message = f"`normalize: true` in {recipe.method} with an adapter is not built"
+            raise Unsupported(message, causes=(cause,), place=adapter.place, hint=hint)
         declared = methods()[recipe.method]
         least = max(declared.least, METHODS[recipe.method].least)
         if not least <= count <= declared.most:

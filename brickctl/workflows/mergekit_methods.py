@@ -163,5 +163,8 @@ METHODS: Mapping[str, MergekitMethod] = {
 PARAMETERS = tuple(dict.fromkeys(key for method in METHODS.values() for key in method.keys))
 """What some method reads."""
 
+SUMS = ("breadcrumbs", "dare_linear", "della_linear", "task_arithmetic")
+"""Methods without an election: with `normalize` they divide by all weights."""
+
 RANDOM = ("dare_linear", "dare_ties", "della", "della_linear")
 """Methods whose masks are drawn: from other random numbers than mergekit's."""

@@ -38,6 +38,9 @@ class Settings:
     ignored: tuple[str, ...] = ()
 
 
+NOTHING_SAID = Settings()
+
+
 def read_settings(table: Table | None, method: str, *, shared: bool) -> Settings:
     """Read the parameters at the top of a recipe (`shared`), or of one model.
 
@@ -46,7 +49,7 @@ def read_settings(table: Table | None, method: str, *, shared: bool) -> Settings
         Unsupported: a value that mergekit takes and brickctl does not.
     """
     if table is None:
-        return Settings()
+        return NOTHING_SAID
     declared = METHODS[method]
     here = {name: number for name, number in declared.numbers.items() if shared or number.each}
     numbers = {name: _read_number(table, name, method) for name in here}
@@ -54,7 +57,9 @@ def read_settings(table: Table | None, method: str, *, shared: bool) -> Settings
     ignored = tuple(name for name in declared.ignored if shared and table.boolean_or_none(name) is not None)
     _refuse_others(table, method, shared=shared)
     table.finish()
-    return Settings(numbers={name: rules for name, rules in numbers.items() if rules}, switches=switches, ignored=ignored)
+    return Settings(
+        numbers={name: rules for name, rules in numbers.items() if rules}, switches=switches, ignored=ignored
+    )
 
 
 def _read_switches(table: Table, method: str) -> Switches:
@@ -77,7 +82,9 @@ def _read_number(table: Table, key: str, method: str) -> Rules:
     declared = methods()[method].method
     single = defaults(declared).values.get(ours)
     if single is not None and any(rule.part is not None or not isinstance(rule.value, float) for rule in rules):
-        raise Unsupported(f"`{key}` can only be one number here", place=table.place(key), hint="the same for all layers")
+        raise Unsupported(
+            f"`{key}` can only be one number here", place=table.place(key), hint="the same for all layers"
+        )
     interval = interval_of(declared, ours)
     for rule in rules:
         for value in rule.value if isinstance(rule.value, tuple) else (rule.value,):

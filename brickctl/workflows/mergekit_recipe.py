@@ -15,7 +15,7 @@ from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import hub_reference
 from brickctl.errors import Place, Unsupported, UsageFault
 from brickctl.workflows.mergekit_methods import METHODS
-from brickctl.workflows.mergekit_parameters import Settings, read_settings
+from brickctl.workflows.mergekit_parameters import NOTHING_SAID, Settings, read_settings
 from brickctl.workflows.yaml_table import read_yaml
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Input:
     """One model of the recipe, with the parameters of its own."""
 
     model: Model
-    settings: Settings = Settings()
+    settings: Settings = NOTHING_SAID
     place: Place
 
 
@@ -55,7 +55,7 @@ class MergekitRecipe:
     method: str
     base: Model | None
     inputs: tuple[Input, ...]
-    settings: Settings = Settings()
+    settings: Settings = NOTHING_SAID
     dtype: str | None = None
     computed_in: str | None = None
 

@@ -79,7 +79,9 @@ class MergeStep:
         said = [name for _, entry in self._entries for name in entry.settings.numbers if name != "weight"]
         return tuple(dict.fromkeys(said))
 
-    def _written(self, number: Numeric, *rules: Rules, who: str, entry: Input | None = None) -> Iterator[tuple[str, str]]:
+    def _written(
+        self, number: Numeric, *rules: Rules, who: str, entry: Input | None = None
+    ) -> Iterator[tuple[str, str]]:
         """A number, unless it is what ours is without a word."""
         usual: Rules = () if number.default is None else (Condition(None, number.default),)
         found = translate(*rules, usual)
