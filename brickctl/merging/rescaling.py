@@ -22,7 +22,7 @@ Rescale = Literal["l1", "density", "none"]
 
 def rescaled(node: Node, kept: Node, rescale: Rescale, density: float) -> Node:
     """What was `kept` of a tensor, rescaled; both in fp64, of one shape."""
-    if rescale == "none" or kept == node:
+    if rescale == "none" or density == 1.0:
         return kept
     norms = (Input(l1_norms(node, kept), Access.ALL),) if rescale == "l1" else ()
     return Map(kept.spec, Op.make("rescale", 1, density=density), (Input(kept), *norms))
