@@ -103,7 +103,7 @@ METHODS: Mapping[str, MergekitMethod] = {
     "della_linear": _sparsified(normalize=False, rescale=True, epsilon=0.15),
     "karcher": MergekitMethod(
         base="model",
-        numbers={"max_iter": Numeric(ours="max_iter", default=10), "tol": Numeric(ours="tol", default=1e-5)},
+        numbers={"max_iter": Numeric(ours="max_iter", default=10.0), "tol": Numeric(ours="tol", default=1e-5)},
     ),
     "linear": MergekitMethod(
         base="model",

@@ -37,7 +37,7 @@ class MergeStep:
     @property
     def changes_nothing(self) -> bool:
         """Whether what comes out is the first model as it is."""
-        return self._recipe.method == "passthrough" and not [*self._options()]
+        return self._recipe.method == "passthrough" and not (self._own_keys() or [*self._options()])
 
     def lines(self) -> Iterator[str]:
         """TOML: the value of `apply`."""
