@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from brickctl.core.numbers import Gradient, Number, Scalar
-from brickctl.core.parameters import defaults
+from brickctl.core.parameters import defaults, each_of
 from brickctl.errors import UsageFault
 from brickctl.merging.method import methods
 from brickctl.workflows.mergekit_methods import METHODS
@@ -37,7 +37,7 @@ class MergeStep:
     @property
     def changes_nothing(self) -> bool:
         """Whether what comes out is the first model as it is."""
-        return self._recipe.method == "passthrough" and not (self._own_keys() or [*self._options()])
+        return self._recipe.method == "passthrough" and not [*self._options()]
 
     def lines(self) -> Iterator[str]:
         """TOML: the value of `apply`."""
@@ -63,7 +63,8 @@ class MergeStep:
                 yield ours, json.dumps(choice)
         for name, number in declared.numbers.items():
             if number.ours != "weight" and name not in self._own_keys():
-                yield from self._written(number, self._recipe.settings.numbers.get(name, ()), who=self._recipe.method)
+                rules = (*self._rules_of_one(name), self._recipe.settings.numbers.get(name, ()))
+                yield from self._written(number, *rules, who=self._recipe.method)
 
     def _brick(self, alias: Alias, entry: Input) -> str:
         """One brick with its weight, and what differs from brick to brick."""
@@ -75,9 +76,14 @@ class MergeStep:
         return ", ".join(f"{key} = {value}" for key, value in keys)
 
     def _own_keys(self) -> tuple[str, ...]:
-        """The numbers, the weight aside, of which some model has its own."""
-        said = [name for _, entry in self._entries for name in entry.settings.numbers if name != "weight"]
-        return tuple(dict.fromkeys(said))
+        """The numbers, the weight aside, of which some model has its own, and of which bricks have their own."""
+        said = (name for _, entry in self._entries for name in entry.settings.numbers)
+        return tuple(name for name in dict.fromkeys(said) if name in each_of(self._declared.method))
+
+    def _rules_of_one(self, name: str) -> Iterator[Rules]:
+        """What the only model says of a number that a method has for all bricks, as passthrough its `scale`."""
+        if len(self._entries) == 1:
+            yield self._entries[0][1].settings.numbers.get(name, ())
 
     def _written(
         self, number: Numeric, *rules: Rules, who: str, entry: Input | None = None

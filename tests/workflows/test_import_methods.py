@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ONE, BOTH = "- model: acme/a\n", "- model: acme/a\n- model: acme/b\n"
 WEIGHED = "- model: acme/a\n  parameters: {weight: 0.25}\n- model: acme/b\n  parameters: {weight: 0.75}\n"
 AB = '["a", "b"]'
+BASE_WEIGHED = '[ { brick = "base", weight = 0.25 }, { brick = "b", weight = 0.75 }, ]'
 AB_WEIGHED = '[ { brick = "a", weight = 0.25 }, { brick = "b", weight = 0.75 }, ]'
+SOME = '[{ filter = "*mlp*", value = 0.1 }, { value = 1.0 }]'
 DENSE = '{{ brick = "{}", weight = {}, density = {} }}'
 
 
@@ -36,11 +38,14 @@ STEPS = [
     (recipe("breadcrumbs", WEIGHED), f'"breadcrumbs", bricks = {AB_WEIGHED}'),
     (
         recipe("breadcrumbs", WEIGHED, "density: 0.5, gamma: 0.1, normalize: true, rescale: true, lambda: 2"),
-        f'"breadcrumbs", divide = "weight", rescale = "l1", density = 0.5, gamma = 0.1, scale = 2.0, '
-        f"bricks = {AB_WEIGHED}",
+        '"breadcrumbs", divide = "weight", rescale = "l1", density = 0.5, gamma = 0.1, scale = 2.0, bricks = '
+        + AB_WEIGHED,
     ),
     (recipe("breadcrumbs_ties", WEIGHED), f'"breadcrumbs_ties", bricks = {AB_WEIGHED}'),
-    (recipe("breadcrumbs_ties", WEIGHED, "normalize: true"), f'"breadcrumbs_ties", divide = "weight", bricks = {AB_WEIGHED}'),
+    (
+        recipe("breadcrumbs_ties", WEIGHED, "normalize: true"),
+        f'"breadcrumbs_ties", divide = "weight", bricks = {AB_WEIGHED}',
+    ),
     (recipe("dare_linear", WEIGHED, "density: 0.5"), f'"dare_linear", density = 0.5, bricks = {AB_WEIGHED}'),
     (recipe("dare_linear", WEIGHED, "rescale: false"), f'"dare_linear", rescale = "none", bricks = {AB_WEIGHED}'),
     (recipe("dare_ties", WEIGHED), f'"dare_ties", divide = "none", bricks = {AB_WEIGHED}'),
@@ -51,49 +56,70 @@ STEPS = [
     ),
     (recipe("della_linear", WEIGHED), f'"della_linear", bricks = {AB_WEIGHED}'),
     (recipe("karcher", BOTH, base=""), '"karcher", bricks = ["base", "b"]'),
-    (recipe("karcher", BOTH, "max_iter: 20, tol: 1e-6"), '"karcher", max_iter = 20, tol = 1e-06, bricks = ["a", "b", "base"]'),
-    (recipe("linear", WEIGHED, base=""), '"linear", bricks = [ { brick = "base", weight = 0.25 }, { brick = "b", weight = 0.75 }, ]'),
+    (
+        recipe("karcher", BOTH, "max_iter: 20, tol: 1e-6"),
+        '"karcher", max_iter = 20, tol = 1e-06, bricks = ["a", "b", "base"]',
+    ),
+    (
+        recipe("linear", WEIGHED, base=""),
+        '"linear", bricks = ' + BASE_WEIGHED,
+    ),
     (recipe("model_stock", BOTH), f'"model_stock", bricks = {AB}'),
     (recipe("model_stock", BOTH, "filter_wise: true"), f'"model_stock", by = "row", bricks = {AB}'),
     (recipe("multislerp", WEIGHED), f'"multislerp", deltas = true, bricks = {AB_WEIGHED}'),
     (
         recipe("multislerp", WEIGHED, "normalize_weights: false, eps: 1e-5", base=""),
-        '"multislerp", normalize = false, eps = 1e-05, '
-        'bricks = [ { brick = "base", weight = 0.25 }, { brick = "b", weight = 0.75 }, ]',
+        f'"multislerp", normalize = false, eps = 1e-05, bricks = {BASE_WEIGHED}',
     ),
-    (recipe("nearswap", ONE, "t: [0.001, 0.01]"), '"nearswap", t = [{ filter = "*.[0-9]*.*", value = [0.001, 0.01] }, { value = 0.001 }], bricks = ["a"]'),
+    (
+        recipe("nearswap", ONE, "t: [0.001, 0.01]"),
+        '"nearswap", t = [{ filter = "*.[0-9]*.*", value = [0.001, 0.01] }, { value = 0.001 }], bricks = ["a"]',
+    ),
     (recipe("nuslerp", WEIGHED), f'"nuslerp", deltas = true, bricks = {AB_WEIGHED}'),
-    (recipe("nuslerp", WEIGHED, "nuslerp_flatten: false"), f'"nuslerp", by = "row", deltas = true, bricks = {AB_WEIGHED}'),
+    (
+        recipe("nuslerp", WEIGHED, "nuslerp_flatten: false"),
+        f'"nuslerp", by = "row", deltas = true, bricks = {AB_WEIGHED}',
+    ),
     (
         recipe("nuslerp", WEIGHED, "nuslerp_flatten: false, nuslerp_row_wise: true"),
         f'"nuslerp", by = "column", deltas = true, bricks = {AB_WEIGHED}',
     ),
     (
         recipe("nuslerp", WEIGHED, base=""),
-        '"nuslerp", bricks = [ { brick = "base", weight = 0.25 }, { brick = "b", weight = 0.75 }, ]',
+        '"nuslerp", bricks = ' + BASE_WEIGHED,
     ),
     (recipe("passthrough", ONE, "scale: 0.5", base=""), '"passthrough", scale = 0.5, bricks = ["base"]'),
     (
         recipe("passthrough", "- model: acme/a\n  parameters: {scale: {filter: o_proj, value: 0}}\n", base=""),
-        '"passthrough", bricks = [ { brick = "base", scale = [{ filter = "*o_proj*", value = 0.0 }, { value = 1.0 }] }, ]',
+        '"passthrough", scale = [{ filter = "*o_proj*", value = 0.0 }, { value = 1.0 }], bricks = ["base"]',
     ),
     (recipe("ram", BOTH), f'"ram", bricks = {AB}'),
     (recipe("ram", BOTH, "epsilon: 1e-4"), f'"ram", epsilon = 0.0001, bricks = {AB}'),
-    (recipe("ramplus_tl", BOTH, "r: 0.2, alpha: 0.3, epsilon: 0"), f'"ramplus_tl", r = 0.2, alpha = 0.3, epsilon = 0.0, bricks = {AB}'),
+    (
+        recipe("ramplus_tl", BOTH, "r: 0.2, alpha: 0.3, epsilon: 0"),
+        f'"ramplus_tl", r = 0.2, alpha = 0.3, epsilon = 0.0, bricks = {AB}',
+    ),
     (recipe("sce", BOTH, "select_topk: 0.1"), f'"sce", select_topk = 0.1, bricks = {AB}'),
     (recipe("slerp", ONE, "t: 0.25"), '"slerp", t = 0.25, bricks = ["base", "a"]'),
     (recipe("slerp", BOTH, "t: 0.5", base="acme/b"), '"slerp", bricks = ["base", "a"]'),
-    (recipe("task_arithmetic", WEIGHED, "normalize: true, lambda: 0.5"), f'"task_arithmetic", divide = "weight", scale = 0.5, bricks = {AB_WEIGHED}'),
+    (
+        recipe("task_arithmetic", WEIGHED, "normalize: true, lambda: 0.5"),
+        f'"task_arithmetic", divide = "weight", scale = 0.5, bricks = {AB_WEIGHED}',
+    ),
     (recipe("ties", WEIGHED, "density: 0.5"), f'"ties", density = 0.5, bricks = {AB_WEIGHED}'),
     (
-        recipe("ties", "- model: acme/a\n  parameters: {weight: 1, density: 0.1}\n- model: acme/b\n", "weight: 2, density: 0.5"),
+        recipe(
+            "ties",
+            "- model: acme/a\n  parameters: {weight: 1, density: 0.1}\n- model: acme/b\n",
+            "weight: 2, density: 0.5",
+        ),
         f'"ties", bricks = [ {DENSE.format("a", "1.0", 0.1)}, {DENSE.format("b", "2.0", 0.5)}, ]',
     ),
     (
         recipe("ties", "- model: acme/a\n  parameters: {density: {filter: mlp, value: 0.1}}\n", "weight: 2"),
-        '"ties", bricks = [ { brick = "a", weight = 2.0, density = [{ filter = "*mlp*", value = 0.1 }, { value = 1.0 }] }, ]',
+        f'"ties", bricks = [ {DENSE.format("a", "2.0", SOME)}, ]',
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "step"), STEPS)
@@ -158,9 +184,10 @@ REFUSED = [
     (recipe("linear", WEIGHED, "int8_mask: true"), "`int8_mask` in [parameters] has no effect", 8),
     (
         recipe("dare_linear", "- model: acme/base+acme/lora\n", "weight: 1, normalize: true"),
-        "`normalize: true` in dare_linear with an adapter is not built", 4,
+        "`normalize: true` in dare_linear with an adapter is not built",
+        4,
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "message", "line"), REFUSED)
