@@ -9,7 +9,7 @@ from brickctl.core.nodes import Access, Input, Op, Spec, Statistic
 from brickctl.errors import BrickctlError
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.arithmetic import scale_rows
-from brickctl.tensors.elementary import exponential_, logarithm_
+from brickctl.tensors.elementary import WORKING_BYTES, exponential_, logarithm_
 from brickctl.tensors.exact import sum_along
 from brickctl.tensors.kernels import Scan, statistic_kernel
 from brickctl.tensors.quartiles import quartiles
@@ -81,7 +81,7 @@ def _divergence(delta: Node, base: Node) -> Statistic:
     return Statistic(Spec(DType.F64, (1, rows)), op, (delta, base), whole_rows=True)
 
 
-@statistic_kernel("row-divergence", scratch=96)
+@statistic_kernel("row-divergence", scratch=24, fixed=WORKING_BYTES)
 def run_divergence(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Go row by row; sums are binary trees."""
     import torch

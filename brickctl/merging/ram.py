@@ -73,7 +73,7 @@ def active_counts(deltas: Sequence[Tensor]) -> Tensor:
     return counts
 
 
-@kernel("active-entries")
+@kernel("active-entries", overwrites=False)
 def run_active_entries(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Write what lies above epsilon in magnitude, and NaN."""
     import torch

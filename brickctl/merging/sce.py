@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Map, Op, Spec, Statistic, block_height
 from brickctl.core.parameters import Fraction, Interval, Varying
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
-from brickctl.tensors.top_k import largest_share
+from brickctl.tensors.top_k import limits, run_keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.nodes import Node, Region
-    from brickctl.merging.method import Block, Part
+    from brickctl.merging.method import Block
 
 
 @merge_method(
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     reference="https://arxiv.org/abs/2408.07990",
     weighted=False,
     complete=True,
-    scratch=40,
+    scratch=48,
 )
 class Sce(MergeMethod):
     """Mean of deltas weighted by their energy, where they vary most, of the entries whose sign wins.
@@ -49,27 +49,26 @@ class Sce(MergeMethod):
             fine-tune are often smaller. With 0 the energies always decide, as in the paper.
     """
 
+    whole_rows = True
+
     select_topk: Fraction = 1.0
     tolerance: Annotated[float, Interval(0.0, math.inf), Varying()] = 1e-6
 
-    def node(self, parts: Sequence[Part], tensor: str) -> Node:
-        """The deltas, a mask where only a part is selected, and the energies of what is selected."""
-        del tensor
-        deltas = [part.node for part in parts]
-        spread = Map(deltas[0].spec, Op.make("spread", 1), tuple(map(Input, deltas)))
-        selected = () if self.select_topk >= 1.0 else (largest_share(spread, self.select_topk),)
-        found = Input(_energies(deltas, selected), Access.ALL)
-        return self.block_by_block(deltas, parts, (*map(Input, selected), found))
+    def statistics(self, inputs: Sequence[Node], weights: Sequence[float]) -> tuple[Node, ...]:
+        """The energies of what is selected, and what tells it from the rest."""
+        del weights
+        selected = () if self.select_topk >= 1.0 else (_limits(inputs, self.select_topk),)
+        return (_energies(inputs, selected), *selected)
 
     def combine(self, block: Block, out: Tensor) -> None:
         """Elect signs, then add up those that agree, and their weights."""
         import torch
 
-        *selected, energies = block.statistics
+        energies, *selected = block.statistics
+        for found in selected:
+            _select(block.inputs, found, block.region)
         out.zero_()
         for delta in block.inputs:
-            for mask in selected:
-                delta.mul_(mask)
             out.add_(delta)
         elected = (out >= 0).to(out.dtype).mul_(2.0).sub_(1.0)
         divisor = torch.zeros_like(out)
@@ -87,40 +86,59 @@ class Sce(MergeMethod):
         return [energy / total for energy in energies]
 
 
-def _energies(deltas: Sequence[Node], selected: Sequence[Node]) -> Statistic:
+def _limits(deltas: Sequence[Node], share: float) -> Statistic:
+    """What tells the share of the entries that vary most."""
+    spread = Map(deltas[0].spec, Op.make("spread", 1), tuple(map(Input, deltas)))
+    return limits(spread, share, of_nonzero=True)
+
+
+def _energies(deltas: Sequence[Node], selected: tuple[Node, ...]) -> Statistic:
     """The mean square of each delta where it is selected: (1, n)."""
-    op = Op.make("energies", 1, count=len(deltas), elements=deltas[0].spec.elements)
-    return Statistic(Spec(DType.F64, (1, len(deltas))), op, (*deltas, *selected))
+    count = len(deltas)
+    op = Op.make("energies", 1, count=count, elements=deltas[0].spec.elements)
+    return Statistic(Spec(DType.F64, (1, count)), op, tuple(deltas), selected, whole_rows=True)
 
 
-@statistic_kernel("energies", scratch=24)
+@statistic_kernel("energies", scratch=48)
 def run_energies(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add the squares of each block as a binary tree, and the blocks in order."""
     import torch
 
-    del given
-    count = arguments["count"]
-    found = torch.zeros(1, count, dtype=torch.float64)
-    for inputs, _ in scan():
-        for at, delta in enumerate(inputs[:count]):
-            for mask in inputs[count:]:
-                delta.mul_(mask)
-            found[0, at] += total_of(delta.mul_(delta))
-    return found.div_(arguments["elements"])
+    total = torch.zeros(1, arguments["count"], dtype=torch.float64)
+    for deltas, region in scan():
+        for found in given:
+            _select(deltas, found, region)
+        for at, delta in enumerate(deltas):
+            total[0, at] += total_of(delta.mul_(delta))
+    return total.div_(arguments["elements"])
 
 
-@kernel("spread", scratch=8)
+def _select(deltas: Sequence[Tensor], found: Tensor, region: Region) -> None:
+    """Set to 0, in blocks of whole rows, what does not vary enough; all is NaN where a delta holds NaN."""
+    spread = _spread(deltas)
+    height = block_height(Spec(DType.F64, region.shape))
+    run_keep((spread, found), spread, {"height": height, "mark": True}, region)
+    for delta in deltas:
+        delta.mul_(spread)
+
+
+@kernel("spread", scratch=24, overwrites=False)
 def run_spread(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
-    """Write the standard deviation, sqrt(sum_i (x_i - mean)^2 / n): the order of the variances, without underflow."""
+    """Write the standard deviation of the inputs at every entry."""
+    del arguments, block
+    out.copy_(_spread(inputs))
+
+
+def _spread(deltas: Sequence[Tensor]) -> Tensor:
+    """sqrt(sum_i (x_i - mean)^2 / n): the order of the variances without their underflow; 0 where all are equal."""
     import torch
 
-    del arguments, block
-    mean = torch.zeros_like(out)
-    for tensor in reversed(inputs):  # the first comes last: beside it, equal tensors have differences of exactly 0
-        mean.add_(tensor.sub_(inputs[0]))
-    mean.div_(len(inputs))
-    out.zero_()
-    for tensor in inputs:
-        tensor.sub_(mean)
-        out.add_(tensor.mul_(tensor))
-    out.div_(len(inputs)).sqrt_()
+    first = deltas[0]
+    mean, spread = torch.zeros_like(first), torch.zeros_like(first)
+    for delta in deltas[1:]:
+        mean.add_(delta - first)  # beside the first: of equal numbers the differences are exactly 0
+    mean.div_(len(deltas))
+    for delta in deltas:
+        offset = (delta - first).sub_(mean)
+        spread.add_(offset.mul_(offset))
+    return spread.div_(len(deltas)).sqrt_()

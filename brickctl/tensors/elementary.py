@@ -2,7 +2,7 @@
 
 Those of torch differ in the last bits between instruction sets. These are made of additions, multiplications and
 divisions that IEEE 754 rounds, one after another, and of moves of exponent bits; they are within 2 units in the last
-place of the true value.
+place of the true value. They take a block piece by piece, so that what they need beside it stays in the cache.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+WORKING_BYTES = 64 << 15
+"""Bytes that either takes for itself, whatever the block."""
+
+_PIECE = 1 << 15
 _LOWEST = -700.0
 _LN2_HIGH = float.fromhex("0x1.62e42feep-1")
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
@@ -31,14 +35,9 @@ def exponential_(block: Tensor) -> Tensor:
     """
     import torch
 
-    block.clamp_(min=_LOWEST)
-    steps = (block * _PER_LN2).round_()
-    block.sub_(steps * _LN2_HIGH).sub_(steps * _LN2_LOW)
-    power = torch.ones_like(block)
-    for term in _EXPONENT_TERMS:
-        power.mul_(block).mul_(term).add_(1.0)
-    factor = steps.nan_to_num_(0.0).to(torch.int64).add_(_BIAS).bitwise_left_shift_(_STORED_BITS).view(torch.float64)
-    return block.copy_(power.mul_(factor))
+    for piece in torch.split(block.view(-1), _PIECE):
+        _exponential_piece(piece)
+    return block
 
 
 def logarithm_(block: Tensor) -> Tensor:
@@ -46,6 +45,27 @@ def logarithm_(block: Tensor) -> Tensor:
 
     x = 2^k m with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh(s) with s = (m - 1) / (m + 1), up to s^21.
     """
+    import torch
+
+    for piece in torch.split(block.view(-1), _PIECE):
+        _logarithm_piece(piece)
+    return block
+
+
+def _exponential_piece(block: Tensor) -> None:
+    import torch
+
+    block.clamp_(min=_LOWEST)
+    steps = (block * _PER_LN2).round_()
+    block.sub_(steps * _LN2_HIGH).sub_(steps * _LN2_LOW)
+    power = torch.ones_like(block)
+    for term in _EXPONENT_TERMS:
+        power.mul_(block).mul_(term).add_(1.0)
+    factor = steps.nan_to_num_(0.0).to(torch.int64).add_(_BIAS).bitwise_left_shift_(_STORED_BITS).view(torch.float64)
+    block.copy_(power.mul_(factor))
+
+
+def _logarithm_piece(block: Tensor) -> None:
     import torch
 
     bits = block.view(torch.int64)
@@ -58,4 +78,4 @@ def logarithm_(block: Tensor) -> Tensor:
         series.add_(term).mul_(square)
     series.mul_(ratio).add_(ratio).add_(ratio)
     whole = steps.to(torch.float64)
-    return block.copy_(series.add_(whole * _LN2_LOW)).add_(whole.mul_(_LN2_HIGH))
+    block.copy_(series.add_(whole * _LN2_LOW)).add_(whole.mul_(_LN2_HIGH))

@@ -35,7 +35,7 @@ from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from brickctl.core.nodes import Bundle, Input
     from brickctl.core.plan import Plan
@@ -123,11 +123,21 @@ def _most_demanding(plan: Plan, room: int) -> tuple[int, str]:
 
 
 def _together(roots: tuple[Node, ...], region: Region, room: int) -> int:
-    """Bytes while one rectangle of each root is made, with what they share."""
+    """Bytes while one rectangle of each root is made, one after another, with what they share."""
+    passing, staying = _in_turn([(root, region) for root in roots], room)
     common = {name: found for found, name in shared_nodes(roots)}
-    return sum(sum(_peaks(root, region, room)) for root in roots) + sum(
-        _bytes(node, region) for node in common.values()
-    )
+    return passing + staying + sum(_bytes(node, region) for node in common.values())
+
+
+def _in_turn(needed: Sequence[tuple[Node, Region]], room: int) -> tuple[int, int]:
+    """Bytes while rectangles are made one after another, all of which are held, and those that stay beside them."""
+    held = peak = kept = 0
+    for node, region in needed:
+        passing, staying = _peaks(node, region, room)
+        peak = max(peak, held + passing)
+        held += _bytes(node, region)
+        kept += staying
+    return peak, kept
 
 
 def _computed(plan: Plan) -> Iterator[tuple[str, Node]]:
@@ -171,13 +181,15 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
 
 
 def _scan_peak(node: Statistic, room: int) -> int:
-    """Bytes while a statistic is made; what it is given is small and stays meanwhile."""
+    """Bytes while a statistic is made; what it is given comes first, is small, and stays meanwhile."""
     first = next(node.scanned(), None)
     if first is None:
         return 0
     found = find_statistic(node.op)
-    given = sum(sum(_peaks(child, whole(child.spec), room)) for child in node.given)
-    return given + _together(node.inputs, first, room) + first.elements * found.scratch + found.fixed
+    passing, kept = _in_turn([(child, whole(child.spec)) for child in node.given], room)
+    held = kept + sum(_bytes(child, whole(child.spec)) for child in node.given)
+    scanning = held + _together(node.inputs, first, room) + first.elements * found.scratch + found.fixed
+    return max(passing + kept, scanning)
 
 
 def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:

@@ -46,18 +46,11 @@ def largest(node: Node, count: int) -> Node:
     return _keep(node, limits(node, count), mark=True)
 
 
-def largest_share(node: Node, share: float) -> Node:
-    """1 where one of the largest elements of a tensor is, else 0, in fp64: a share of those that are not 0.
-
-    floor(share * n) elements, n those whose magnitude in fp32 is not 0, and at least 1 where n and the share are not 0.
-    """
-    return _keep(node, limits(node, share, of_nonzero=True), mark=True)
-
-
 def limits(node: Node, count: float, *, of_nonzero: bool = False) -> Statistic:
     """What tells the `count` largest elements of a tensor from the others: (1, 3 + blocks + 1) in fp64.
 
-    With `of_nonzero`, `count` is the share of those that are not 0, as `largest_share` takes it.
+    With `of_nonzero`, `count` is a share of the n elements whose magnitude in fp32 is not 0: floor(share * n) of them,
+    and at least 1 where n and the share are not 0.
 
     Magnitudes above column 0 are kept, those above column 1 and not above column 0 tie; column 2 is how many of the
     ties are kept, and from column 3 on stands how many ties lie before each block of whole rows, and at all. Where the
