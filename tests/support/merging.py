@@ -92,5 +92,5 @@ def combined(
 def random_tensors(shape: Sequence[int], count: int, *, seed: int = 0) -> list[Tensor]:
     """Tensors that have something in common, so that the angles between them are neither 0 nor right ones."""
     generator = torch.Generator().manual_seed(seed)
-    shared = torch.randn(*shape, generator=generator)
-    return [shared + torch.randn(*shape, generator=generator) for _ in range(count)]
+    shared = torch.randn(tuple(shape), generator=generator)
+    return [shared + torch.randn(tuple(shape), generator=generator) for _ in range(count)]
