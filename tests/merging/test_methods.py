@@ -14,8 +14,8 @@ from brickctl.core.parameters import defaults, describe
 from brickctl.merging.linear import Linear
 from brickctl.merging.method import Declared, methods
 from brickctl.merging.task_arithmetic import TaskArithmetic
-from tests.support.documented import arguments, first_line
 from tests.support.deltas import merged
+from tests.support.documented import arguments, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
