@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HEAD = "model.layers.1.self_attn.q_proj.weight"
 EMBEDDING = "model.embed_tokens.weight"
-FILES = ("merges.txt", "chat_template.jinja", "tokenizer.model", "generation_config.json", "special_tokens_map.json")
+FILES = ("merges.txt", "chat_template.jinja", "tokenizer.model", "generation_config.json", "tokenizer.json")
 
 
 def step(method: str, bricks: str = '["one"]', **options: object) -> str:
@@ -163,7 +163,7 @@ def test_what_is_no_number_is_refused_with_its_tensor(value: float, apply: str, 
 
 
 def test_every_file_beside_the_weights_of_the_base_is_carried(tmp_path: Path) -> None:
-    """`merges.txt` and `chat_template.jinja` are not fetched; auxiliary files not copied (#275, #105)."""
+    """`merges.txt` and `chat_template.jinja` are not fetched; auxiliary files not copied (#275, #105); tokenizers (#469)."""
     base = tiny_model(tmp_path / "base")
     for name in ("one", "two"):
         tuned(base, tmp_path / name)
