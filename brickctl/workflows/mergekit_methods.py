@@ -1,8 +1,8 @@
 """The merge methods of mergekit 0.1.5: what each reads of a recipe, with its defaults, and what brick.toml calls it.
 
 The methods have the same names here and there. A default stands here even where ours is the same, so that no change of
-ours can change what a recipe means. Missing are only `eps` of multislerp, 1e-8 there: between unit vectors in single
-precision nothing so small can be told from 0, and ours begins at 1e-7.
+ours can change what a recipe means. Only `eps` of multislerp has none, which is 1e-8 there: between unit vectors in
+single precision nothing so small can be told from 0, and ours begins at 1e-7.
 """
 
 from __future__ import annotations

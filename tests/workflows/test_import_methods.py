@@ -216,3 +216,40 @@ def test_what_is_left_out_is_said(text: str, note: str, empty: Sandbox) -> None:
     outcome = imported(empty, text)
     assert (outcome.code, note in outcome.err) == (0, True), outcome.err
     assert "0.5" not in empty.manifest
+
+
+EXAMPLE = """\
+models:
+  - model: psmathur/orca_mini_v3_13b
+    parameters:
+      density: [1, 0.7, 0.1] # density gradient
+      weight: 1.0
+  - model: garage-bAInd/Platypus2-13B
+    parameters:
+      density: 0.5
+      weight: [0, 0.3, 0.7, 1] # weight gradient
+  - model: WizardLM/WizardMath-13B-V1.0
+    parameters:
+      density: 0.33
+      weight:
+        - filter: mlp
+          value: 0.5
+        - value: 0
+merge_method: ties
+base_model: TheBloke/Llama-2-13B-fp16
+parameters:
+  normalize: true
+  int8_mask: true
+dtype: float16
+"""
+
+
+def test_the_example_that_mergekit_ships_is_imported(empty: Sandbox) -> None:
+    outcome = imported(empty, EXAMPLE)
+    assert outcome.code == 0, outcome.err
+    lines = [line.strip() for line in empty.manifest.splitlines()]
+    inside, outside = '{ filter = "*.[0-9]*.*", value = [1.0, 0.7, 0.1] }', "{ value = 1.0 }"
+    assert f'{{ brick = "orca_mini_v3_13b", weight = 1.0, density = [{inside}, {outside}] }},' in lines
+    mlp = '[{ filter = "*mlp*", value = 0.5 }, { value = 0.0 }]'
+    assert f'{{ brick = "wizardmath-13b-v1-0", weight = {mlp}, density = 0.33 }},' in lines
+    assert '{ op = "merge", method = "ties", bricks = [' in lines
