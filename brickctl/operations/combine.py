@@ -41,11 +41,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A method with its parameters, and bricks with their weights, in the order of the arithmetic."""
+    """A method with its parameters, and bricks with their weights, in the order of the arithmetic.
+
+    `ties` are those of the model: a tied tensor draws the random masks of the one that it shares.
+    """
 
     chosen: Chosen[MergeMethod]
     entries: Sequence[Entry]
     place: Place | None
+    ties: Mapping[str, str]
 
     @property
     def declared(self) -> Declared:
@@ -123,7 +127,7 @@ class Combination:
         if reason is not None:
             message = f"`{self.declared.name}` has no result for `{name}`"
             raise ManifestInvalid(message, causes=(reason,), place=self.place)
-        return combine(method, parts, name)
+        return combine(method, parts, self.ties.get(name, name))
 
 
 @dataclass(frozen=True, slots=True)

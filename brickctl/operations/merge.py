@@ -68,7 +68,8 @@ class Merge:
         names = (*model.tensors, *model.ties)
         for label, number in self._numbers():
             check_number(number, names, label=label, place=self.place)
-        merged = Combination(self.chosen, self._ordered(ingredients), self.place).combine_models(model, ingredients)
+        combination = Combination(self.chosen, self._ordered(ingredients), self.place, model.ties)
+        merged = combination.combine_models(model, ingredients)
         root, notes = untie(model, merged)
         return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
 

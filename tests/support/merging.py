@@ -43,11 +43,16 @@ def merged(
     return evaluated(folder, stored, made, **budget)
 
 
-def merged_in_memory(method: MergeMethod, inputs: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+def merged_in_memory(
+    method: MergeMethod,
+    inputs: Sequence[Tensor],
+    weights: Sequence[float] | None = None,
+    settings: Sequence[Mapping[str, float]] | None = None,
+) -> Tensor:
     """The same in a moment, for small fp64 tensors: no files, no threads, one block."""
     held: Any = _Held(inputs)
     specs = [Spec(DType.F64, tuple(tensor.shape)) for tensor in inputs]
-    node = combined(method, [Stored(spec, sha256_bytes(b""), at) for at, spec in enumerate(specs)], weights)
+    node = combined(method, [Stored(spec, sha256_bytes(b""), at) for at, spec in enumerate(specs)], weights, settings)
     matrix = Evaluator(held, Buffers(1 << 24), Results(1), 1 << 40).evaluate(node, whole(node.spec)).matrix
     return matrix.clone().reshape(node.spec.shape)
 

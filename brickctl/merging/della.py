@@ -1,0 +1,65 @@
+"""DELLA: drop entries of each delta at random, small ones more often, rescale, average those whose sign wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from brickctl.core.parameters import Density, Interval, Scale, Varying
+from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
+from brickctl.merging.method import MergeMethod, merge_method
+from brickctl.merging.rescaling import Rescale
+from brickctl.merging.thinning import thinned
+from brickctl.tensors.draws import stream_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brickctl.core.nodes import Node
+    from brickctl.merging.method import Block, Part
+
+
+@merge_method(
+    "della",
+    space="delta",
+    laws=["permutation"],
+    reference="https://arxiv.org/abs/2406.11617",
+    scratch=ELECTION_SCRATCH,
+)
+class Della(MergeMethod):
+    """Weighted mean of deltas, thinned by chance and magnitude, whose sign wins, entry by entry.
+
+    out = scale * sum_i m_i w_i t_i / sum_i m_i w_i, all of the shape of the tensor: t_i is the thinned delta of
+    [`della_linear`](#della_linear), and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry
+    of 0 has no sign), else 0. Where the divisor is 0 the sum stays undivided. These are mergekit's defaults.
+
+    Args:
+        density: probability with which an entry is kept, on average over a row.
+        epsilon: how far from the density it lies at both ends of a row.
+        rescale: `l1` multiplies what is kept so that the sum of magnitudes is what it was, `density` divides it by the
+            density, `none` leaves it.
+        elect: `weighted` elects the sign of sum_i w_i t_i, `unweighted` that of sum_i t_i (an entry then agrees by the
+            sign of t_i), `count` the sign that more of the w_i t_i have.
+        divide: by the `weight` of those that agree, by their `count`, or by nothing.
+        scale: factor on the result.
+        seed: of the draws.
+    """
+
+    density: Density = 1.0
+    epsilon: Annotated[float, Interval(0.0, 1.0), Varying(each=True)] = 0.15
+    rescale: Rescale = "l1"
+    elect: Elect = "weighted"
+    divide: Divide = "weight"
+    scale: Scale = 1.0
+    seed: int = 0
+
+    def prepare(self, part: Part, tensor: str) -> Node:
+        """Thin a delta."""
+        stream = stream_key(self.seed, part.brick, self.declared.name, tensor)
+        own = part.settings
+        return thinned(part.node, stream, own["density"], self.rescale, epsilon=own["epsilon"])
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Elect, sum up, divide, scale."""
+        elected_sum(block.inputs, block.weights, out, elect=self.elect, divide=self.divide)
+        if self.scale != 1.0:
+            out.mul_(self.scale)

@@ -1,0 +1,45 @@
+"""Keeping the middle of a delta: without its largest entries, and without its smallest."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.nodes import Access, Input, Map, Node, Op, block_height
+from brickctl.tensors.kernels import kernel
+from brickctl.tensors.top_k import keep_largest, limits, run_keep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Region
+
+
+def keep_middle(node: Node, density: float, gamma: float) -> Node:
+    """The tensor, fp64, with all entries set to 0 but k, those that follow the largest ones, which are left out.
+
+    Of n entries k = floor(density n) are kept, at least one, and floor(gamma n) left out, at most n - k; equal
+    magnitudes go by index.
+    """
+    entries = node.spec.elements
+    kept = max(1, math.floor(density * entries))
+    skipped = min(math.floor(gamma * entries), entries - kept)
+    if kept >= entries:
+        return node
+    largest = keep_largest(node, skipped + kept)
+    if skipped == 0:
+        return largest
+    op = Op.make("drop-largest", 1, height=block_height(node.spec), mark=False)
+    inputs = Input(largest), Input(limits(node, skipped), Access.ALL)
+    return Map(node.spec, op, inputs, whole_rows=True)
+
+
+@kernel("drop-largest", scratch=32, overwrites=False)
+def run_drop(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Take away what lies above a limit, and the first ones of those that tie."""
+    import torch
+
+    run_keep(inputs, out, arguments, block)
+    torch.sub(inputs[0], out, out=out)

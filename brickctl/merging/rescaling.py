@@ -1,0 +1,66 @@
+"""Making up for entries that were dropped: by the L1 norm of what there was, or by the fraction that was kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.tensors.gram import total_of
+from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Region
+
+Rescale = Literal["l1", "density", "none"]
+"""What is left is multiplied so that sum |d| is what it was, divided by the density, or left alone."""
+
+
+def rescaled(node: Node, kept: Node, rescale: Rescale, density: float) -> Node:
+    """What was `kept` of a tensor, rescaled; both in fp64, of one shape."""
+    if rescale == "none" or density == 1.0:
+        return kept
+    norms = (Input(l1_norms(node, kept), Access.ALL),) if rescale == "l1" else ()
+    return Map(kept.spec, Op.make("rescale", 1, density=density), (Input(kept), *norms))
+
+
+def l1_norms(*nodes: Node) -> Statistic:
+    """The sum of the magnitudes of each tensor: (1, n) in fp64."""
+    return Statistic(Spec(DType.F64, (1, len(nodes))), Op.make("l1-norms", 1, count=len(nodes)), nodes)
+
+
+def ratio(norms: Tensor) -> float:
+    """What brings a norm back to what it was, (1, 2): before / after; 1 where nothing is left.
+
+    Where the tensor holds NaN or infinity it is NaN.
+    """
+    before, after = norms[0].tolist()
+    return 1.0 if after == 0.0 else float(before / after)
+
+
+@statistic_kernel("l1-norms", scratch=8)
+def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+    """Add the magnitudes of each block as a binary tree, and the blocks in order."""
+    import torch
+
+    del given
+    totals = [0.0] * arguments["count"]
+    for inputs, _ in scan():
+        for place, block in enumerate(inputs):
+            totals[place] += float(total_of(block.abs_()))
+    return torch.tensor([totals], dtype=torch.float64)
+
+
+@kernel("rescale", overwrites=False)
+def run_rescale(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Multiply a block by the ratio of two norms, or divide it by the density."""
+    del block
+    out.copy_(inputs[0])
+    if len(inputs) > 1:
+        out.mul_(ratio(inputs[1]))
+    else:
+        out.div_(arguments["density"])

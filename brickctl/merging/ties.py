@@ -1,0 +1,66 @@
+"""TIES: trim each delta, elect a sign for each entry, average those that have it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from brickctl.core.parameters import Density, Scale
+from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
+from brickctl.merging.method import MergeMethod, merge_method
+from brickctl.merging.rescaling import Rescale, rescaled
+from brickctl.tensors.top_k import keep_largest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brickctl.core.nodes import Node
+    from brickctl.merging.method import Block, Part
+
+
+@merge_method(
+    "ties",
+    space="delta",
+    laws=["permutation"],
+    reference="https://arxiv.org/abs/2306.01708",
+    scratch=ELECTION_SCRATCH,
+)
+class Ties(MergeMethod):
+    """Weighted mean of the trimmed deltas whose sign wins, entry by entry.
+
+    out = scale * sum_i m_i w_i t_i / sum_i m_i w_i, all of the shape of the tensor: t_i is d_i = tuned_i - base with
+    all but its floor(density * n) largest magnitudes (at least one; equal ones by index) of n entries set to 0, and
+    m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry of 0 has no sign), else 0. Where the
+    divisor is 0 the sum stays undivided. These are mergekit's defaults; PEFT's `ties` is `elect = "unweighted"` with
+    `divide = "count"`, and its majority by frequency is `elect = "count"` while all weights are positive.
+
+    Args:
+        density: fraction of its entries that each delta keeps.
+        rescale: `l1` multiplies what is kept so that the sum of magnitudes is what it was, `density` divides it by the
+            density, `none` leaves it.
+        elect: `weighted` elects the sign of sum_i w_i t_i, `unweighted` that of sum_i t_i (an entry then agrees by the
+            sign of t_i), `count` the sign that more of the w_i t_i have.
+        divide: by the `weight` of those that agree, by their `count`, or by nothing.
+        scale: factor on the result.
+    """
+
+    density: Density = 1.0
+    rescale: Rescale = "none"
+    elect: Elect = "weighted"
+    divide: Divide = "weight"
+    scale: Scale = 1.0
+
+    def prepare(self, part: Part, tensor: str) -> Node:
+        """Trim a delta."""
+        del tensor
+        density = part.settings["density"]
+        if density == 1.0:
+            return part.node
+        kept = keep_largest(part.node, max(1, math.floor(density * part.node.spec.elements)))
+        return rescaled(part.node, kept, self.rescale, density)
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Elect, sum up, divide, scale."""
+        elected_sum(block.inputs, block.weights, out, elect=self.elect, divide=self.divide)
+        if self.scale != 1.0:
+            out.mul_(self.scale)
