@@ -9,6 +9,8 @@ from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_mat
 from brickctl.tensors.spectral import factors, svd_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
 
@@ -40,8 +42,7 @@ class IsoC(WholeMatrixMethod):
             return
         out.copy_(left @ right).mul_(self.scale * float(values.mean()))
 
-    @staticmethod
-    def room(rows: int, columns: int, count: int) -> int:
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
         """One decomposition."""
-        del count
+        del settings
         return svd_bytes(rows, columns)

@@ -10,6 +10,8 @@ from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_mat
 from brickctl.tensors.spectral import direction, factors, svd_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
 
@@ -39,32 +41,31 @@ class Tsv(WholeMatrixMethod):
         """Factorise one delta after another, then all their vectors."""
         import torch
 
-        rank, count = min(out.shape), len(deltas.weights)
-        kept = [
-            _strongest(delta, _kept(rank, settings["rank_share"], count))
-            for delta, settings in zip(deltas.weighted(), deltas.settings, strict=True)
-        ]
-        left, values, right = (
-            torch.cat(parts, dim) for parts, dim in zip(zip(*kept, strict=True), (1, 0, 0), strict=True)
-        )
+        counts = self._counts(min(out.shape), deltas.settings)
+        kept = [_strongest(delta, count) for delta, count in zip(deltas.weighted(), counts, strict=True)]
+        left = torch.cat([found[0] for found in kept], dim=1)
+        values = torch.cat([found[1] for found in kept])
+        right = torch.cat([found[2] for found in kept])
+        kept.clear()
         if len(values) == 0:
             out.zero_()
             return
         torch.mm(direction(left).mul_(values), direction(right), out=out).mul_(self.scale)
 
-    @staticmethod
-    def room(rows: int, columns: int, count: int) -> int:
-        """One decomposition, and the vectors that all deltas keep, twice."""
-        del count
-        return svd_bytes(rows, columns) + 2 * 8 * min(rows, columns) * (rows + columns)
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """The vectors that all deltas keep, and with them a decomposition of one delta, or of all vectors."""
+        total = sum(self._counts(min(rows, columns), settings))
+        kept, first = 8 * total * (rows + columns), 8 * total * rows
+        second = first + max(svd_bytes(rows, total), svd_bytes(total, columns))
+        return kept + max(svd_bytes(rows, columns), kept, second)
+
+    def _counts(self, rank: int, settings: Sequence[Mapping[str, float]]) -> list[int]:
+        """How many singular values each delta keeps."""
+        shares = [one["rank_share"] for one in settings]
+        return [max(1, math.floor(share * rank) if share else rank // len(shares)) for share in shares]
 
 
 def _strongest(delta: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The largest singular values and their vectors, apart from all others, whose memory is free again."""
     left, values, right = factors(delta, count)
     return left.clone(), values.clone(), right.clone()
-
-
-def _kept(rank: int, share: float, bricks: int) -> int:
-    """How many singular values a delta keeps."""
-    return max(1, rank // bricks if share == 0.0 else math.floor(share * rank))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from brickctl.core.nodes import Bundle, Op, Output
 from brickctl.merging.linear import weighted_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.finite import is_finite
 from brickctl.tensors.kernels import bundle_kernel
+from brickctl.tensors.views import reshape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,14 +69,15 @@ class WholeMatrixMethod(MergeMethod):
     """
 
     scale: float
+    flattens: ClassVar[bool] = False
+    """Whether a tensor of more dimensions is a matrix, too: (the first, all others)."""
 
     def merge(self, deltas: Deltas, out: Tensor) -> None:
         """Write the combination of whole matrices, (rows, columns) fp64."""
         raise NotImplementedError
 
-    @staticmethod
-    def room(rows: int, columns: int, count: int) -> int:
-        """Bytes that `merge` takes for itself with so many deltas, beside one delta and the result."""
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """Bytes that `merge` takes for itself, beside one delta and the result; `settings` of n deltas."""
         raise NotImplementedError
 
     def combine(self, block: Block, out: Tensor) -> None:
@@ -84,9 +87,10 @@ class WholeMatrixMethod(MergeMethod):
 
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
         """The combination of whole matrices, as a bundle with one output."""
-        spec = parts[0].node.spec
-        if len(spec.shape) != _MATRIX or not spec.elements:
+        shape = parts[0].node.spec.shape
+        if len(shape) < _MATRIX or (len(shape) > _MATRIX and not self.flattens) or math.prod(shape) == 0:
             return super().node(parts, tensor)
+        inputs = tuple(reshape(part.node, (shape[0], math.prod(shape[1:]))) for part in parts)
         op = Op.make(
             f"merge.{self.declared.name}",
             1,
@@ -94,7 +98,7 @@ class WholeMatrixMethod(MergeMethod):
             weights=[part.weight for part in parts],
             settings=[dict(part.settings) for part in parts],
         )
-        return Output(Bundle(op, tuple(part.node for part in parts), (spec,)), 0)
+        return reshape(Output(Bundle(op, inputs, (inputs[0].spec,)), 0), shape)
 
 
 def whole_matrix_method(
@@ -120,7 +124,8 @@ def whole_matrix_method(
 
         def room(bundle: Bundle) -> int:
             spec = bundle.specs[0]
-            return declared.room(spec.rows, spec.columns, len(bundle.inputs))
+            arguments = bundle.op.arguments()
+            return declared(**arguments["parameters"]).room(spec.rows, spec.columns, arguments["settings"])
 
         @bundle_kernel(f"merge.{name}", scratch=room, in_turn=True)
         def run(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:

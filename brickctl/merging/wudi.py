@@ -9,7 +9,7 @@ from brickctl.core.parameters import Interval, Scale
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -23,10 +23,11 @@ class Wudi(WholeMatrixMethod):
     """Merging without interference, by the rows of each delta as a stand-in for the inputs that it was trained on.
 
     out = scale * X, with X (rows, columns) what Adam makes of the sum of t_i = w_i d_i, d_i = tuned_i - base, in
-    `steps` steps down the gradient of the interference sum_i |(X - t_i) t_i^T|^2 / |t_i|^2 (Frobenius norms).
-    The gradient is 2 (X A - B) with A = sum_i t_i^T t_i / |t_i|^2 (columns, columns) and B = sum_i t_i t_i^T t_i /
-    |t_i|^2 (rows, columns), so that one product a step suffices, however many bricks. Adam is torch's, with decays 0.9 and 0.999: m <- 0.9 m +
-    0.1 g, v <- 0.999 v + 0.001 g^2, X <- X - learning_rate (m / (1 - 0.9^step)) / (sqrt(v / (1 - 0.999^step)) + 1e-8).
+    `steps` steps down the gradient of the interference sum_i |(X - t_i) t_i^T|^2 / |t_i|^2 (Frobenius norms). The
+    gradient g is 2 (X A - B) with A = sum_i t_i^T t_i / |t_i|^2 (columns, columns) and B = sum_i t_i t_i^T t_i /
+    |t_i|^2 (rows, columns), so that one product a step suffices, however many bricks. Adam is torch's: m <- 0.9 m +
+    0.1 g, v <- 0.999 v + 0.001 g^2, X <- X - learning_rate (m / (1 - 0.9^step)) / (sqrt(v / (1 - 0.999^step)) + 1e-8),
+    m and v being 0 at first.
     The number of steps belongs to the method: the exact minimum B A^+ also follows the weakest directions of A, which
     are noise, and is known to do worse. Nothing is drawn at random. Deltas of zeros add nothing. What is no matrix
     (norms, biases, kernels of convolutions) gets scale * (1/n) sum_i w_i d_i, as in the published code; a brick that
@@ -69,10 +70,9 @@ class Wudi(WholeMatrixMethod):
             torch.div(square, second, out=part).sqrt_().add_(_TINY)
             out.sub_(torch.div(mean, part, out=part).mul_(self.learning_rate / first))
 
-    @staticmethod
-    def room(rows: int, columns: int, count: int) -> int:
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
         """A twice, while a delta is added to it; B, three more of Adam's and one for its parts."""
-        del count
+        del settings
         return 8 * (2 * columns * columns + 5 * rows * columns)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
 NEGLIGIBLE = 2.0**-27
@@ -20,7 +22,7 @@ Its vectors are what rounding makes of nothing, so that a method which gives the
 def svd_bytes(rows: int, columns: int) -> int:
     """Bytes that `factors` takes: a copy of the matrix, both factors, and what `gesdd` works in."""
     rank = min(rows, columns)
-    return 8 * (rows * columns + 2 * rank * (rows + columns) + 5 * rank * rank + 64 * (rows + columns))
+    return 8 * (rows * columns + rank * (rows + columns) + 4 * rank * rank + 256 * rank)
 
 
 def factors(matrix: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,3 +50,23 @@ def direction(matrix: Tensor) -> Tensor:
     """
     left, _, right = factors(matrix)
     return left @ right
+
+
+def common_directions(matrices: Iterable[Tensor], rows: int) -> Tensor:
+    """The left singular vectors (rows, k) of matrices that stand side by side, seen one after another.
+
+    Only the triangular factor of what was seen is kept, at most (rows, rows), which has the same ones. Each vector's
+    entry of largest magnitude is positive.
+    """
+    import torch
+
+    triangle = torch.empty(0, rows, dtype=torch.float64)
+    for matrix in matrices:
+        triangle = torch.linalg.qr(torch.cat((triangle, matrix.T)), mode="r").R
+    left, _, _ = factors(triangle.T)
+    return left * left.gather(0, left.abs().argmax(dim=0, keepdim=True)).sign()
+
+
+def common_directions_bytes(rows: int, columns: int) -> int:
+    """Bytes that this takes: the triangle, and with it either what is stacked, twice, or a decomposition."""
+    return 8 * rows * rows + max(16 * (rows + columns) * rows, svd_bytes(rows, rows))

@@ -35,7 +35,7 @@ def merged(
     **budget: Any,
 ) -> Tensor:
     """What a method makes of these tensors, in fp64; every weight is 1 unless given, settings are the defaults."""
-    stored = {str(at): tensor for at, tensor in enumerate(inputs)}
+    stored = {str(at): tensor.clone() for at, tensor in enumerate(inputs)}  # a file holds none twice
 
     def made(nodes: Mapping[str, Stored]) -> Node:
         return combined(method, [nodes[name] for name in stored], weights, settings)
@@ -92,5 +92,5 @@ def combined(
 def random_tensors(shape: Sequence[int], count: int, *, seed: int = 0) -> list[Tensor]:
     """Tensors that have something in common, so that the angles between them are neither 0 nor right ones."""
     generator = torch.Generator().manual_seed(seed)
-    shared = torch.randn(*shape, generator=generator)
-    return [shared + torch.randn(*shape, generator=generator) for _ in range(count)]
+    shared = torch.randn(tuple(shape), generator=generator)
+    return [shared + torch.randn(tuple(shape), generator=generator) for _ in range(count)]
