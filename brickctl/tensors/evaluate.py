@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import WHOLE, shown
-from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, whole
+from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, blocks, needs_whole_rows, whole
 from brickctl.errors import BrickctlError
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
@@ -119,16 +120,29 @@ class Evaluator:
         """Make all tensors of a bundle, as matrices."""
         import torch
 
-        inputs = [self.evaluate(node, whole(node.spec)) for node in bundle.inputs]
+        found = find_bundle(bundle.op)
+        at_once = () if found.in_turn else bundle.inputs
+        inputs = [self.evaluate(node, whole(node.spec)) for node in at_once]
         outs = tuple(torch.empty((spec.rows, spec.columns), dtype=torch.float64) for spec in bundle.specs)
+        matrices = InTurn(self, bundle.inputs) if found.in_turn else [part.matrix for part in inputs]
         try:
-            find_bundle(bundle.op).run([part.matrix for part in inputs], outs, _arguments(bundle.op))
+            found.run(matrices, outs, _arguments(bundle.op))
         except BrickctlError as fault:
             fault.causes += self._read_from(bundle.inputs)
             raise
         for part in inputs:
             self.give_back(part)
         return outs
+
+    def gather(self, node: Node, out: Tensor) -> None:
+        """Write a whole tensor, block by block, which takes no more memory beside it than blocks do."""
+        before = frozenset(self._kept)
+        for region in blocks(node.spec, whole_rows=needs_whole_rows(node)):
+            self._results.check_wanted()
+            block = self.evaluate(node, region)
+            out[region.top : region.bottom, region.left : region.right].copy_(block.matrix)
+            self.give_back(block)
+        self._release(before)
 
     def give_back(self, block: Block) -> None:
         """Let the buffer of a block be used again."""
@@ -241,6 +255,27 @@ class Evaluator:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
         return Block(buffer.matrix(dtype, *region.shape), buffer)
+
+
+class InTurn(Sequence["Tensor"]):
+    """Whole inputs in fp64, each made in the same memory when it is asked for."""
+
+    def __init__(self, evaluator: Evaluator, nodes: Sequence[Node]) -> None:
+        import torch
+
+        self._evaluator = evaluator
+        self._nodes = nodes
+        self._memory = torch.empty(max(node.spec.elements for node in nodes), dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __getitem__(self, at: Any) -> Any:
+        """The input of this number; what was made before is gone."""
+        node = self._nodes[at]
+        matrix = self._memory[: node.spec.elements].view(node.spec.rows, node.spec.columns)
+        self._evaluator.gather(node, matrix)
+        return matrix
 
 
 @lru_cache(maxsize=1024)

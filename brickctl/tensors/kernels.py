@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Op, Region
+    from brickctl.core.nodes import Bundle, Op, Region
 
 _T = TypeVar("_T")
 
@@ -47,7 +47,10 @@ class BundleKernel(Protocol):
     """Arithmetic on whole tensors."""
 
     def __call__(self, inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
-        """Write `outs`, fp64 matrices, from `inputs`, each whole and two-dimensional."""
+        """Write `outs`, fp64 matrices, from `inputs`, each whole and two-dimensional.
+
+        Where they are made in turn, each is made, in fp64, when it is asked for, and gone when another one is.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,11 @@ class RegisteredStatistic:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBundle:
-    """A kernel of a bundle, and the bytes that it takes for itself for each element of its inputs and outputs."""
+    """A kernel of a bundle, the bytes that it takes for itself, and whether its inputs are made one after another."""
 
     run: BundleKernel
-    scratch: int
+    scratch: Callable[[Bundle], int]
+    in_turn: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,25 @@ def statistic_kernel(
     return register
 
 
-def bundle_kernel(name: str, *, version: int = 1, scratch: int) -> Callable[[BundleKernel], BundleKernel]:
-    """Register a function as the kernel `name` of bundles."""
+def bundle_kernel(
+    name: str, *, version: int = 1, scratch: int | Callable[[Bundle], int], in_turn: bool = False
+) -> Callable[[BundleKernel], BundleKernel]:
+    """Register a function as the kernel `name` of bundles.
+
+    Args:
+        name: how plans call it.
+        version: of what it computes.
+        scratch: bytes that it takes for itself, for each element of its inputs and outputs, or at all for a bundle.
+        in_turn: whether it needs only one input at a time, so that the others need no memory meanwhile.
+    """
+
+    def bytes_of(bundle: Bundle) -> int:
+        if not isinstance(scratch, int):
+            return scratch(bundle)
+        return scratch * sum(spec.elements for spec in (*(node.spec for node in bundle.inputs), *bundle.specs))
 
     def register(function: BundleKernel) -> BundleKernel:
-        _BUNDLES[name, version] = RegisteredBundle(function, scratch)
+        _BUNDLES[name, version] = RegisteredBundle(function, bytes_of, in_turn)
         return function
 
     return register

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
+from brickctl.core.dtypes import DType
 from brickctl.core.nodes import (
     Access,
     Map,
@@ -204,10 +205,14 @@ def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, i
 
 def _bundle_bytes(bundle: Bundle) -> int:
     """Bytes while a bundle is made; its outputs stay."""
-    specs = (*(node.spec for node in bundle.inputs), *bundle.specs)
-    inside = find_bundle(bundle.op).scratch * sum(spec.elements for spec in specs)
+    found = find_bundle(bundle.op)
+    own = found.scratch(bundle) + sum(spec.bytes for spec in bundle.specs)
+    if found.in_turn:
+        firsts = ((node, next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)) for node in bundle.inputs)
+        below = max((sum(_peaks(node, first, _LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
+        return own + below + DType.F64.itemsize * max(node.spec.elements for node in bundle.inputs)
     below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)
-    return inside + below + sum(spec.bytes for spec in specs)
+    return own + below + sum(node.spec.bytes for node in bundle.inputs)
 
 
 def _bytes(node: Node, region: Region) -> int:

@@ -35,7 +35,7 @@ def merged(
     **budget: Any,
 ) -> Tensor:
     """What a method makes of these tensors, in fp64; every weight is 1 unless given, settings are the defaults."""
-    stored = {str(at): tensor for at, tensor in enumerate(inputs)}
+    stored = {str(at): tensor.clone() for at, tensor in enumerate(inputs)}  # a file holds none twice
 
     def made(nodes: Mapping[str, Stored]) -> Node:
         return combined(method, [nodes[name] for name in stored], weights, settings)

@@ -1,0 +1,54 @@
+"""EMR: elect the sign of the sum, entry by entry, and take the largest magnitude among the deltas that have it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.parameters import Scale
+from brickctl.merging.method import MergeMethod, merge_method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from brickctl.merging.method import Block
+
+
+@merge_method(
+    "emr", space="delta", laws=["permutation", "scale"], reference="https://arxiv.org/abs/2405.17461", scratch=34
+)
+class Emr(MergeMethod):
+    """The unified delta of EMR-Merging, without the masks and factors that would make a model for each task of it.
+
+    out = scale * sign(sum_i w_i d_i) * max_i |w_i d_i|, entry by entry, the maximum over those w_i d_i that have the
+    sign of the sum, d_i = tuned_i - base. Where the sum is 0 the result is 0, as in the paper's formula; its code takes
+    the largest negative entry there.
+
+    Args:
+        scale: factor on the result.
+    """
+
+    scale: Scale = 1.0
+
+    def passes_through(self, weights: Sequence[float]) -> bool:
+        """One delta with weight 1 is that delta."""
+        return [self.scale * weight for weight in weights] == [1.0]
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """Weigh, sum up what is above and below 0, take the extreme of the side that wins.
+
+        The two sides are added apart, so that nothing cancels on the way. What is NaN on any side stays NaN.
+        """
+        import torch
+
+        above, below, lowest, part = (torch.zeros_like(out) for _ in range(4))
+        out.zero_()
+        for delta, weight in zip(block.inputs, block.weights, strict=True):
+            delta.mul_(weight)
+            above.add_(torch.clamp(delta, min=0.0, out=part))
+            torch.maximum(out, part, out=out)
+            below.add_(torch.clamp(delta, max=0.0, out=part).neg_())
+            torch.maximum(lowest, part, out=lowest)
+        up, down = torch.gt(above, below), torch.gt(below, above)
+        out.mul_(up).sub_(lowest.mul_(down)).mul_(self.scale)

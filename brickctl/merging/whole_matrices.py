@@ -1,0 +1,140 @@
+"""Methods that need whole matrices: how one is declared, and the deltas that it gets, one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from brickctl.core.nodes import Bundle, Op, Output
+from brickctl.merging.linear import weighted_sum
+from brickctl.merging.method import MergeMethod, merge_method
+from brickctl.tensors.finite import is_finite
+from brickctl.tensors.kernels import bundle_kernel
+from brickctl.tensors.views import reshape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Node
+    from brickctl.merging.method import Block, Part, Property
+
+_W = TypeVar("_W", bound="WholeMatrixMethod")
+
+_MATRIX = 2
+
+
+class NotFiniteError(Exception):
+    """A delta holds NaN or infinity; what comes out is NaN, which the executor refuses with the names of files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deltas:
+    """What the bricks bring to one matrix.
+
+    Attributes:
+        matrices: n of (rows, columns) fp64, made in the same memory: each is gone when another one is asked for.
+        weights: n.
+        settings: n, as in `Part`.
+    """
+
+    matrices: Sequence[Tensor]
+    weights: Sequence[float]
+    settings: Sequence[Mapping[str, float]]
+
+    def plain(self) -> Iterator[Tensor]:
+        """The deltas d_i in turn; free to be overwritten.
+
+        Raises:
+            NotFiniteError: there is one with NaN or infinity.
+        """
+        for matrix in self.matrices:
+            if not is_finite(matrix):
+                raise NotFiniteError
+            yield matrix
+
+    def weighted(self) -> Iterator[Tensor]:
+        """The same times their weights, w_i d_i."""
+        for matrix, weight in zip(self.plain(), self.weights, strict=True):
+            yield matrix.mul_(weight)
+
+
+class WholeMatrixMethod(MergeMethod):
+    """A method of delta space that treats matrices as a whole; what is no matrix gets the mean scale / n sum_i w_i d_i.
+
+    One defines `merge`, for matrices, and `room`; and where it has something better than the mean, `combine`.
+    """
+
+    scale: float
+    flattens: ClassVar[bool] = False
+    """Whether a tensor of more dimensions is a matrix, too: (the first, all others)."""
+
+    def merge(self, deltas: Deltas, out: Tensor) -> None:
+        """Write the combination of whole matrices, (rows, columns) fp64."""
+        raise NotImplementedError
+
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """Bytes that `merge` takes for itself, beside one delta and the result; `settings` of n deltas."""
+        raise NotImplementedError
+
+    def combine(self, block: Block, out: Tensor) -> None:
+        """The mean."""
+        weighted_sum(block.inputs, block.weights, out)
+        out.mul_(self.scale).div_(len(block.weights))
+
+    def node(self, parts: Sequence[Part], tensor: str) -> Node:
+        """The combination of whole matrices, as a bundle with one output."""
+        shape = parts[0].node.spec.shape
+        if len(shape) < _MATRIX or (len(shape) > _MATRIX and not self.flattens) or math.prod(shape) == 0:
+            return super().node(parts, tensor)
+        inputs = tuple(reshape(part.node, (shape[0], math.prod(shape[1:]))) for part in parts)
+        op = Op.make(
+            f"merge.{self.declared.name}",
+            1,
+            parameters=dataclasses.asdict(self),  # type: ignore[call-overload]  # every subclass is a dataclass
+            weights=[part.weight for part in parts],
+            settings=[dict(part.settings) for part in parts],
+        )
+        return reshape(Output(Bundle(op, inputs, (inputs[0].spec,)), 0), shape)
+
+
+def whole_matrix_method(
+    name: str, *, laws: Sequence[Property], reference: str, scratch: int = 0
+) -> Callable[[type[_W]], type[_W]]:
+    """Declare a method: as `merge_method` does, and its `merge` as the kernel of bundles.
+
+    All that factorise matrices are `numeric`: LAPACK and BLAS add in the order that suits a CPU, which moves the last
+    bits. The mean of n counts every brick, also one that does not change the tensor.
+    """
+
+    def declare(method: type[_W]) -> type[_W]:
+        declared = merge_method(
+            name,
+            space="delta",
+            laws=laws,
+            reference=reference,
+            law="rounded",
+            reproducible="numeric",
+            complete=True,
+            scratch=scratch,
+        )(method)
+
+        def room(bundle: Bundle) -> int:
+            spec = bundle.specs[0]
+            arguments = bundle.op.arguments()
+            return declared(**arguments["parameters"]).room(spec.rows, spec.columns, arguments["settings"])
+
+        @bundle_kernel(f"merge.{name}", scratch=room, in_turn=True)
+        def run(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
+            deltas = Deltas(matrices=inputs, weights=arguments["weights"], settings=arguments["settings"])
+            try:
+                declared(**arguments["parameters"]).merge(deltas, outs[0])
+            except NotFiniteError:
+                outs[0].fill_(float("nan"))
+
+        return declared
+
+    return declare
