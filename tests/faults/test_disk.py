@@ -30,7 +30,7 @@ from tests.support import stages
 from tests.support.clocks import CLOCKS, YEARS, set_clock
 from tests.support.filesystems import FAILS, LACKS, without_exchange
 from tests.support.namespaces import ENTER, Mounts
-from tests.support.situations import STEP, Situations, debris, everything, results
+from tests.support.situations import Situations, debris, everything, results, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,11 +72,11 @@ FULL = {
         build         locked   project  1   1   1   1   0   -    1   1   1   0
         build         rebuilt  dist     1   1   1   1   0   -    1   -   1   0
         build         rebuilt  cache    0   -   -   -   -   -    0   -   -   -
-        build --force  built   dist     1   -   -   1   0   -    1   -   1   -
+        build --force  built   dist     1   -   -   1   0   -    -   -   -   -
         add           built    project  1   1   1   0   -   -    1   1   0   -
-        merge         locked   dist     1   -   -   1   0   -    1   -   1   -
+        merge         locked   dist     1   -   -   1   0   -    -   -   -   -
         merge --save  locked   saved    1   1   0   -   -   -    1   1   -   -
-        init          built    new      1   1   -   -   -   0    1   1   -   0
+        init          built    new      1   1   -   -   -   0    -   1   -   -
     """,
     "hub": """
                                         0p  1p  2p  9p  0n
@@ -91,7 +91,7 @@ FULL = {
     """,
     "server": """
                                         0p  1p  2p  9p  0n  1n
-        lock          fresh    cache    1   -   1   0   1   1
+        lock          fresh    cache    1   -   1   0   1   -
         install       locked   cache    1   1   1   0   1   1
         build         locked   cache    1   -   1   0   -   -
         add           built    cache    1   -   -   0   1   -
@@ -250,7 +250,7 @@ def test_a_full_disk(row: Row, situations: Situations, without_fault: Callable[[
     with mounts.small_disk(folder) as disk:
         stage = replace(situations.stage, folder=mounts.seen(situations.stage.folder))
         before = everything(stage)
-        time.sleep(STEP)
+        settle()
         (disk.leave_pages if room.endswith("p") else disk.leave_names)(int(room[:-1]))
 
         outcome = situations.nursery.run(*row.command)
@@ -274,6 +274,7 @@ def test_a_folder_that_may_only_be_read(
     wanted = without_fault(row)
     stage = situations.bring(row.source, row.situation)
     before, mounts = everything(stage), Mounts(situations.nursery.pid)
+    settle()
     closed = ("project", "cache", "hf") if row.fault == "all" else (row.fault,)
 
     with ExitStack() as stack:

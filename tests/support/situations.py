@@ -1,6 +1,7 @@
 """One project in every situation that a verb may meet it in: saved once, and brought back for each row of a table.
 
     fresh: there is a brick.toml     locked: `lock` was run     installed: then `install`     built: then `build`
+    rebuilt: built, and then its target was asked for in other shards
 
 Its bricks come from a Hub, from a server, or from folders of its own. Beside what it needs, caches hold what somebody
 else has put there.
@@ -36,9 +37,6 @@ SHARDS, OTHER_SHARDS = 'shard-size = "1kB"', 'shard-size = "600B"'
 WORDY = {**bricks.adapter(fill=5), **{f"vocab_{number:02}.txt": b"word\n" * number for number in range(40)}}
 """An adapter of so many files that a lock which names it is larger by more than a page."""
 
-STEP = 0.06
-"""Seconds after which a file is old enough for the ledger, which else waits so long for each that was just copied."""
-
 _DEBRIS = re.compile(
     r"\.brickctl-new-|\.(incomplete|partial|incoming|tmp)$|/\.[^/]+\.(brickctl/|check-|lock$)|/tmp[^/]*(/|$)"
 )
@@ -48,6 +46,7 @@ class Situations:
     """Where they are saved, and a stage, always in one place, that is brought into one after the other.
 
     Attributes:
+        hub: where some bricks come from.
         stage: where verbs are run.
         nursery: runs them, in processes that begin with the words `within`.
     """
@@ -82,29 +81,28 @@ class Situations:
         self._exits.close()
 
     def bring(self, source: str, situation: str) -> Stage:
-        """The stage in a situation; `rebuilt` is `built`, and then its target asked for in other shards."""
-        saved = self._saved(source, "built" if situation == "rebuilt" else situation)
+        """The stage in a situation."""
+        saved = self._saved(source, situation)
         shutil.rmtree(self.stage.folder)
         shutil.copytree(saved, self.stage.folder, symlinks=True)
         if situation == "rebuilt":
             ask_for_other_shards(self.stage)
-        time.sleep(STEP)
         return self.stage
 
     def copy(self, source: str, situation: str, folder: Path) -> Stage:
         """Another stage, for verbs that are run in this process, in a situation."""
-        saved = self._saved(source, "built" if situation == "rebuilt" else situation)
+        saved = self._saved(source, situation)
         stage = Stage(saved, Sandbox(saved / "project", saved / "home")).copy(folder)
         if situation == "rebuilt":
             ask_for_other_shards(stage)
-        time.sleep(STEP)
+        settle()
         return stage
 
     def _saved(self, source: str, situation: str) -> Path:
         if source not in self._made:
             self._made.add(source)
             self._make(source)
-        return self._folder / source / situation
+        return self._folder / source / ("built" if situation == "rebuilt" else situation)
 
     def _make(self, source: str) -> None:
         """Go through all situations, and save each."""
@@ -123,6 +121,11 @@ class Situations:
             outcome = self.nursery.run(verb)
             assert outcome.code == 0, outcome.err
             shutil.copytree(self.stage.folder, self._folder / source / situation, symlinks=True)
+
+
+def settle() -> None:
+    """Let files that were just copied become old enough for the ledger, which would else wait so long for each."""
+    time.sleep(0.06)
 
 
 def ask_for_other_shards(stage: Stage) -> None:
@@ -149,4 +152,4 @@ def results(stage: Stage) -> dict[str, str]:
 
 def debris(stage: Stage) -> list[str]:
     """Files that are not whole, scratch folders, and locks that nobody holds."""
-    return sorted(path for path in everything(stage) if _DEBRIS.search(path))
+    return sorted(path for path in stage.state("project", "home") if _DEBRIS.search(path))
