@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.parameters import Scale
-from brickctl.merging.election import Divide, no_mean, plain_sum
+from brickctl.merging.linear import weighted_sum
 from brickctl.merging.method import MergeMethod, merge_method
 
 if TYPE_CHECKING:
@@ -20,30 +20,23 @@ if TYPE_CHECKING:
     "task_arithmetic", space="delta", laws=["permutation", "scale"], reference="https://arxiv.org/abs/2212.04089"
 )
 class TaskArithmetic(MergeMethod):
-    """Weighted sum of deltas.
+    """Weighted sum of deltas; not normalised.
 
     out = scale * sum_i w_i d_i, with d_i = tuned_i - base; the result is added to the running model. A negative weight
     takes a skill away.
 
     Args:
-        divide: by the sum of the w_i of the bricks that change the tensor (`weight`), by their number (`count`), or by
-            nothing.
         scale: factor on the whole sum.
     """
 
-    divide: Divide = "none"
     scale: Scale = 1.0
-
-    def refusal(self, weights: Sequence[float]) -> str | None:
-        """Weights that sum to 0 divide nothing."""
-        return no_mean(weights, self.divide)
 
     def passes_through(self, weights: Sequence[float]) -> bool:
         """One delta with weight 1 is that delta."""
         return [self.scale * weight for weight in weights] == [1.0]
 
     def combine(self, block: Block, out: Tensor) -> None:
-        """Sum up, divide, scale."""
-        plain_sum(block.inputs, block.weights, out, divide=self.divide)
+        """Sum up, then scale."""
+        weighted_sum(block.inputs, block.weights, out)
         if self.scale != 1.0:
             out.mul_(self.scale)

@@ -99,6 +99,8 @@ class _Translation:
             yield f"mergekit would round to {recipe.computed_in} before it computes; brickctl rounds once, at the end"
         if method in RANDOM:
             yield f"{method} keeps entries by chance: other ones than mergekit, and the same ones in every build"
+        if method == "task_arithmetic" and recipe.settings.switches.get("normalize"):
+            yield "task_arithmetic with `normalize` is written as breadcrumbs that drop nothing, divided by the weights"
         for key in recipe.settings.ignored:
             yield f"`{key}` changes no number, and is left out"
         if METHODS[method].base in {"origin", "optional"} and recipe.base is not None:

@@ -1,8 +1,8 @@
 """The merge methods of mergekit 0.1.5: what each reads of a recipe, with its defaults, and what brick.toml calls it.
 
-The methods have the same names here and there. A default stands here even where ours is the same, so that no change of
-ours can change what a recipe means. Only `eps` of multislerp has none, which is 1e-8 there: between unit vectors in
-single precision nothing so small can be told from 0, and ours begins at 1e-7.
+The methods have the same names here and there, but for one case. A default stands here even where ours is the same, so
+that no change of ours can change what a recipe means. Only `eps` of multislerp has none, which is 1e-8 there: between
+unit vectors in single precision nothing so small can be told from 0, and ours begins at 1e-7.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ def _sparsified(*, normalize: bool, rescale: bool, **more: float) -> MergekitMet
     )
 
 
+def name_here(method: str, switches: Switches) -> str:
+    """What a method is called here: breadcrumbs without a density drop nothing, and can be divided by the weights."""
+    return "breadcrumbs" if method == "task_arithmetic" and switches.get("normalize") else method
+
+
 def _along(switches: Switches) -> Choices:
     if switches["nuslerp_flatten"]:
         return {"by": "tensor"}
@@ -154,7 +159,7 @@ METHODS: Mapping[str, MergekitMethod] = {
         base="origin",
         numbers={"weight": WEIGHT, "lambda": Numeric(ours="scale", default=1.0)},
         switches={"normalize": False},
-        chosen=_divided,
+        chosen=lambda switches: {"divide": "weight"} if switches["normalize"] else {},
         ignored=("int8_mask",),
     ),
     "ties": _sparsified(normalize=True, rescale=False),

@@ -9,7 +9,7 @@ from brickctl.core.numbers import Gradient, Number, Scalar
 from brickctl.core.parameters import defaults, each_of
 from brickctl.errors import UsageFault
 from brickctl.merging.method import methods
-from brickctl.workflows.mergekit_methods import METHODS
+from brickctl.workflows.mergekit_methods import METHODS, name_here
 from brickctl.workflows.mergekit_numbers import Condition, Rules, translate
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class MergeStep:
         self._recipe = recipe
         self._entries = entries
         self._deltas = deltas
-        self._declared = methods()[recipe.method]
+        self._declared = methods()[name_here(recipe.method, recipe.settings.switches)]
         self._usual = defaults(self._declared.method)
 
     @property
@@ -43,7 +43,7 @@ class MergeStep:
         """TOML: the value of `apply`."""
         options = "".join(f"{key} = {value}, " for key, value in self._options())
         yield "["
-        start = f'  {{ op = "merge", method = "{self._recipe.method}", {options}bricks = ['
+        start = f'  {{ op = "merge", method = "{self._declared.name}", {options}bricks = ['
         if not self._declared.weighted and not self._own_keys():
             yield f"{start}{', '.join(json.dumps(alias) for alias, _ in self._entries)}] }},"
         else:

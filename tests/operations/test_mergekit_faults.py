@@ -163,7 +163,7 @@ def test_what_is_no_number_is_refused_with_its_tensor(value: float, apply: str, 
 
 
 def test_every_file_beside_the_weights_of_the_base_is_carried(tmp_path: Path) -> None:
-    """`merges.txt` and `chat_template.jinja` are not fetched; auxiliary files not copied (#275, #105); tokenizers (#469)."""
+    """`merges.txt` and `chat_template.jinja` are not fetched; auxiliary files (#275, #105), tokenizers (#469)."""
     base = tiny_model(tmp_path / "base")
     for name in ("one", "two"):
         tuned(base, tmp_path / name)

@@ -104,7 +104,7 @@ STEPS = [
     (recipe("slerp", BOTH, "t: 0.5", base="acme/b"), '"slerp", bricks = ["base", "a"]'),
     (
         recipe("task_arithmetic", WEIGHED, "normalize: true, lambda: 0.5"),
-        f'"task_arithmetic", divide = "weight", scale = 0.5, bricks = {AB_WEIGHED}',
+        f'"breadcrumbs", divide = "weight", scale = 0.5, bricks = {AB_WEIGHED}',
     ),
     (recipe("ties", WEIGHED, "density: 0.5"), f'"ties", density = 0.5, bricks = {AB_WEIGHED}'),
     (
@@ -203,6 +203,7 @@ def test_what_a_method_does_not_take_is_refused_with_its_line(
 
 NOTES = [
     (recipe("dare_ties", WEIGHED), "dare_ties keeps entries by chance: other ones than mergekit"),
+    (recipe("task_arithmetic", WEIGHED, "normalize: true"), "written as breadcrumbs that drop nothing"),
     (recipe("ties", WEIGHED, "int8_mask: true"), "`int8_mask` changes no number, and is left out"),
     (
         recipe("ties", WEIGHED + "- model: acme/base\n  parameters: {density: 0.5}\n"),
