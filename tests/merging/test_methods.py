@@ -47,8 +47,10 @@ def combine(method: Any, inputs: Sequence[Tensor], weights: Sequence[float]) -> 
     return merged_in_memory(method, inputs, weights)
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+def close(found: Tensor, expected: Tensor, method: Declared) -> None:
+    """Singular vectors that all but coincide make rounding up to 2^27 times larger."""
+    tolerance = 1e-12 if method.reproducible == "bitwise" else 1e-7
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
 @every_method("permutation")
@@ -57,7 +59,7 @@ def test_permutation_the_order_of_the_bricks_does_not_matter(method: Declared, d
     rows, weights = data.draw(cases(method))
     order = data.draw(st.permutations(range(len(rows))))
     shuffled = combine(method.method(), [blocks(rows)[at] for at in order], [weights[at] for at in order])
-    close(shuffled, combine(method.method(), blocks(rows), weights))
+    close(shuffled, combine(method.method(), blocks(rows), weights), method)
 
 
 @every_method("idempotence")
@@ -65,7 +67,7 @@ def test_permutation_the_order_of_the_bricks_does_not_matter(method: Declared, d
 def test_idempotence_equal_inputs_give_that_input(method: Declared, data: st.DataObject) -> None:
     rows, weights = data.draw(cases(method))
     same = [blocks(rows)[0] for _ in weights]
-    close(combine(method.method(), same, weights), same[0])
+    close(combine(method.method(), same, weights), same[0], method)
 
 
 @every_method("scale")
@@ -73,7 +75,7 @@ def test_idempotence_equal_inputs_give_that_input(method: Declared, data: st.Dat
 def test_scale_the_result_grows_with_the_weights(method: Declared, data: st.DataObject, factor: float) -> None:
     rows, weights = data.draw(cases(method))
     grown = combine(method.method(), blocks(rows), [weight * factor for weight in weights])
-    close(grown, combine(method.method(), blocks(rows), weights) * factor)
+    close(grown, combine(method.method(), blocks(rows), weights) * factor, method)
 
 
 @every_method()
