@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl import __version__
-from brickctl.cli import failures
+from brickctl.cli import failures, output
+from brickctl.errors import BrickctlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,8 +110,16 @@ def _fail(raised: BaseException, *, as_json: bool) -> int:
     error = failures.explain(raised, traced=traced)
     try:
         if traced:
-            click.echo("".join(traceback.format_exception(raised)), err=True, nl=False)
-        failures.report(error, as_json=as_json)
+            output.say("".join(traceback.format_exception(raised)).rstrip("\n"))
+        _report(error, as_json=as_json)
     except BrokenPipeError:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - or the last flush fails aloud
     return error.exit_code
+
+
+def _report(error: BrickctlError, *, as_json: bool) -> None:
+    """As JSON where it is asked for, and where there is room for it."""
+    try:
+        failures.report(error, as_json=as_json)
+    except BrickctlError:
+        failures.report(error, as_json=False)

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSED = {
+    errno.EACCES: "check who owns it, and whether its disk may be written",
+    errno.EPERM: "check who owns it, and whether its disk may be written",
+    errno.EROFS: "let {disk} be written, or work in a copy on another",
+    errno.EBUSY: "it may be mounted on its own, as in a container: mount its folder instead",
+}
+_FAILING = dict.fromkeys(
+    (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO),
+    "look after {disk}, or the network that it is on, then run this again",
+)
+_HINTS = _REFUSED | _FAILING
+"""What to do about what the system says of a file, other than that its disk is full."""
 
 
 def explain(raised: BaseException, *, traced: bool = False) -> BrickctlError:
@@ -26,7 +37,7 @@ def explain(raised: BaseException, *, traced: bool = False) -> BrickctlError:
         return Interrupted("interrupted", hint="what was finished is kept; the same command goes on from there")
     if isinstance(raised, click.ClickException):
         return _misused(raised)
-    if isinstance(raised, OSError) and raised.errno in _FULL | _REFUSED:
+    if isinstance(raised, OSError) and raised.errno in {*_FULL, *_HINTS, errno.EFBIG}:
         return _refused_by_system(raised)
     if isinstance(raised, MemoryError):
         return NoSpace("not enough memory", hint="lower --memory or --threads")
@@ -94,12 +105,20 @@ def _sentence(text: str) -> str:
 
 
 def _refused_by_system(raised: OSError) -> BrickctlError:
-    where = "" if raised.filename is None else f" `{os.fsdecode(raised.filename)}`"
+    """What the system said of a file, and what would help."""
+    path = raised.filename2 or raised.filename
+    name = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else None
+    file = "a file" if name is None else f"`{name}`"
+    disk = "its disk" if name is None else f"the disk of `{os.path.dirname(name) or os.curdir}`"  # noqa: PTH120 - as text
+    reason = os.strerror(raised.errno or errno.EPERM).lower()
     if raised.errno in _FULL:
-        return NoSpace(f"no space left to write{where}", hint="free some space on that disk, then run this again")
-    reason = "refused" if raised.errno is None else os.strerror(raised.errno).lower()
-    hint = "check who owns it, and whether its disk may be written"
-    return BrickctlError(f"cannot use{where or ' a file'}", causes=(reason,), hint=hint)
+        hint = f"make room on {disk}, then run this again; what was there before is as it was"
+        return NoSpace(f"no space left to write {file}", causes=(reason,), hint=hint)
+    if raised.errno == errno.EFBIG:
+        hint = f"{disk} takes no file of that size: set a smaller `shard-size`, or write to another disk"
+        return NoSpace(f"{file} is too large", causes=(reason,), hint=hint)
+    hint = _HINTS[raised.errno or errno.EPERM].format(disk=disk)
+    return BrickctlError(f"cannot use {file}", causes=(reason,), hint=hint)
 
 
 def _unexpected(raised: BaseException, *, traced: bool) -> BrickctlError:

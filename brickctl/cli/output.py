@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from brickctl.errors import BrickctlError, NoSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +19,35 @@ SCHEMA = 1
 
 
 def write(text: str) -> None:
-    """Write data, and a newline, to stdout."""
-    click.echo(text, color=_color())
+    """Write data, and a newline, to stdout.
+
+    Raises:
+        NoSpace, BrickctlError: it goes to a disk that is full, or that fails.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        click.echo(text, color=_color())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        kind = NoSpace if error.errno in {errno.ENOSPC, errno.EDQUOT} else BrickctlError
+        reason = (error.strerror or str(error)).lower()
+        hint = "see where standard output goes, then run this again"
+        raise kind("the answer cannot be written", causes=(reason,), hint=hint) from error
 
 
 def say(text: str) -> None:
-    """Write words, and a newline, to stderr."""
-    click.echo(text, err=True, color=_color())
+    """Write words, and a newline, to stderr; a log on a full disk is no reason to stop the work, as with Cargo.
+
+    Raises:
+        BrokenPipeError: nobody reads them any more.
+    """
+    try:
+        click.echo(text, err=True, color=_color())
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 def plain(text: str) -> str:

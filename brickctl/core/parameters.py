@@ -126,6 +126,11 @@ def each_of(declared: type) -> tuple[str, ...]:
     return tuple(name for name, mark in marks.items() if mark is not None and mark.each)
 
 
+def interval_of(declared: type, name: str) -> Interval | None:
+    """The bounds of a field; None where it has none."""
+    return _interval(get_type_hints(declared, include_extras=True)[name])
+
+
 def _varying(hint: Any) -> Varying | None:
     return next((mark for mark in _marks(hint) if isinstance(mark, Varying)), None)
 

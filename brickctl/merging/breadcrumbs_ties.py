@@ -28,7 +28,7 @@ class BreadcrumbsTies(MergeMethod):
     """Weighted sum of the middles of deltas whose sign wins, entry by entry.
 
     out = scale * sum_i m_i w_i t_i, all of the shape of the tensor: t_i is the middle of a delta as in
-    [`breadcrumbs`](#breadcrumbs), and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry of
+    `breadcrumbs`, and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry of
     0 has no sign), else 0. Not divided by default, as in mergekit; where a divisor that was asked for is 0 the sum
     stays undivided.
 

@@ -29,7 +29,7 @@ class DareTies(MergeMethod):
     """Weighted mean of randomly thinned deltas whose sign wins, entry by entry.
 
     out = scale * sum_i m_i w_i t_i / sum_i m_i w_i, all of the shape of the tensor: t_i = r_i b_i d_i is the thinned
-    delta of [`dare_linear`](#dare_linear), and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an
+    delta of `dare_linear`, and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an
     entry of 0 has no sign), else 0. Where the divisor is 0 the sum stays undivided. mergekit does not divide unless
     `normalize` is set: its default is `divide = "none"`. PEFT's `dare_ties` is `rescale = "density"` with
     `elect = "unweighted"` and `divide = "count"`.

@@ -29,7 +29,7 @@ class Della(MergeMethod):
     """Weighted mean of deltas, thinned by chance and magnitude, whose sign wins, entry by entry.
 
     out = scale * sum_i m_i w_i t_i / sum_i m_i w_i, all of the shape of the tensor: t_i is the thinned delta of
-    [`della_linear`](#della_linear), and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry
+    `della_linear`, and m_i is 1 where w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry
     of 0 has no sign), else 0. Where the divisor is 0 the sum stays undivided. These are mergekit's defaults.
 
     Args:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from brickctl.merging.linear import weighted_sum
 from brickctl.tensors.finite import is_finite
+from brickctl.tensors.strips import in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ Elect = Literal["weighted", "unweighted", "count"]
 Divide = Literal["weight", "count", "none"]
 """What a sum is divided by: the weights that take part, their number, or nothing."""
 
-ELECTION_SCRATCH = 24
-"""Bytes that `elected_sum` takes for each element of a block."""
+ELECTION_SCRATCH = 16
+"""Bytes that `elected_sum` takes for each element of a block, at most."""
 
 _NOTHING = 1e-12
 """A sum of weights this small beside them is what rounding leaves of 0."""
@@ -35,26 +36,18 @@ def elected_sum(
     else 0. The divisor is sum_i m_i w_i, sum_i m_i or 1; where it is 0 (nobody takes part, or weights of both signs
     cancel) the sum stays undivided. What is not finite never loses: some such number comes out.
     """
-    import torch
-
-    if elect != "unweighted":
-        for block, weight in zip(inputs, weights, strict=True):
-            block.mul_(weight)
-    if elect == "count" and not all(map(is_finite, inputs)):  # one vote among many, whatever its size
-        out.fill_(math.nan)
-        return
-    sign = _count_votes(inputs) if elect == "count" else _sum_votes(inputs)
-    scaled = torch.empty_like(out) if elect == "unweighted" else None
-    divisor = None if divide == "none" else torch.zeros_like(out)
-    out.zero_()
-    for block, weight in zip(inputs, weights, strict=True):
-        block.mul_(sign).clamp_min_(0.0)  # |u_i| where it takes part, else 0
-        out.add_(block if scaled is None else torch.mul(block, weight, out=scaled))
-        if divisor is not None:
-            divisor.add_(block.gt_(0.0).mul_(weight if divide == "weight" else 1.0))
-    out.mul_(sign)
-    if divisor is not None:
-        out.div_(_safe(divisor, _least(weights) if divide == "weight" else 0.0))
+    for *parts, result in in_strips(*inputs, out):
+        if elect != "unweighted":
+            for part, weight in zip(parts, weights, strict=True):
+                part.mul_(weight)
+        if elect == "count" and not all(map(is_finite, parts)):  # one vote among many, whatever its size
+            result.fill_(math.nan)
+            continue
+        sign = _count_votes(parts) if elect == "count" else _sum_votes(parts)
+        factors = weights if elect == "unweighted" else None
+        _add_agreeing(parts, sign, result, factors)
+        if divide != "none":
+            _divide(result, parts, weights if divide == "weight" else [1.0] * len(parts))
 
 
 def plain_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor, *, divide: Divide) -> None:
@@ -79,8 +72,9 @@ def _sum_votes(inputs: Sequence[Tensor]) -> Tensor:
     """
     import torch
 
-    above, below, part = torch.zeros_like(inputs[0]), torch.zeros_like(inputs[0]), torch.empty_like(inputs[0])
-    for block in inputs:
+    above, below = inputs[0].clamp(min=0.0), inputs[0].clamp(max=0.0)
+    part = torch.empty_like(above)
+    for block in inputs[1:]:
         above.add_(torch.clamp(block, min=0.0, out=part))
         below.add_(torch.clamp(block, max=0.0, out=part))
     return _as_sign(above.add_(below))
@@ -90,8 +84,9 @@ def _count_votes(inputs: Sequence[Tensor]) -> Tensor:
     """The sign that more inputs have, 1 or -1."""
     import torch
 
-    votes, part = torch.zeros_like(inputs[0]), torch.empty_like(inputs[0])
-    for block in inputs:
+    votes = inputs[0].sign()
+    part = torch.empty_like(votes)
+    for block in inputs[1:]:
         votes.add_(torch.sign(block, out=part))
     return _as_sign(votes)
 
@@ -101,12 +96,34 @@ def _as_sign(total: Tensor) -> Tensor:
     return total.lt_(0.0).mul_(-2.0).add_(1.0)
 
 
-def _least(weights: Sequence[float]) -> float:
-    """The size up to which a sum of some of the weights is 0: only weights of both signs can cancel."""
-    return _NOTHING * math.fsum(map(abs, weights)) if min(weights) < 0.0 < max(weights) else 0.0
+def _add_agreeing(inputs: Sequence[Tensor], sign: Tensor, out: Tensor, factors: Sequence[float] | None) -> None:
+    """Write the sum of the inputs that have the sign, times factors if there are some.
+
+    Overwrites each input with its magnitude where it takes part, else with 0.
+    """
+    import torch
+
+    part = torch.empty_like(out) if factors else None
+    out.zero_()
+    for at, block in enumerate(inputs):
+        block.mul_(sign).clamp_min_(0.0)
+        out.add_(torch.mul(block, factors[at], out=part) if factors else block)
+    out.mul_(sign)
 
 
-def _safe(divisor: Tensor, least: float) -> Tensor:
-    """Overwrite what is not larger than `least` with 1."""
-    used = divisor.abs().gt_(least)
+def _divide(total: Tensor, agreeing: Sequence[Tensor], shares: Sequence[float]) -> None:
+    """Divide by the sum of the shares of those that are not 0; overwrites them."""
+    divisor, *others = (block.gt_(0.0).mul_(share) for block, share in zip(agreeing, shares, strict=True))
+    for other in others:
+        divisor.add_(other)
+    total.div_(_without_zeros(divisor, shares))
+
+
+def _without_zeros(divisor: Tensor, shares: Sequence[float]) -> Tensor:
+    """Overwrite what is 0; where no shares can cancel, the sum that it divides is 0 too, and any number will do."""
+    if min(shares) > 0.0:
+        return divisor.clamp_min_(min(shares))
+    if max(shares) < 0.0:
+        return divisor.clamp_max_(max(shares))
+    used = divisor.abs().gt_(_NOTHING * math.fsum(map(abs, shares)))
     return divisor.mul_(used).add_(used.neg_().add_(1.0))

@@ -45,12 +45,14 @@ class Part:
         weight: of the brick in this tensor.
         settings: the parameters that may be another for each brick, such as a density.
         brick: digest of the brick, which random masks depend on.
+        base: in delta space the tensor that the delta is relative to, in fp64.
     """
 
     node: Node
     weight: float
     settings: Mapping[str, float]
     brick: Sha256
+    base: Node | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,8 @@ class Block:
     Attributes:
         inputs: n of (rows, columns) fp64, free to be overwritten.
         weights: n.
-        statistics: what `MergeMethod.statistics` asked for, each whole, as a matrix.
+        statistics: what `MergeMethod.statistics` asked for, each whole, as a matrix; or what `node` put beside the
+            inputs.
         settings: n, as in `Part`.
         region: where the rectangle lies.
     """
@@ -117,16 +120,19 @@ class MergeMethod:
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
         """The combination of what all bricks bring to the tensor, fp64."""
         inputs = [self.prepare(part, tensor) for part in parts]
-        weights = [part.weight for part in parts]
+        found = self.statistics(inputs, [part.weight for part in parts])
+        return self.block_by_block(inputs, parts, [Input(one, Access.ALL) for one in found])
+
+    def block_by_block(self, inputs: Sequence[Node], parts: Sequence[Part], beside: Sequence[Input]) -> Node:
+        """What `combine` makes of the inputs, one for each part, and of what it gets beside them as `statistics`."""
         op = Op.make(
             f"merge.{self.declared.name}",
             1,
             parameters=dataclasses.asdict(self),  # type: ignore[call-overload]  # every subclass is a dataclass
-            weights=weights,
+            weights=[part.weight for part in parts],
             settings=[dict(part.settings) for part in parts],
         )
-        statistics = (Input(found, Access.ALL) for found in self.statistics(inputs, weights))
-        everything = *map(Input, inputs), *statistics
+        everything = *map(Input, inputs), *beside
         return Map(Spec(DType.F64, inputs[0].spec.shape), op, everything, whole_rows=self.whole_rows)
 
 
@@ -228,5 +234,9 @@ def combine(method: MergeMethod, parts: Sequence[Part], tensor: str) -> Node:
     first = parts[0].node
     if all(part.node == first for part in parts) and method.passes_through([part.weight for part in parts]):
         return first
-    wide = [dataclasses.replace(part, node=cast(part.node, DType.F64)) for part in parts]
-    return method.node(wide, tensor)
+    return method.node([_widened(part) for part in parts], tensor)
+
+
+def _widened(part: Part) -> Part:
+    base = None if part.base is None else cast(part.base, DType.F64)
+    return dataclasses.replace(part, node=cast(part.node, DType.F64), base=base)

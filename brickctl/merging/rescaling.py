@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
-from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+from brickctl.tensors.strips import Total, in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,17 +42,18 @@ def ratio(norms: Tensor) -> float:
     return 1.0 if after == 0.0 else float(before / after)
 
 
-@statistic_kernel("l1-norms", scratch=8)
+@statistic_kernel("l1-norms", scratch=8, fixed=1 << 21)
 def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
-    """Add the magnitudes of each block as a binary tree, and the blocks in order."""
+    """Add up the magnitudes."""
     import torch
 
     del given
-    totals = [0.0] * arguments["count"]
+    totals = [Total() for _ in range(arguments["count"])]
     for inputs, _ in scan():
-        for place, block in enumerate(inputs):
-            totals[place] += float(total_of(block.abs_()))
-    return torch.tensor([totals], dtype=torch.float64)
+        for parts in in_strips(*inputs):
+            for total, part in zip(totals, parts, strict=True):
+                total.add(part.abs_())
+    return torch.tensor([[total.value() for total in totals]], dtype=torch.float64)
 
 
 @kernel("rescale", overwrites=False)

@@ -12,8 +12,8 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
 from brickctl.merging.rescaling import Rescale, ratio
 from brickctl.tensors.draws import CHANCES, draws, limit_of
-from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+from brickctl.tensors.strips import Total, in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,27 +55,26 @@ def _norms(node: Node, arguments: Mapping[str, Any]) -> Statistic:
     return Statistic(Spec(DType.F64, (1, 2)), op, (node,), whole_rows=True)
 
 
-@statistic_kernel("thinned-norms", scratch=_KEEP_SCRATCH)
+@statistic_kernel("thinned-norms", scratch=_KEEP_SCRATCH, fixed=1 << 21)
 def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
-    """Add all magnitudes of each block, and those that are kept, as binary trees, and the blocks in order."""
+    """Add up all magnitudes, and those that are kept."""
     import torch
 
     del given
-    before = after = 0.0
+    before, after = Total(), Total()
     for (block,), region in scan():
         kept = _kept(block.abs_(), arguments, region)
-        before += float(total_of(block))
-        after += float(total_of(block.mul_(kept)))
-    return torch.tensor([[before, after]], dtype=torch.float64)
+        for part, mask in in_strips(block, kept):
+            before.add(part)
+            after.add(mask.to(torch.float64).mul_(part))
+    return torch.tensor([[before.value(), after.value()]], dtype=torch.float64)
 
 
 @kernel("thin", scratch=_KEEP_SCRATCH, overwrites=False)
 def run_thin(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Multiply a block by its mask, which keeps NaN and makes it of infinity, and rescale it."""
-    import torch
-
     values = inputs[0]
-    torch.mul(values, _kept(values, arguments, block), out=out)
+    out.copy_(_kept(values, arguments, block)).mul_(values)
     if len(inputs) > 1:
         out.mul_(ratio(inputs[1]))
     elif arguments["divided"]:
@@ -83,18 +82,21 @@ def run_thin(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
 
 
 def _kept(values: Tensor, arguments: Mapping[str, Any], block: Region) -> Tensor:
-    """True where an entry of a block of whole rows is kept."""
+    """1 where an entry of a block of whole rows is kept, else 0.
+
+    As integers of 16 bits, which become fp64 in a fifth of the time that truth values take.
+    """
     import torch
 
     rows, columns = block.shape
     drawn = draws(arguments["stream"], block.top * columns, block.elements)
     if not arguments["epsilon"]:
         limit = limit_of(arguments["density"])
-        return torch.from_numpy(drawn < limit).view(rows, columns)
+        return torch.from_numpy((drawn < limit).astype("int16")).view(rows, columns)
     limits = _limits(columns, arguments["density"], arguments["epsilon"])
     order = values.abs().argsort(dim=1, stable=True)
     own = torch.empty((rows, columns), dtype=torch.int32).scatter_(1, order, limits.expand(rows, columns))
-    return torch.from_numpy(drawn.astype("int32")).view(rows, columns) < own
+    return (torch.from_numpy(drawn.astype("int32")).view(rows, columns) < own).to(torch.int16)
 
 
 def _limits(columns: int, density: float, epsilon: float) -> Tensor:

@@ -106,7 +106,8 @@ class Combination:
         if self.declared.complete:
             nothing = zeros(deltas[0][2])
             deltas = [(alias, share, (change and change.delta) or nothing) for alias, share, change in found]
-        return add(running, self._combined(method, name, [_part(ingredients, *delta) for delta in deltas]))
+        base = ingredients.base.node(name)
+        return add(running, self._combined(method, name, [_part(ingredients, *delta, base) for delta in deltas]))
 
     def _in_weight_space(
         self, method: MergeMethod, name: str, running: Node, ingredients: Ingredients, shares: Shares
@@ -141,8 +142,9 @@ class Share:
 Shares = list[tuple[Alias, Share]]
 
 
-def _part(ingredients: Ingredients, alias: Alias, share: Share, node: Node) -> Part:
-    return Part(node=node, weight=share.weight, settings=share.settings, brick=ingredients.brick(alias).digest)
+def _part(ingredients: Ingredients, alias: Alias, share: Share, node: Node, base: Node | None = None) -> Part:
+    digest = ingredients.brick(alias).digest
+    return Part(node=node, weight=share.weight, settings=share.settings, brick=digest, base=base)
 
 
 def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:

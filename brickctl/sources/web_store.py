@@ -119,9 +119,12 @@ class WebStore:
             self._receive(self._file_url(pin, file), file, blob, advance)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise NoSpace(f"no space left for {label}", hint="free some space, or set BRICKCTL_CACHE") from error
+                hint = (
+                    f"make room on the disk of {place_label(self._blobs)}, or set BRICKCTL_CACHE to a folder on another"
+                )
+                raise NoSpace(f"no space left for {label}", hint=hint) from error
             reason = f"{error.strerror or error}"
-            hint = "set BRICKCTL_CACHE to a folder that you own"
+            hint = "set BRICKCTL_CACHE to a folder that you may write"
             raise BrickctlError(f"{place_label(blob)} cannot be written", causes=(reason,), hint=hint) from error
         self._ledger.record(blob, file.sha256)
         if progress is not None:
@@ -131,7 +134,7 @@ class WebStore:
     def _receive(self, url: str, file: File, blob: Path, advance: Callable[[int], None] | None) -> None:
         """Bring a file under a name that nobody knows, hashing on the way, and give it its own name in the end."""
         state = hashlib.sha256()
-        with unfinished(blob.parent) as new:
+        with unfinished(blob) as new:
             for piece in self._pieces(url, file.size):
                 new.file.write(piece)
                 state.update(piece)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from brickctl.errors import IntegrityFault
 from brickctl.tensors.copying import copy_range
+from brickctl.tensors.refusals import name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,11 +55,15 @@ class Blobs:
             IntegrityFault: the file ends before.
         """
         descriptor = self.descriptor(blob)
-        while into:
-            count = os.preadv(descriptor, [into], offset)
-            if count == 0:
-                raise self._shortened(blob)
-            into, offset = into[count:], offset + count
+        try:
+            while into:
+                count = os.preadv(descriptor, [into], offset)
+                if count == 0:
+                    raise self._shortened(blob)
+                into, offset = into[count:], offset + count
+        except OSError as error:
+            name(error, self._paths[blob])
+            raise
 
     def copy(self, blob: Sha256, offset: int, target: int, target_offset: int, count: int) -> None:
         """Copy bytes into the open file `target`, without reading them where the kernel can do so.

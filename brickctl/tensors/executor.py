@@ -13,7 +13,8 @@ from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.memory import share
-from brickctl.tensors.shard_writer import ShardWriter, open_new
+from brickctl.tensors.new_file import opened_new
+from brickctl.tensors.shard_writer import ShardWriter
 from brickctl.tensors.workers import Workers, begin_torch_import
 
 if TYPE_CHECKING:
@@ -89,12 +90,9 @@ class LocalExecutor:
 
     def _copy(self, task: Copy, path: Path) -> None:
         """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
-        file = open_new(path)
-        try:
+        with opened_new(path) as file:
             self._blobs.copy(task.blob, 0, file, 0, task.size)
             os.fsync(file)
-        finally:
-            os.close(file)
 
 
 def _computes(plan: Plan) -> bool:
@@ -107,9 +105,6 @@ def _size(task: Task) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    file = open_new(path)
-    try:
+    with opened_new(path) as file:
         write_at(file, content, 0)
         os.fsync(file)
-    finally:
-        os.close(file)

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, is_sha256
+from brickctl.tensors.copying import write_at
+from brickctl.tensors.new_file import opened_new
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +41,8 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         content = canonical_json({"identity": _identity(path), "sha256": digest})
         partial = self._entry(shard).with_suffix(".partial")
-        partial.unlink(missing_ok=True)  # never write through a link
-        with partial.open("xb") as file:
-            file.write(content)
+        with opened_new(partial) as file:
+            write_at(file, content, 0)
         partial.replace(self._entry(shard))
 
     def _entry(self, shard: Shard) -> Path:
@@ -50,4 +51,10 @@ class Journal:
 
 def _identity(path: Path) -> dict[str, Any]:
     status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino, "path": path.name}
+    return {
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,  # which no program sets as it likes
+        "inode": status.st_ino,
+        "path": path.name,
+    }

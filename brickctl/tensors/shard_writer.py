@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256
 from brickctl.tensors.copying import write_at
+from brickctl.tensors.new_file import opened_new
 from brickctl.tensors.pieces import STRETCH, Compute, Piece, Prepare, pieces
 
 if TYPE_CHECKING:
@@ -43,12 +44,9 @@ class ShardWriter:
     def write(self, shard: Shard, path: Path) -> Sha256:
         """Write the file, flushed to the disk; it stands at `path` only when it is whole."""
         partial = path.with_name(path.name + ".partial")
-        file = open_new(partial)
-        try:
+        with opened_new(partial) as file:
             digest = self._fill(shard, file)
             os.fsync(file)
-        finally:
-            os.close(file)
         partial.replace(path)
         return digest
 
@@ -104,12 +102,6 @@ class ShardWriter:
                 raise EOFError
             position += count
         return content
-
-
-def open_new(path: Path) -> int:
-    """Open a new file for reading and writing in the place of what is there; never what a link there leads to."""
-    path.unlink(missing_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 class Tail:

@@ -1,20 +1,29 @@
 """The k largest elements of a tensor by magnitude, exactly, without sorting and without holding the tensor.
 
-The key of an element is the bits of its magnitude rounded to fp32, an integer of 31 bits that grows with it. Counting
-the upper 16 bits, then the lower 15 of those in the one bucket where the k-th lies, gives the k-th key. Elements with
-that very key are kept by their index, the first ones first; of real bf16 deltas 15 % of the elements tie.
+Counting the upper 16 bits of the keys (see `magnitudes`), then the lower 15 of those in the one bucket where the k-th
+lies, gives the k-th key. Elements with that very key are kept by their index, the first ones first; of real bf16 deltas
+15 % of the elements tie.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, block_height
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+from brickctl.tensors.magnitudes import (
+    FIRST_INFINITE,
+    HIGH_COUNT,
+    LARGEST_KEY,
+    LOW_BITS,
+    LOW_COUNT,
+    count_high,
+    keys_of,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +32,6 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Region
 
-_LOW_BITS = 15
-_HIGH_COUNT, _LOW_COUNT = 1 << 16, 1 << _LOW_BITS
-_FIRST_INFINITE = 0x7F800000 >> _LOW_BITS
-_LARGEST_KEY = 0x7FFFFFFF
 _ABOVE, _FROM, _QUOTA, _BEFORE = range(4)
 """Columns of the statistic: see `limits`."""
 
@@ -41,15 +46,26 @@ def largest(node: Node, count: int) -> Node:
     return _keep(node, limits(node, count), mark=True)
 
 
-def limits(node: Node, count: int) -> Statistic:
+def largest_share(node: Node, share: float) -> Node:
+    """1 where one of the largest elements of a tensor is, else 0, in fp64: a share of those that are not 0.
+
+    floor(share * n) elements, n those whose magnitude in fp32 is not 0, and at least 1 where n and the share are not 0.
+    """
+    return _keep(node, limits(node, share, of_nonzero=True), mark=True)
+
+
+def limits(node: Node, count: float, *, of_nonzero: bool = False) -> Statistic:
     """What tells the `count` largest elements of a tensor from the others: (1, 3 + blocks + 1) in fp64.
+
+    With `of_nonzero`, `count` is the share of those that are not 0, as `largest_share` takes it.
 
     Magnitudes above column 0 are kept, those above column 1 and not above column 0 tie; column 2 is how many of the
     ties are kept, and from column 3 on stands how many ties lie before each block of whole rows, and at all. Where the
     tensor holds NaN or infinity everything is NaN.
     """
     blocks = -(-node.spec.rows // block_height(node.spec))
-    op = Op.make("top-k", 1, count=count, height=block_height(node.spec), blocks=blocks)
+    wanted = {"share": count} if of_nonzero else {"count": count}
+    op = Op.make("top-k", 1, **wanted, height=block_height(node.spec), blocks=blocks)
     return Statistic(Spec(DType.F64, (1, _BEFORE + blocks + 1)), op, (node,), whole_rows=True)
 
 
@@ -59,35 +75,45 @@ def _keep(node: Node, found: Statistic, *, mark: bool = False) -> Node:
     return Map(Spec(DType.F64, node.spec.shape), op, (wide, Input(found, Access.ALL)), whole_rows=True)
 
 
-@statistic_kernel("top-k", scratch=16, fixed=8 * (2 * _HIGH_COUNT + _LOW_COUNT))
+@statistic_kernel("top-k", scratch=16, fixed=8 * (2 * HIGH_COUNT + LOW_COUNT))
 def run_limits(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Count the upper bits, then the lower ones of one bucket, then the ties of every block where some must go."""
     import torch
 
     del given
-    count, blocks = arguments["count"], arguments["blocks"]
-    found = torch.zeros(1, _BEFORE + blocks + 1, dtype=torch.float64)
-    high = torch.zeros(_HIGH_COUNT, dtype=torch.int64)
-    for (block,), _ in scan():
-        high += torch.bincount(_keys(block) >> _LOW_BITS, minlength=_HIGH_COUNT)
-    if int(high[_FIRST_INFINITE:].sum()):
+    found = torch.zeros(1, _BEFORE + arguments["blocks"] + 1, dtype=torch.float64)
+    high, zeros = count_high(scan)
+    if int(high[FIRST_INFINITE:].sum()):
         return found.fill_(math.nan)
+    count = _wanted(arguments, int(high.sum()) - zeros)
+    if count == 0:
+        found[0, _ABOVE] = found[0, _FROM] = math.inf
+        return found
     if int(high.sum()) <= count:
         found[0, _ABOVE] = found[0, _FROM] = -1.0
         return found
     bucket, above = _descend(high, count)
-    low = torch.zeros(_LOW_COUNT, dtype=torch.int64)
+    low = torch.zeros(LOW_COUNT, dtype=torch.int64)
     for (block,), _ in scan():
-        keys = _keys(block)
-        low += torch.bincount(keys[keys >> _LOW_BITS == bucket] & (_LOW_COUNT - 1), minlength=_LOW_COUNT)
+        keys = keys_of(block)
+        low += torch.bincount(keys[keys >> LOW_BITS == bucket] & (LOW_COUNT - 1), minlength=LOW_COUNT)
     place, higher = _descend(low, count - above)
-    key = (bucket << _LOW_BITS) + place
+    key = (bucket << LOW_BITS) + place
     found[0, _ABOVE], found[0, _FROM] = _edge(key + 1), _edge(key)
     found[0, _QUOTA] = count - above - higher
     if int(low[place]) > count - above - higher:
-        ties = [int((_keys(block) == key).sum()) for (block,), _ in scan()]
+        ties = [int((keys_of(block) == key).sum()) for (block,), _ in scan()]
         found[0, _BEFORE + 1 :] = torch.tensor(ties).cumsum(0)
     return found
+
+
+def _wanted(arguments: Mapping[str, Any], nonzero: int) -> int:
+    """How many elements are to be kept: the count, or a share of those that are not 0."""
+    if "count" in arguments:
+        count: int = arguments["count"]
+        return count
+    share: float = arguments["share"]
+    return max(math.floor(share * nonzero), min(nonzero, math.ceil(share)))
 
 
 @kernel("keep-largest", scratch=24)
@@ -113,13 +139,6 @@ def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
         out.copy_(out != 0)
 
 
-def _keys(block: Tensor) -> Tensor:
-    """The bits of the magnitudes in fp32, as one row of integers; overwrites nothing."""
-    import torch
-
-    return block.to(torch.float32).abs_().view(torch.int32).view(-1)
-
-
 def _descend(counts: Tensor, wanted: int) -> tuple[int, int]:
     """The place where the `wanted`-th element from above lies, and how many lie above that place."""
     import torch
@@ -133,11 +152,6 @@ def _edge(key: int) -> float:
     """The largest magnitude whose key is below `key`: round to nearest even makes it the middle between two keys."""
     if key <= 0:
         return 0.0
-    below, at = _value(key - 1), _value(min(key, _LARGEST_KEY))
+    below, at = value_of(key - 1), value_of(min(key, LARGEST_KEY))
     middle = (below + at) / 2
     return middle if key % 2 else math.nextafter(middle, 0.0)
-
-
-def _value(key: int) -> float:
-    number: float = struct.unpack("<f", struct.pack("<I", key))[0]
-    return number

@@ -19,7 +19,7 @@ from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.operations.target import read_recipe
-from brickctl.sources.atomic import write_atomically
+from brickctl.sources.atomic import Draft, write_together
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve
@@ -126,8 +126,7 @@ def run(
         lock = resolve(session)
         built = build(session, recipe, output.absolute(), lock, budget)
         if save is not None:
-            write_atomically(root / MANIFEST, text.encode())
-            write_atomically(root / LOCK, encode(lock).encode())
+            write_together([Draft(root / MANIFEST, text.encode()), Draft(root / LOCK, encode(lock).encode())])
     return built
 
 

@@ -136,8 +136,8 @@ def _place(name: str, folder: Path) -> Finding:
     values |= _measures(disk)
     if problem is None:
         return Finding(name=label, status="ok", detail=detail, values=values)
-    status, fault, advice = problem
-    return Finding(name=label, status=status, detail=f"{detail}, {fault}", advice=advice, values=values)
+    fault, advice = problem
+    return Finding(name=label, status="slow", detail=f"{detail}, {fault}", advice=advice, values=values)
 
 
 def _measures(disk: Disk) -> dict[str, Any]:
@@ -151,20 +151,19 @@ def _measures(disk: Disk) -> dict[str, Any]:
     }
 
 
-def _problem(name: str, disk: Disk) -> tuple[Status, str, str] | None:
-    """The worst that is wrong with a disk, in two words, and what to do."""
+def _problem(name: str, disk: Disk) -> tuple[str, str] | None:
+    """The worst that is wrong with a disk, in two words, and what to do about it; commands work all the same."""
     if not disk.locks:
-        advice = "file locks do not work there, so two commands could collide: use a folder on a local disk"
-        return ("broken" if name == PROJECT else "slow"), "no locks", advice
+        return "no locks", "file locks do not work there: run one command at a time, or use a folder on a local disk"
     if disk.free < LITTLE:
         advice = "there is little room left: free some, or move the folder; `brickctl cache size` shows what is large"
-        return "slow", "little room", advice
+        return "little room", advice
     if name == HUB and not disk.links:
         advice = "links do not work there, so each revision is a whole copy: set HF_HOME to a folder on another disk"
-        return "slow", "no links", advice
+        return "no links", advice
     if min(disk.write, disk.read) < SLOW_DISK:
         advice = "the disk is slow, and builds will wait for it: use a local disk, or look who else is busy there"
-        return "slow", "slow", advice
+        return "slow", advice
     return None
 
 

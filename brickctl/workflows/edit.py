@@ -14,7 +14,7 @@ from brickctl.core.names import BASE, Alias, alias_from, is_alias
 from brickctl.errors import Busy, ManifestInvalid, UsageFault
 from brickctl.operations.operation import read_step
 from brickctl.operations.target import read_recipe
-from brickctl.workflows.files import write_text_of_user
+from brickctl.workflows.files import write_texts_of_user
 from brickctl.workflows.lock import Change, changes_between, resolve
 from brickctl.workflows.requirement import Asked, requirement_for
 from brickctl.workflows.session import MANIFEST
@@ -112,14 +112,9 @@ def _write(session: Session, read: str, text: str, *, locking: bool = True) -> t
     if path.read_bytes() != read.encode():
         cause = "it was saved by somebody else while this command was at work"
         raise Busy(f"{MANIFEST} has changed", causes=(cause,), hint="run the command again; nothing was changed")
-    write_text_of_user(path, text.encode())
+    write_texts_of_user({path: text.encode(), **({} if lock is None else edited.new_lock(lock))})
     if lock is None:
         return ()
-    try:
-        edited.write_lock(lock)
-    except BaseException:
-        write_text_of_user(path, read.encode())
-        raise
     for name, lacking in _unfinished(edited).items():
         session.events.warn(f"[targets.{name}] cannot be built yet: {lacking}")
     return changes_between(old, lock)

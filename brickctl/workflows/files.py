@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.errors import Busy, UsageFault
-from brickctl.sources.atomic import write_atomically
+from brickctl.sources.atomic import NO_LOCKS, Draft, write_together
+from brickctl.tensors.refusals import named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _MODE = 0o644
+_NOT_FLUSHED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def refuse_link(*places: Path) -> None:
@@ -40,10 +43,12 @@ def refuse_link(*places: Path) -> None:
 def alone(path: Path, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` alone; it is gone afterwards, and never removed while somebody else may hold it.
 
-    Where another process holds it, `tell` is told and it is waited for; without `tell` nobody waits.
+    Where another process holds it, `tell` is told and it is waited for; without `tell` nobody waits. On a disk without
+    locks the work goes on all the same, and `tell` is told what is up to the user then; without `tell` it does not.
 
     Raises:
         Busy: another process holds it, and nobody waits.
+        OSError: there are no locks, and nobody to tell.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(path, what, tell)
@@ -66,6 +71,14 @@ def _lock(path: Path, what: str, tell: Callable[[str], None] | None) -> int:
                 return descriptor
         except BlockingIOError:
             _wait(descriptor, what, tell)
+        except OSError as error:
+            if error.errno in NO_LOCKS and tell is not None:
+                tell(f"the disk of {path.parent} has no locks: make sure that no other brickctl is {what}")
+                return descriptor
+            os.close(descriptor)
+            if error.errno in NO_LOCKS:  # so that nobody can hold what was just made
+                path.unlink(missing_ok=True)
+            raise
         os.close(descriptor)
 
 
@@ -95,25 +108,31 @@ def write_new(path: Path, content: bytes) -> None:
     """Write a file that takes the place of what is there, be it a link; flushed to the disk."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    with os.fdopen(descriptor, "wb") as file:
+    with named(path), os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
 
 
-def write_text_of_user(path: Path, content: bytes) -> None:
-    """Replace a file that people own, so that readers see the old content or the new: its mode stays, links are kept.
+def write_texts_of_user(texts: Mapping[Path, bytes]) -> None:
+    """Replace files that people own, all or none, so that readers see of each the old content or the new.
+
+    Their modes stay, and links are kept.
 
     Raises:
-        UsageFault: it is a folder, or a link to nothing.
+        UsageFault: one is a folder, or a link to nothing.
     """
+    write_together([_draft(path, content) for path, content in texts.items()], flush=True)
+
+
+def _draft(path: Path, content: bytes) -> Draft:
     if path.is_symlink() and not path.exists():
         raise UsageFault(f"{path} is a link to nothing", hint="remove the link; nothing was changed")
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise UsageFault(f"{path} is not a file", hint="move it away; nothing was changed")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _MODE
-    write_atomically(path, content, mode=mode, flush=True)
+    return Draft(path, content, mode)
 
 
 def flush_tree(folder: Path) -> None:
@@ -123,9 +142,13 @@ def flush_tree(folder: Path) -> None:
 
 
 def flush(folder: Path) -> None:
-    """Write a folder's entries to the disk."""
+    """Write a folder's entries to the disk; CIFS, and some disks that programs mount, do so unasked, and refuse."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with named(folder):
+            os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FLUSHED:
+            raise
     finally:
         os.close(descriptor)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import BASE, Alias, alias_from
-from brickctl.core.numbers import Gradient, Number, Scalar
 from brickctl.core.reference import HubReference
 from brickctl.errors import NotFound, Unsupported, UsageFault
+from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import write_atomically
-from brickctl.workflows.mergekit_numbers import Rules, translate
+from brickctl.workflows.mergekit_methods import METHODS, RANDOM, SUMS
 from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe, Model, read_mergekit
+from brickctl.workflows.mergekit_step import MergeStep
 from brickctl.workflows.requirement import path_from
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class _Translation:
         if recipe.base is not None and recipe.base.lora is not None:
             hint = "merge it into a model first, or name the adapter in `models`"
             raise Unsupported("a `base_model` with an adapter upon it is not built", hint=hint)
-        self._entries = [(self._alias(entry), self._weight(entry)) for entry in self._taking_part()]
+        self._entries = [(self._alias(entry), entry) for entry in self._taking_part()]
+        self._check_entries()
+        deltas = recipe.base is not None and METHODS[recipe.method].base == "optional"
+        self._step = MergeStep(recipe, self._entries, deltas=deltas)
 
     def text(self, recipe: Path) -> str:
         """The manifest."""
@@ -90,23 +94,56 @@ class _Translation:
 
     def notes(self) -> Iterator[str]:
         """What is not the same to the last bit, and what was left out because it has no effect."""
-        recipe = self._recipe
+        recipe, method = self._recipe, self._recipe.method
         if recipe.computed_in in {"bfloat16", "float16"}:
             yield f"mergekit would round to {recipe.computed_in} before it computes; brickctl rounds once, at the end"
-        if recipe.method == "task_arithmetic" and any(self._is_base(entry) and entry.weight for entry in recipe.inputs):
-            yield "the weight of the base has no effect in task_arithmetic, and is left out"
+        if method in RANDOM:
+            yield f"{method} keeps entries by chance: other ones than mergekit, and the same ones in every build"
+        if method == "task_arithmetic" and recipe.settings.switches.get("normalize"):
+            yield "task_arithmetic with `normalize` is written as breadcrumbs that drop nothing, divided by the weights"
+        for key in recipe.settings.ignored:
+            yield f"`{key}` changes no number, and is left out"
+        if METHODS[method].base in {"origin", "optional"} and recipe.base is not None:
+            for key in (key for entry in recipe.inputs if self._is_base(entry) for key in entry.settings.numbers):
+                yield f"the {key} of the base has no effect in {method}, and is left out"
 
     def _taking_part(self) -> Iterator[Input]:
         """The models of the merge; the base is added where mergekit adds it."""
-        recipe = self._recipe
-        if recipe.method == "task_arithmetic" and recipe.base is None:
-            hint = "write `base_model: owner/name`"
-            raise UsageFault("task_arithmetic needs a `base_model`", place=recipe.inputs[0].place, hint=hint)
-        for entry in recipe.inputs:
-            if recipe.method == "linear" or not self._is_base(entry):
-                yield entry
-        if recipe.method == "linear" and recipe.base is not None and not any(map(self._is_base, recipe.inputs)):
-            yield Input(model=recipe.base, place=recipe.inputs[0].place)
+        recipe, role = self._recipe, METHODS[self._recipe.method].base
+        place = recipe.inputs[0].place
+        if recipe.base is None and role in {"start", "origin"}:
+            raise UsageFault(
+                f"{recipe.method} needs a `base_model`", place=place, hint="write `base_model: owner/name`"
+            )
+        listed = [entry for entry in recipe.inputs if self._is_base(entry)]
+        others = [entry for entry in recipe.inputs if not self._is_base(entry)]
+        if role == "origin" or (role == "optional" and recipe.base is not None):
+            return iter(others)
+        if recipe.base is None or (listed and role == "model"):
+            return iter(recipe.inputs)
+        base = listed or [Input(model=recipe.base, place=place)]
+        return iter([*base, *others] if role == "start" else [*others, *base])
+
+    def _check_entries(self) -> None:
+        """Make sure that as many models take part as the method takes."""
+        recipe, count = self._recipe, len(self._entries)
+        adapter = next((entry for _, entry in self._entries if entry.model.lora is not None), None)
+        if adapter is not None and recipe.method in SUMS and recipe.settings.switches.get("normalize"):
+            cause = "mergekit divides by its weight even the tensors that it does not change"
+            hint = "divide the weights by their sum, and leave `normalize` out"
+            message = f"`normalize: true` in {recipe.method} with an adapter is not built"
+            raise Unsupported(message, causes=(cause,), place=adapter.place, hint=hint)
+        declared = methods()[recipe.method]
+        least = max(declared.least, METHODS[recipe.method].least)
+        if not least <= count <= declared.most:
+            wanted = f"{least}" if least == declared.most else f"at least {least}"
+            role = METHODS[recipe.method].base
+            which = "beside the base" if role != "start" and recipe.base is not None else "in all"
+            raise UsageFault(
+                f"{recipe.method} takes {wanted} models {which}, and the recipe has {count}",
+                place=recipe.inputs[0].place,
+                hint="name those that it is to combine, and no others",
+            )
 
     def _is_base(self, entry: Input) -> bool:
         return entry.model == Model(model=self._base)
@@ -126,17 +163,6 @@ class _Translation:
         self._bricks[alias] = model
         return alias
 
-    def _weight(self, entry: Input) -> Number:
-        if self._recipe.method == "passthrough":
-            return Scalar(1.0)
-        shared: Rules = self._recipe.weight
-        number = translate(entry.weight, shared)
-        if number is None:
-            what = "no `weight` for every tensor" if entry.weight or shared else "no `weight`"
-            hint = "give it one; end a list of filters with `- value: N`"
-            raise UsageFault(f"`{entry.model.lora or entry.model.model}` has {what}", place=entry.place, hint=hint)
-        return number
-
     def _source(self, reference: HubReference | PathReference) -> dict[str, str]:
         if not isinstance(reference, HubReference):
             return {"source": json.dumps(f"path:{path_from(self._root, reference.path)}")}
@@ -149,31 +175,11 @@ class _Translation:
         return f"{alias} = {{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
 
     def _apply(self) -> Iterator[str]:
-        recipe = self._recipe
-        if recipe.method == "passthrough" and not self._bricks:
+        if self._step.changes_nothing and not self._bricks:
             return  # the base as it is
-        method = "task_arithmetic" if recipe.method == "passthrough" else recipe.method
-        normalize = "" if recipe.normalize is None else f", normalize = {json.dumps(recipe.normalize)}"
-        scale = "" if recipe.scale == 1.0 else f", scale = {recipe.scale!r}"
-        yield "apply = ["
-        yield f'  {{ op = "merge", method = "{method}"{normalize}{scale}, bricks = ['
-        for alias, weight in self._entries:
-            yield f'    {{ brick = "{alias}", weight = {_toml(weight)} }},'
-        yield "  ] },"
-        yield "]"
-
-
-def _toml(number: Number) -> str:
-    if isinstance(number, Scalar):
-        return repr(number.value)
-    if isinstance(number, Gradient):
-        return json.dumps(list(number.values))
-    return f"[{', '.join(_rule(rule.filter, rule.value) for rule in number.rules)}]"
-
-
-def _rule(pattern: str | None, value: Scalar | Gradient) -> str:
-    where = "" if pattern is None else f"filter = {json.dumps(pattern, ensure_ascii=False)}, "
-    return f"{{ {where}value = {_toml(value)} }}"
+        first, *others = self._step.lines()
+        yield f"apply = {first}"
+        yield from others
 
 
 def _project_name(recipe: Path) -> str:

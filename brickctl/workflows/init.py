@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import did_you_mean
 from brickctl.errors import NotFound, UsageFault
-from brickctl.sources.atomic import write_atomically
+from brickctl.sources.atomic import Draft, write_together
 from brickctl.sources.open import builtin_registry
 from brickctl.workflows.session import CACHES, DIST, MANIFEST
 
@@ -82,10 +82,9 @@ def start_project(folder: Path, *, template: str | None = None, name: str | None
             files[MANIFEST] = _renamed(files[MANIFEST], name)
     manifest = parse_manifest(files[MANIFEST].decode("utf-8"))
     _refuse_present(folder, files)
-    for path, content in files.items():
-        write_atomically(folder / path, content)
-    ignored = _ignore(folder)
-    return Started(folder=folder, name=manifest.project.name, files=(*files, *([_IGNORE] if ignored else [])))
+    files |= _ignore(folder)
+    write_together([Draft(folder / path, content) for path, content in files.items()])
+    return Started(folder=folder, name=manifest.project.name, files=tuple(files))
 
 
 def _template(name: str) -> dict[str, bytes]:
@@ -119,14 +118,14 @@ def _name_from(folder: Path) -> str:
     return word or "my-model"
 
 
-def _ignore(folder: Path) -> bool:
-    """Add the lines that are missing to .gitignore; whether there were any."""
+def _ignore(folder: Path) -> dict[str, bytes]:
+    """A .gitignore with the lines that are missing in it, or nothing where none is."""
     path = folder / _IGNORE
     text = path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
     present = {line.strip().strip("/") for line in text.splitlines()}
     missing = [line for line in _IGNORED if line.strip("/") not in present]
-    if missing:
-        gap = "" if not text or text.endswith("\n") else "\n"
-        lines = "".join(f"{line}\n" for line in missing)
-        write_atomically(path, f"{text}{gap}{lines}".encode("utf-8", "surrogateescape"))
-    return bool(missing)
+    if not missing:
+        return {}
+    gap = "" if not text or text.endswith("\n") else "\n"
+    lines = "".join(f"{line}\n" for line in missing)
+    return {_IGNORE: f"{text}{gap}{lines}".encode("utf-8", "surrogateescape")}

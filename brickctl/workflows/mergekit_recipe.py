@@ -14,19 +14,14 @@ from brickctl.core.names import did_you_mean
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import hub_reference
 from brickctl.errors import Place, Unsupported, UsageFault
-from brickctl.workflows.mergekit_numbers import Rules, read_rules
+from brickctl.workflows.mergekit_methods import METHODS
+from brickctl.workflows.mergekit_parameters import NOTHING_SAID, Settings, read_settings
 from brickctl.workflows.yaml_table import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-METHODS = ("linear", "passthrough", "task_arithmetic")
-_OTHER_METHODS = (
-    "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "dare_linear", "dare_ties", "della", "della_linear", "karcher",
-    "model_stock", "multislerp", "nearswap", "nuslerp", "ram", "ramplus_tl", "sce", "slerp", "ties",
-)  # fmt: skip
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
-_NO_EFFECT = ("density", "epsilon", "gamma", "int8_mask", "rescale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +34,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One model that takes part, with the rules for its weight (empty where it has none)."""
+    """One model of the recipe, with the parameters of its own."""
 
     model: Model
-    weight: Rules = ()
+    settings: Settings = NOTHING_SAID
     place: Place
 
 
@@ -52,9 +47,7 @@ class MergekitRecipe:
 
     Attributes:
         method: one of `METHODS`.
-        normalize: None where it is not said.
-        scale: mergekit's `lambda`.
-        weight: the weight of models that have none of their own, or none for some tensor.
+        settings: the parameters for all models, those that a model has for itself go before them.
         dtype: what tensors are written as; None where each keeps its own.
         computed_in: what mergekit would round to before it computes.
     """
@@ -62,9 +55,7 @@ class MergekitRecipe:
     method: str
     base: Model | None
     inputs: tuple[Input, ...]
-    normalize: bool | None = None
-    scale: float = 1.0
-    weight: Rules = ()
+    settings: Settings = NOTHING_SAID
     dtype: str | None = None
     computed_in: str | None = None
 
@@ -86,15 +77,13 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
     _read_tokenizer(top, base or inputs[0].model)
     computed_in, written_as = _read_dtype(top, "dtype"), _read_dtype(top, "out_dtype")
     shared = None if _absent(top, "parameters") else top.table_or_none("parameters")
-    normalize, scale, weight = (None, 1.0, ()) if shared is None else _read_shared(shared, method)
+    settings = read_settings(shared, method, shared=True)
     top.finish()
     return MergekitRecipe(
         method=method,
         base=base,
         inputs=inputs,
-        normalize=normalize,
-        scale=scale,
-        weight=weight,
+        settings=settings,
         dtype=written_as or computed_in,
         computed_in=computed_in,
     )
@@ -114,10 +103,7 @@ def _read_method(top: Table) -> str:
     method = top.string("merge_method")
     if method in METHODS:
         return method
-    known = f"this brickctl imports {', '.join(METHODS)}"
-    if method in _OTHER_METHODS:
-        raise Unsupported(f"the merge method `{method}` is not built yet", place=top.place("merge_method"), hint=known)
-    hint = did_you_mean(method, (*METHODS, *_OTHER_METHODS)) or known
+    hint = did_you_mean(method, METHODS) or f"this brickctl imports {', '.join(METHODS)}"
     raise top.error(f"there is no merge method `{shown(method)}`", key="merge_method", hint=hint)
 
 
@@ -132,53 +118,7 @@ def _read_input(entry: Table, method: str) -> Input:
     model = _read_model(entry, "model")
     table = None if _absent(entry, "parameters") else entry.table_or_none("parameters")
     entry.finish()
-    if table is None:
-        return Input(model=model, place=entry.place())
-    for key in ("lambda", "normalize"):
-        if table.has(key):
-            hint = "mergekit reads it at the top of the recipe only: move it there, or remove it"
-            raise table.error(f"{table.named(key)} has no effect", key=key, hint=hint)
-    weight = _read_weight(table, method)
-    _finish_parameters(table)
-    return Input(model=model, weight=weight, place=entry.place())
-
-
-def _read_shared(table: Table, method: str) -> tuple[bool | None, float, Rules]:
-    weight = _read_weight(table, method)
-    if method == "passthrough":
-        _finish_parameters(table)
-        return None, 1.0, ()
-    normalize = table.boolean_or_none("normalize")
-    if method != "task_arithmetic":
-        _finish_parameters(table)
-        return normalize, 1.0, weight
-    if normalize:
-        place = table.place("normalize")
-        raise Unsupported("`normalize: true` in task_arithmetic is not built yet", place=place, hint="divide by hand")
-    scale = read_rules(table, "lambda")
-    if len(scale) > 1 or any(not isinstance(rule.value, float) for rule in scale):
-        hint = "multiply it into the weights: those may have filters and gradients"
-        raise Unsupported("`lambda` can only be one number here", place=table.place("lambda"), hint=hint)
-    _finish_parameters(table)
-    return None, next((rule.value for rule in scale if isinstance(rule.value, float)), 1.0), weight
-
-
-def _read_weight(table: Table, method: str) -> Rules:
-    if method == "passthrough":
-        _refuse(table, "scale", "passthrough with `scale` multiplies every tensor")
-        return ()
-    return read_rules(table, "weight")
-
-
-def _finish_parameters(table: Table) -> None:
-    """Refuse what is left: keys that are known elsewhere by what they are, others by what they may have been."""
-    for key in _NO_EFFECT:
-        present = table.has(key)
-        table.take(key)
-        if present:
-            hint = "mergekit ignores it with this method: remove it, or choose the method that it belongs to"
-            raise table.error(f"{table.named(key)} has no effect", key=key, hint=hint)
-    table.finish()
+    return Input(model=model, settings=read_settings(table, method, shared=False), place=entry.place())
 
 
 def _check_inputs(inputs: tuple[Input, ...], method: str, top: Table) -> None:

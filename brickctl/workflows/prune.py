@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickctl.sources.atomic import being_written
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.leftovers import CLIENTS, SET_ASIDE, UNFINISHED, InUse
 from brickctl.sources.naming import place_label
@@ -124,8 +125,8 @@ def _idle(path: Path, caches: Caches, in_use: InUse) -> bool:
             return in_use.abandoned(path, _LONG_PAUSE) and all(
                 in_use.abandoned(file, _LONG_PAUSE) for file in walk(path)
             )
-        from_hub = path.is_relative_to(caches.hub)
-        return in_use.abandoned(path) and not (from_hub and being_downloaded(path))
+        held = being_downloaded(path) if path.is_relative_to(caches.hub) else being_written(path)
+        return in_use.abandoned(path) and not held
     except FileNotFoundError:  # finished in the meantime
         return False
 

@@ -59,10 +59,13 @@ class Workbench:
             shutil.rmtree(self.folder)
 
     def clear(self) -> None:
-        """Remove what a killed build left behind the finished artifact; nothing while somebody is building."""
+        """Remove what a killed build left behind the finished artifact.
+
+        Nothing while somebody is building, or where nobody can tell, or nothing may be written.
+        """
         lock = self.target.with_name(f".{self.target.name}.lock")
         if self.folder.exists() or lock.exists():
-            with suppress(Busy), self.opened():
+            with suppress(Busy, OSError), self.opened():
                 pass
 
     def keep_only(self, paths: frozenset[str]) -> None:
@@ -83,9 +86,16 @@ class Workbench:
         if not self.target.exists():
             self.new.rename(self.target)
         elif not _swap(self.new, self.target):
-            self.target.rename(self._old)
-            self.new.rename(self.target)
+            self._exchange_in_two_steps()
         flush(self.target.parent)
+
+    def _exchange_in_two_steps(self) -> None:
+        self.target.rename(self._old)
+        try:
+            self.new.rename(self.target)
+        except BaseException:
+            self._old.rename(self.target)
+            raise
 
     def _recover(self) -> None:
         """Finish or undo an exchange in two steps that was cut off between them."""

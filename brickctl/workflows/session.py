@@ -14,7 +14,7 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
-from brickctl.workflows.files import refuse_link, write_new, write_text_of_user
+from brickctl.workflows.files import refuse_link, write_new, write_texts_of_user
 
 if TYPE_CHECKING:
     from brickctl.core.lock import Lock
@@ -99,11 +99,14 @@ class Session:
 
     def write_lock(self, lock: Lock) -> bool:
         """Write the lock unless it is there already, byte for byte; whether it was written."""
+        texts = self.new_lock(lock)
+        write_texts_of_user(texts)
+        return bool(texts)
+
+    def new_lock(self, lock: Lock) -> dict[Path, bytes]:
+        """The text of a lock by the path of brick.lock, or nothing where it is there already, byte for byte."""
         path, content = self.root / LOCK, encode(lock).encode()
-        if path.is_file() and path.read_bytes() == content:
-            return False
-        write_text_of_user(path, content)
-        return True
+        return {} if path.is_file() and path.read_bytes() == content else {path: content}
 
 
 def read_manifest(root: Path) -> Manifest:

@@ -29,7 +29,10 @@ def check_space(needed: Mapping[Path, int]) -> None:
         free = shutil.disk_usage(nearest(disk[0])).free
         if size > free:
             cause = f"{format_size(size)} are needed and {format_size(free)} are free"
-            hint = "nothing was changed; make room, or point HF_HOME or --output to another disk"
+            hint = (
+                "nothing was fetched or built; make room there, or use another disk:"
+                " HF_HOME and BRICKCTL_CACHE say where bricks go, `--output` where a merge goes"
+            )
             raise NoSpace(f"the disk of {' and '.join(map(str, disk))} is too full", causes=(cause,), hint=hint)
 
 

@@ -1,6 +1,7 @@
 """From exceptions to errors, and from errors to text and JSON."""
 
 import errno
+import os
 
 import click
 import pytest
@@ -74,14 +75,36 @@ def test_a_full_disk_is_named() -> None:
     error = explain(OSError(errno.ENOSPC, "No space left on device", "dist/chat/model.safetensors"))
     assert isinstance(error, NoSpace)
     assert error.message == "no space left to write `dist/chat/model.safetensors`"
+    assert error.hint is not None
+    assert error.hint.startswith("make room on the disk of `dist/chat`")
+
+
+def test_a_disk_that_takes_no_file_of_that_size_is_no_space() -> None:
+    error = explain(OSError(errno.EFBIG, "File too large", "dist/chat/model.safetensors"))
+    assert isinstance(error, NoSpace)
+    assert error.hint is not None
+    assert "shard-size" in error.hint
 
 
 @pytest.mark.parametrize(
-    ("number", "cause"), [(errno.EACCES, "permission denied"), (errno.EROFS, "read-only file system")]
+    ("number", "hint"),
+    [
+        (errno.EACCES, "check who owns it"),
+        (errno.EROFS, "let the disk of `/models` be written"),
+        (errno.EBUSY, "mount its folder instead"),
+        (errno.EIO, "look after the disk of `/models`"),
+        (errno.ENOTCONN, "or the network that it is on"),
+    ],
 )
-def test_a_refused_file_is_named(number: int, cause: str) -> None:
+def test_a_refused_file_is_named(number: int, hint: str) -> None:
     error = explain(OSError(number, "no", "/models/base"))
-    assert (error.message, error.causes) == ("cannot use `/models/base`", (cause,))
+    assert (error.message, error.causes) == ("cannot use `/models/base`", (os.strerror(number).lower(),))
+    assert hint in str(error.hint)
+
+
+def test_a_file_that_cannot_take_its_new_name_is_called_by_that() -> None:
+    error = explain(OSError(errno.ENOSPC, "no", "/project/.brickctl-new-x", None, "/project/brick.lock"))
+    assert error.message == "no space left to write `/project/brick.lock`"
 
 
 def test_a_refused_file_without_a_name_is_still_a_sentence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -154,9 +155,13 @@ def test_both_files_are_as_before_when_the_lock_cannot_be_written(
     project.run("lock")
     manifest, lock = project.manifest, project.lock
 
-    def fail(*_: object) -> bool:
-        raise OSError(28, "No space left on device")
+    replace = Path.replace
 
-    monkeypatch.setattr("brickctl.workflows.session.Session.write_lock", fail)
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == "brick.lock":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
     assert project.run("remove", "mail").code == 1
     assert (project.manifest, project.lock) == (manifest, lock)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brickctl.errors import BrickctlError
-from brickctl.tensors.top_k import _edge, _value, keep_largest, largest
+from brickctl.tensors.magnitudes import value_of
+from brickctl.tensors.top_k import _edge, keep_largest, largest
 from tests.support.evaluating import evaluated
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def test_what_holds_no_numbers_is_refused_and_not_passed_over(value: float, tmp_
 @given(st.integers(1, 0x7F7FFFFF), st.integers(-3, 3))
 def test_an_edge_divides_the_doubles_that_round_to_a_key_from_those_below(key: int, step: int) -> None:
     edge = _edge(key)
-    assert torch.tensor(edge, dtype=torch.float64).float().item() < _value(key)
-    assert torch.tensor(math.nextafter(edge, math.inf), dtype=torch.float64).float().item() == _value(key)
+    assert torch.tensor(edge, dtype=torch.float64).float().item() < value_of(key)
+    assert torch.tensor(math.nextafter(edge, math.inf), dtype=torch.float64).float().item() == value_of(key)
     near = edge * (1 + step * 2**-52)
     rounded = torch.tensor(near, dtype=torch.float64).float().item()
-    assert (near > edge) == (rounded >= _value(key))
+    assert (near > edge) == (rounded >= value_of(key))

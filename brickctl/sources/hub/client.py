@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
 from brickctl.sources.hub.listing import Listing, parse_listing
 from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
+from brickctl.sources.hub.unlocked import with_or_without_locks
 from brickctl.sources.hub.waiting import limit_waiting
-from brickctl.sources.naming import address_label
+from brickctl.sources.naming import address_label, place_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import Answer, answer_bounds
 
@@ -40,12 +42,20 @@ class Client:
         self.offline = offline or constants.is_offline_mode()
         limit_waiting()
         if "HF_HUB_VERBOSITY" not in os.environ:
-            # Its retries are warnings on stderr; what fails for good, we say ourselves.
+            # Its retries are warnings on stderr, as are disks that are small or have no links; what fails for good, we
+            # say ourselves, and `brickctl doctor` tells of disks.
             logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"huggingface_hub\.file_download")
 
     def asked(self, repository: str, revision: str, path: str | None = None) -> Asked:
         """What a question is about, for messages."""
-        return Asked(endpoint=address_label(self.endpoint), repository=repository, revision=revision, path=path)
+        return Asked(
+            endpoint=address_label(self.endpoint),
+            repository=repository,
+            revision=revision,
+            path=path,
+            cache=place_label(self.cache),
+        )
 
     def list(self, repository: str, revision: str, subfolder: str | None) -> Listing:
         """Commit, card and files of a revision: one request."""
@@ -79,13 +89,15 @@ class Client:
         asked = self.asked(repository, commit, path)
         self._need_network(asked)
         with translated(asked):
-            found = hf_hub_download(
-                repository,
-                path,
-                revision=commit,
-                cache_dir=self.cache,
-                endpoint=self.endpoint,
-                tqdm_class=metered(str(asked), size, advance),
+            found = with_or_without_locks(
+                lambda: hf_hub_download(
+                    repository,
+                    path,
+                    revision=commit,
+                    cache_dir=self.cache,
+                    endpoint=self.endpoint,
+                    tqdm_class=metered(str(asked), size, advance),
+                )
             )
         remove_remains(Path(found), self.cache)
         return Path(found)

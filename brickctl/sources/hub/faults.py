@@ -46,6 +46,7 @@ class Asked:
     repository: str
     revision: str
     path: str | None = None
+    cache: str = "the Hub's cache"
 
     def __str__(self) -> str:
         return f"hf:{self.repository}" if self.path is None else file_label(f"hf:{self.repository}", self.path)
@@ -85,9 +86,10 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
     if isinstance(error, HfHubHTTPError):
         return _refused(error.response.status_code, asked)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return NoSpace(f"no space left for {asked}", hint="free some space, or set HF_HOME to a larger disk")
+        hint = f"make room on the disk of {asked.cache}, or set HF_HOME to a folder on another"
+        return NoSpace(f"no space left for {asked}", hint=hint)
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        hint = "set HF_HOME to a folder that you own"
+        hint = f"let {asked.cache} be written, or set HF_HOME to a folder that you may write"
         return BrickctlError(f"no place to put {asked}: the Hub's cache is closed", causes=(plain(error),), hint=hint)
     host = shown(asked.endpoint.split("//")[-1])
     return TransportFault(

@@ -2,8 +2,8 @@
 
     blobs/ETAG.incomplete   blobs/ETAG.RANDOM.incomplete   blobs/tmp_UUID (empty)
 
-The client holds `.locks/REPOSITORY/ETAG.lock` while it downloads. Once nobody holds any lock of the repository, nobody
-will ever read these.
+The client holds `.locks/REPOSITORY/ETAG.lock` while it downloads, and leaves the file there. Once nobody holds any lock
+of the repository, nobody will ever read these.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ def remove_remains(place: Path, cache: Path) -> None:
     with _guard, suppress(OSError):
         remains = [path for path in blobs.iterdir() if _REMAINS.fullmatch(path.name)]
         if remains:
-            _remove(remains, cache / ".locks" / blobs.parent.name)
+            _remove(remains, sorted((cache / ".locks" / blobs.parent.name).glob("*.lock")))
 
 
-def _remove(remains: list[Path], locks: Path) -> None:
+def _remove(remains: list[Path], locks: list[Path]) -> None:
+    if not locks:  # a client that can do without them is not seen
+        return
     with ExitStack() as held:
-        for lock in sorted(locks.glob("*.lock")):
+        for lock in locks:
             descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
