@@ -58,7 +58,7 @@ class Knots(WholeMatrixMethod):
         """Find the directions, then see each delta in them."""
         import torch
 
-        directions = common_directions(deltas.plain(), len(out))
+        directions = common_directions(deltas.plain(), len(out), out.shape[1] * len(deltas.weights))
         across = directions.T.contiguous()
         aligned = [
             _trimmed(torch.mm(across, delta), settings["density"])
@@ -73,7 +73,7 @@ class Knots(WholeMatrixMethod):
         """The directions twice; all deltas in them, and what an election takes, or the trimming of one."""
         rank = min(rows, columns * len(settings))
         aligned = rank * columns * (8 * (len(settings) + 1) + max(ELECTION_SCRATCH, _TRIMMING))
-        return 16 * rows * rank + max(common_directions_bytes(rows, columns), aligned)
+        return 16 * rows * rank + max(common_directions_bytes(rows, columns * len(settings), columns), aligned)
 
     def prepare(self, part: Part, tensor: str) -> Node:
         """Trim a vector."""

@@ -52,21 +52,39 @@ def direction(matrix: Tensor) -> Tensor:
     return left @ right
 
 
-def common_directions(matrices: Iterable[Tensor], rows: int) -> Tensor:
-    """The left singular vectors (rows, k) of matrices that stand side by side, seen one after another.
+def common_directions(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor:
+    """The left singular vectors (rows, k) of matrices side by side, (rows, columns) in all, seen one after another.
 
-    Only the triangular factor of what was seen is kept, at most (rows, rows), which has the same ones. Each vector's
-    entry of largest magnitude is positive.
+    Where all together are wider than high, only the triangular factor of what was seen is kept, which has the same
+    ones. Each vector's entry of largest magnitude is positive.
     """
+    left, _, _ = factors(_side_by_side(matrices, rows, columns) if columns <= rows else _square(matrices, rows))
+    return left * left.gather(0, left.abs().argmax(dim=0, keepdim=True)).sign()
+
+
+def common_directions_bytes(rows: int, columns: int, widest: int) -> int:
+    """Bytes that this takes, `widest` the columns of one matrix."""
+    if columns <= rows:
+        return 8 * rows * columns + svd_bytes(rows, columns)
+    return 8 * rows * rows + max(16 * (rows + widest) * rows, svd_bytes(rows, rows))
+
+
+def _side_by_side(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor:
+    import torch
+
+    whole = torch.empty(rows, columns, dtype=torch.float64)
+    left = 0
+    for matrix in matrices:
+        whole[:, left : left + matrix.shape[1]].copy_(matrix)
+        left += matrix.shape[1]
+    return whole
+
+
+def _square(matrices: Iterable[Tensor], rows: int) -> Tensor:
+    """A matrix (rows, at most rows) that has the same left singular vectors and values."""
     import torch
 
     triangle = torch.empty(0, rows, dtype=torch.float64)
     for matrix in matrices:
         triangle = torch.linalg.qr(torch.cat((triangle, matrix.T)), mode="r").R
-    left, _, _ = factors(triangle.T)
-    return left * left.gather(0, left.abs().argmax(dim=0, keepdim=True)).sign()
-
-
-def common_directions_bytes(rows: int, columns: int) -> int:
-    """Bytes that this takes: the triangle, and with it either what is stacked, twice, or a decomposition."""
-    return 8 * rows * rows + max(16 * (rows + columns) * rows, svd_bytes(rows, rows))
+    return triangle.T
