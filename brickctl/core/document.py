@@ -73,7 +73,7 @@ def read_toml(text: str, *, file: str, fault: type[BrickctlError] = ManifestInva
 def _reason(error: tomli.TOMLDecodeError) -> str:
     """What the parser says; it names no key that stands twice, so what stands on its line is shown."""
     if error.msg.startswith(_TWICE):
-        line = error.doc.splitlines()[error.lineno - 1]
+        line = error.doc.split("\n")[error.lineno - 1]
         key = line.partition("=")[0].strip()
         return f"`{shown(key)}` stands twice" if "=" in line or key.startswith("[") else "a key stands twice"
     return f"{error.msg} (column {error.colno})"

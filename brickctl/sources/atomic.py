@@ -78,17 +78,18 @@ def write_atomically(path: Path, content: bytes, *, mode: int = _MODE, flush: bo
 
 def write_together(drafts: Iterable[Draft], *, flush: bool = False) -> None:
     """Write small files, all or none: each has found its room on the disk before the first one takes its place."""
-    done: list[tuple[Draft, bytes | None]] = []
+    begun: list[tuple[Draft, Path, bytes | None]] = []
     with ExitStack() as stack:
         waiting = [(draft, stack.enter_context(_ready(draft, flush=flush))) for draft in drafts]
         try:
             for draft, new in waiting:
                 before = draft.path.read_bytes() if draft.path.is_file() else None
+                begun.append((draft, new.path, before))
                 new.path.replace(draft.path)
-                done.append((draft, before))
         except BaseException:
-            for draft, before in reversed(done):
-                _put_back(draft, before)
+            for draft, passing, before in reversed(begun):
+                if not passing.exists():  # Ctrl-C may come when the last one has just taken its place
+                    _put_back(draft, before)
             raise
 
 

@@ -90,11 +90,11 @@ class Workbench:
         flush(self.target.parent)
 
     def _exchange_in_two_steps(self) -> None:
-        self.target.rename(self._old)
         try:
+            self.target.rename(self._old)
             self.new.rename(self.target)
-        except BaseException:
-            self._old.rename(self.target)
+        except BaseException:  # Ctrl-C too, which comes before or after the step that it meets
+            self._recover()
             raise
 
     def _recover(self) -> None:

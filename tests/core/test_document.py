@@ -130,6 +130,13 @@ def test_tables_are_named_as_people_see_them(path: tuple[str | int, ...], words:
     assert describe(path) == words
 
 
+def test_a_key_that_stands_twice_is_named_whatever_else_breaks_lines_to_unicode() -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        read_toml("a = 1 # \u2028 \x85\n\nb = 2\na = 2\n", file="brick.toml")
+    assert caught.value.causes == ("`a` stands twice",)
+    assert str(caught.value.place) == "brick.toml line 4"
+
+
 def test_broken_toml_names_the_line() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         read_toml("[base]\nsource = \n", file="brick.toml")

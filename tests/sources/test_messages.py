@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from dataclasses import replace
@@ -165,6 +167,25 @@ def test_what_the_hub_says_is_shown_escaped(tmp_path: Path, ledger: Ledger) -> N
             with pytest.raises(NotFound) as caught:
                 bricks.pin(HubReference(repository="acme/legal", revision=revision))
             assert "u001b" in said(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "no-space"),
+        (errno.EFBIG, "no-space"),  # FAT, from 4 GB
+        (errno.EIO, "failed"),
+        (errno.ESTALE, "failed"),
+        (errno.EROFS, "failed"),
+        (errno.ECONNRESET, "transport"),
+    ],
+)
+def test_a_disk_that_refuses_a_download_is_not_taken_for_the_network(number: int, code: str) -> None:
+    asked = Asked(endpoint="https://hub", repository="acme/legal", revision="main", cache="/cache")
+    error = translate(OSError(number, os.strerror(number)), asked)
+    assert error.code == code
+    assert error.hint is not None
+    assert ("/cache" in error.hint) == (code != "transport")
 
 
 def test_the_label_of_a_file_that_is_hashed_is_plain(tmp_path: Path, amounts: Amounts) -> None:

@@ -153,6 +153,34 @@ def test_without_an_exchange_of_folders_two_renames_do(project: Path, monkeypatc
     assert sorted(path.name for path in (project / "dist").iterdir()) == ["assistant"]
 
 
+@pytest.mark.parametrize(("step", "fresh"), [(1, False), (2, True)])
+def test_an_interrupt_right_after_a_rename_stays_one_and_leaves_an_artifact(
+    step: int,
+    fresh: bool,  # noqa: FBT001 - a case
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replace, "_swap", lambda *_: False)
+    bench, steps, rename = Workbench(tmp_path / "chat"), iter((1, 2)), Path.rename
+    bench.target.mkdir()
+
+    def interrupted(one: Path, other: Path) -> Path:
+        moved = rename(one, other)
+        if next(steps, 0) == step:
+            raise KeyboardInterrupt
+        return moved
+
+    bench.new.mkdir(parents=True)
+    (bench.new / "config.json").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt), bench.opened():
+            bench.exchange()
+
+    assert (bench.target / "config.json").exists() == fresh
+    assert not (bench.folder / "old").exists()
+
+
 def test_a_kill_between_the_two_renames_is_undone_by_the_next_build(project: Path) -> None:
     (first,) = build(project, "assistant")
     bench = Workbench(first.folder)

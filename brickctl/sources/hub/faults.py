@@ -36,6 +36,8 @@ _TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|Bearer\s+\S+")
 _LONGEST_REASON = 300
 _SLOW_DOWN, _UNAUTHORIZED, _FORBIDDEN = 429, 401, 403
 _ABSENT = {404, 410}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FAILING = {errno.EIO, errno.ESTALE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +87,33 @@ def translate(error: Exception, asked: Asked) -> BrickctlError:
             return explain(asked)
     if isinstance(error, HfHubHTTPError):
         return _refused(error.response.status_code, asked)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = f"make room on the disk of {asked.cache}, or set HF_HOME to a folder on another"
-        return NoSpace(f"no space left for {asked}", hint=hint)
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        hint = f"let {asked.cache} be written, or set HF_HOME to a folder that you may write"
-        return BrickctlError(f"no place to put {asked}: the Hub's cache is closed", causes=(plain(error),), hint=hint)
+    if isinstance(error, OSError):
+        refused = _refused_by_disk(error, asked)
+        if refused is not None:
+            return refused
     host = shown(asked.endpoint.split("//")[-1])
     return TransportFault(
         f"{asked} could not be fetched from {host}",
         causes=(_waited(error) or f"{type(error).__name__}: {plain(error)}",),
         hint="check the connection and proxy settings, then run the command again; finished files are kept",
     )
+
+
+def _refused_by_disk(error: OSError, asked: Asked) -> BrickctlError | None:
+    """What the disk of the cache says; None where it is the network that failed."""
+    if error.errno in _FULL:
+        hint = f"make room on the disk of {asked.cache}, or set HF_HOME to a folder on another"
+        return NoSpace(f"no space left for {asked}", hint=hint)
+    if error.errno == errno.EFBIG:
+        hint = f"the disk of {asked.cache} takes no file of that size: set HF_HOME to a folder on another"
+        return NoSpace(f"{asked} is too large", causes=(plain(error),), hint=hint)
+    if error.errno in _FAILING:
+        hint = f"look after the disk of {asked.cache}, or set HF_HOME to a folder on another"
+        return BrickctlError(f"no place to put {asked}: the disk fails", causes=(plain(error),), hint=hint)
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        hint = f"let {asked.cache} be written, or set HF_HOME to a folder that you may write"
+        return BrickctlError(f"no place to put {asked}: the Hub's cache is closed", causes=(plain(error),), hint=hint)
+    return None
 
 
 def _waited(error: Exception) -> str | None:
@@ -154,7 +171,7 @@ def _no_repository(asked: Asked) -> NotFound:
 def _no_file(asked: Asked) -> NotFound:
     return NotFound(
         f"{asked} is not there at revision {asked.revision[:12]}",
-        causes=("the repository was rewritten after it was locked",),
+        causes=("the repository was rewritten after it was locked, or its server lacks the file",),
         hint="`brickctl update` with the brick's name pins what is there now",
     )
 
