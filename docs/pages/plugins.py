@@ -27,7 +27,8 @@ _METHODS = """\
 The `method` of a merge step; how weights are written stands under [operations](operations.md). A method of the space
 `weight` combines whole models, one of the space `delta` combines differences from the base and adds the result to the
 running model. With the law `permutation` the order of the bricks does not matter: `bricks` may be a table, and the
-arithmetic follows their digests. `exact` arithmetic gives the same bits on every CPU."""
+arithmetic follows their digests. `bitwise` methods give the same bytes on every machine, `numeric` ones the same within
+the bound that `build --check` allows; `exact` arithmetic gives the same bits on every CPU."""
 
 _LAWS = {
     "idempotence": "equal inputs give that input",
@@ -39,8 +40,11 @@ _LAWS = {
 def merge_methods() -> str:
     """`merge-methods.md`."""
     overview = table(
-        ("method", "space", "laws", ""),
-        ((_link(found.name), found.space, listed(sorted(found.laws)), _told(found)) for found in methods().values()),
+        ("method", "space", "bytes", "laws", ""),
+        (
+            (_link(found.name), found.space, found.reproducible, listed(sorted(found.laws)), _told(found))
+            for found in methods().values()
+        ),
     )
     return document("Merge methods", _METHODS, overview, *map(_method, methods().values()), _laws())
 

@@ -3,19 +3,18 @@
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.core.model import LazyModel
-from brickctl.core.names import Alias
 from brickctl.core.nodes import Spec, Stored
 from brickctl.core.numbers import Gradient
-from brickctl.operations.combine import Depths, Entry
+from brickctl.operations.combine import Depths
 
 
 def test_a_number_before_the_layers_is_not_taken_for_a_layer() -> None:
     node = Stored(Spec(DType.F32, (1,)), sha256_bytes(b""), 0)
     names = [f"model.towers.1.layers.{layer}.weight" for layer in range(5)]
     depths = Depths(LazyModel(config={}, tensors=dict.fromkeys(names, node)))
-    entry = Entry(Alias("sql"), Gradient((0.0, 1.0)))
+    number = Gradient((0.0, 1.0))
 
-    assert [depths.weight(entry, name) for name in names] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [depths.number(number, name) for name in names] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_each_tower_has_its_own_depth() -> None:
@@ -23,6 +22,6 @@ def test_each_tower_has_its_own_depth() -> None:
     vision = [f"vision.layers.{layer}.weight" for layer in range(3)]
     text = [f"text.layers.{layer}.weight" for layer in range(2)]
     depths = Depths(LazyModel(config={}, tensors=dict.fromkeys((*vision, *text), node)))
-    entry = Entry(Alias("sql"), Gradient((0.0, 1.0)))
+    number = Gradient((0.0, 1.0))
 
-    assert [depths.weight(entry, name) for name in (*vision, *text)] == [0.0, 0.5, 1.0, 0.0, 1.0]
+    assert [depths.number(number, name) for name in (*vision, *text)] == [0.0, 0.5, 1.0, 0.0, 1.0]
