@@ -106,7 +106,7 @@ def _sentence(text: str) -> str:
 def _refused_by_system(raised: OSError) -> BrickctlError:
     """What the system said of a file, and what would help."""
     path = raised.filename2 or raised.filename
-    name = os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+    name = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else None
     file = "a file" if name is None else f"`{name}`"
     disk = "its disk" if name is None else f"the disk of `{os.path.dirname(name) or os.curdir}`"  # noqa: PTH120 - as text
     reason = os.strerror(raised.errno or errno.EPERM).lower()
