@@ -57,13 +57,18 @@ class ExpertKind:
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
-        expert = whole_model(brick)
-        for owner, model in ((brick.name, expert), (BASE, base)):
-            _refuse_quantised_config(brick, owner, model.config)
+        expert = self.model(brick, base)
         names = dict.fromkeys((*base.tensors, *base.ties))
         _refuse_strangers(brick, expert, names)
         found = {name: _change(brick, name, expert, base.node(name)) for name in names}
         return {name: change for name, change in found.items() if change is not None}
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The expert as it is."""
+        expert = whole_model(brick)
+        for owner, model in ((brick.name, expert), (BASE, base)):
+            _refuse_quantised_config(brick, owner, model.config)
+        return expert
 
 
 def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -> None:
