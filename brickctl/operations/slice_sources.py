@@ -39,7 +39,7 @@ class SliceSources:
         self._models = models
         self._names = names
         self._is_delta = is_delta
-        lead = Alias(BASE) if BASE in names else next(iter(names))
+        lead = BASE if BASE in names else next(iter(names))
         self.running = _view(models[lead].model, names[lead])
         self.base = _view(ingredients.base, names[lead]) if is_delta else self.running
 
@@ -58,7 +58,7 @@ class SliceSources:
     def _delta(self, alias: Alias, name: str, source: str) -> Change | None:
         """Tuned minus base; of an adapter upon the same layer the product of its factors, as in a merge."""
         is_expert = self._ingredients.brick(alias).kind == _EXPERT
-        if self._names[Alias(BASE)][name] == source and not is_expert:
+        if self._names[BASE][name] == source and not is_expert:
             return self._ingredients.changes(alias).get(source)
         tuned, base = self._models[alias].model.node(source), self.base.node(name)
         if tuned == base or not tuned.spec.dtype.is_mergeable:

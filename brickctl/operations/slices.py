@@ -86,7 +86,7 @@ class Slice:
 
 def outside_of_base() -> Slice:
     """What lies outside of the layers, as it is in the running model."""
-    entry = Entry(Alias(BASE), Scalar(1.0))
+    entry = Entry(BASE, Scalar(1.0))
     return Slice(merge=Merge(chosen=parameters.defaults(methods()[_ALONE].method), entries=(entry,)))
 
 
@@ -132,7 +132,7 @@ def _read_merged(table: Table, *, outside: bool) -> Slice:
     found = Slice(merge=Merge(chosen=chosen, entries=entries, place=table.place()))
     if outside:
         return found
-    needed = dict.fromkeys((*([Alias(BASE)] if found.is_delta else []), *found.aliases))
+    needed = dict.fromkeys((*([BASE] if found.is_delta else []), *found.aliases))
     layers = {alias: own.get(alias) or _required(table, common, alias) for alias in needed}
     return dataclasses.replace(found, layers=layers)
 

@@ -79,7 +79,7 @@ class _Stitching:
         self._artifact = artifact
         self._ingredients = ingredients
         self._running = Layered(BASE, artifact.root, stack, stitch.place)
-        self._models = {alias: self._model(alias) for alias in dict.fromkeys((Alias(BASE), *stitch.aliases))}
+        self._models = {alias: self._model(alias) for alias in dict.fromkeys((BASE, *stitch.aliases))}
 
     def _model(self, alias: Alias) -> Layered:
         if alias == BASE:
@@ -154,7 +154,7 @@ class _Stitching:
         return self._unmoved(stitch.before, before), self._unmoved(stitch.after, after)
 
     def _unmoved(self, part: Slice, names: tuple[str, ...]) -> Names:
-        aliases = dict.fromkeys((Alias(BASE), *part.aliases))
+        aliases = dict.fromkeys((BASE, *part.aliases))
         for alias in aliases:
             check_outside(self._models[alias], self._running, names, part.place)
         return {alias: {name: name for name in names} for alias in aliases}
