@@ -45,6 +45,7 @@ _UNSPOKEN = {
 }  # fmt: skip
 """Model types with the same, known to their code alone where config.json is silent."""
 
+_IN_ORDER = "choose layers so that the kinds come in the same order"
 _BY_LAYER = re.compile(r"layer|block|attention_types")
 _NUMBERED = re.compile(r"(?:^|\.)(?:layers|layer|h|\w*blocks?)\.\d+")
 _NO_NUMBER = re.compile(r"norm|dropout|drop_|layerdrop|block_size|feature_layer")
@@ -65,9 +66,12 @@ Layer = tuple[Origin, ...]
 
 
 def restack(
-    base: Origin, layers: Sequence[Layer], stack: str, *, moved: bool, place: Place | None
+    base: Origin, layers: Sequence[Layer], stack: str, *, uniform: bool, moved: bool, place: Place | None
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The configuration of the base for these layers, and what the user should know; itself where nothing moved.
+
+    `uniform` tells whether all layers have tensors of the same names and shapes; if not, config.json must say which are
+    which.
 
     Raises:
         Misfit: config.json does not say what the tensors do, or the models differ in what no shape shows.
@@ -80,6 +84,8 @@ def restack(
         return base.config, notes
     _refuse_numbers(base.config, place)
     said = _Said(base, layers, path, place)
+    if not uniform and not said.tells_kinds:
+        raise said.unsupported("the layers of the base have different tensors, and nothing in it says which have which")
     changed = {**said.section, **dict(said.changes())}
     return changed if path is None else {**base.config, path: changed}, (*notes, *said.notes())
 
@@ -105,7 +111,8 @@ def _path_of(base: Origin, stack: str, place: Place | None) -> str | None:
     said = next((path for path in paths if counts[path] is not None), None)
     if not fitting and counts[said] is not None:
         cause = f"{_where(said)} has {counts[said]}; the tensors `{stack}` are of {base.count}"
-        raise Misfit("config.json counts other layers than there are", causes=(cause,), place=place)
+        hint = "correct config.json; where tensors behind the last layer are no layers, the model cannot be stitched"
+        raise Misfit("config.json counts other layers than there are", causes=(cause,), place=place, hint=hint)
     return next(iter(named or fitting), None)
 
 
@@ -146,12 +153,18 @@ class _Said:
         self._place = place
         self.section = section_of(base.config, path)
 
+    @property
+    def tells_kinds(self) -> bool:
+        """Whether it says of what kind each layer is."""
+        lists = (isinstance(value, list) and value and _is_about_layers(key) for key, value in self.section.items())
+        return any(lists) or any(type(self.section.get(key)) is int for key in (*_LEADING, *_STEPS))
+
     def changes(self) -> Iterator[tuple[str, Any]]:
         """Every key that has to say something else."""
         section, count = self.section, self._base.count
         if len(self._layers) != count and _count_of(section) is None:
-            known = ", ".join(COUNTS)
-            raise self._unsupported(f"none of {known} is in it, and the number of layers changes")
+            cause = f"the number of layers changes, and none of {', '.join(COUNTS)} is in it"
+            raise self.unsupported(cause, hint=f"write `{COUNTS[0]}` into the config.json of the base")
         self._check_steps()
         for key, value in section.items():
             if key in COUNTS and value == count:
@@ -178,7 +191,7 @@ class _Said:
         flags = list(self._each(key, lambda origin, own: origin.number < (value if own is None else own)))
         leading = flags.index(False) if False in flags else len(flags)
         if any(flags[leading:]):
-            raise self._unsupported(f"`{key} = {value}` is about the first layers, and now others are among them")
+            raise self.unsupported(f"`{key} = {value}` is about the first layers, and now others are among them")
         return leading
 
     def _each(self, key: str, read: Callable[[Origin, Any], Any]) -> Iterator[Any]:
@@ -210,7 +223,7 @@ class _Said:
         lists = ("layer_types", "no_rope_layers")
         kind = self.section.get("model_type")
         if not steps and kind in _UNSPOKEN and not any(self.section.get(key) for key in lists):
-            steps = {f"model_type {kind}": _UNSPOKEN[kind]}
+            steps = {f"model_type = {kind}": _UNSPOKEN[kind]}
         for key, step in steps.items():
             if step > 1 and not self.section.get(_STEPS.get(key) or ""):
                 self._check_step(key, step)
@@ -220,10 +233,10 @@ class _Said:
             for origin in layer:
                 if (at - origin.number) % step:
                     cause = f"layer {origin.number} of `{origin.owner}` becomes layer {at}"
-                    raise self._unsupported(f"by `{key}` every {step} layers one is of another kind", cause)
+                    raise self.unsupported(f"by `{key}` every {step} layers one is of another kind", cause)
 
-    def _unsupported(self, *causes: str) -> Unsupported:
-        hint = "choose layers so that the kinds come in the same order"
+    def unsupported(self, *causes: str, hint: str = _IN_ORDER) -> Unsupported:
+        """An error about what cannot be said, to be raised by the caller."""
         message = "config.json cannot say what the layers would be"
         return Unsupported(message, causes=causes, place=self._place, hint=hint)
 

@@ -47,7 +47,8 @@ class Layered:
                 found.setdefault(place[1], {})[place[2]] = node
         missing = next((number for number in range(len(found)) if number not in found), None)
         if missing is not None:
-            raise Misfit(f"`{self.owner}` has no layer `{self.stack}.{missing}`", place=self.place)
+            cause = f"it has {len(found)}, up to `{self.stack}.{max(found)}`"
+            raise Misfit(f"`{self.owner}` has no layer `{self.stack}.{missing}`", causes=(cause,), place=self.place)
         if not found:
             said = ", ".join(f"`{stack}`" for stack in stacks_of(self.model)) or "none"
             cause = f"its tensors in layers are named {said}"

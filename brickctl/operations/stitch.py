@@ -93,7 +93,8 @@ class _Stitching:
         origins = [origin for part in self._stitch.slices for origin in self._origins(part)]
         moved = len(origins) != count or any(one.number != at for at, layer in enumerate(origins) for one in layer)
         own, stack = Origin(BASE, root.config, 0, count), self._running.stack
-        config, notes = restack(own, origins, stack, moved=moved, place=self._stitch.place)
+        uniform = all(make_of(layer) == make_of(self._running.layers[0]) for layer in self._running.layers)
+        config, notes = restack(own, origins, stack, uniform=uniform, moved=moved, place=self._stitch.place)
         merged = self._merged()
         tensors = {name: node for name, node in merged.items() if name not in root.ties}
         source = root.source_config if config == root.config else None

@@ -1,0 +1,135 @@
+"""What config.json says of stitched layers: counts, lists with an entry for each, numbers of the first, every n-th."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from brickctl.errors import Misfit, Unsupported
+from brickctl.operations.layer_config import Origin, restack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LAYERS = 6
+STACK = "model.layers"
+
+
+def restacked(config: dict[str, Any], numbers: Sequence[int], stack: str = STACK) -> dict[str, Any]:
+    """The configuration of a base of six layers after its layers of these numbers were put together."""
+    layers = [(Origin("base", config, number, LAYERS),) for number in numbers]
+    changed, _ = restack(layers[0][0], layers, stack, uniform=True, moved=True, place=None)
+    return dict(changed)
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"])
+def test_the_number_of_layers_is_that_of_the_result(key: str) -> None:
+    assert restacked({key: 6, "hidden_size": 6}, [0, 1, 1, 2]) == {key: 4, "hidden_size": 6}
+
+
+def test_the_number_of_a_text_model_stands_in_its_own_table() -> None:
+    config = {"text_config": {"num_hidden_layers": 6}, "vision_config": {"num_hidden_layers": 2}, "image_size": 8}
+    assert restacked(config, [0, 5]) == {**config, "text_config": {"num_hidden_layers": 2}}
+
+
+def test_of_two_towers_of_equal_size_the_name_of_the_stack_decides() -> None:
+    config = {"text_config": {"num_hidden_layers": 6}, "vision_config": {"num_hidden_layers": 6}}
+    found = restacked(config, [0, 5], "vision_tower.encoder.layers")
+    assert found == {**config, "vision_config": {"num_hidden_layers": 2}}
+    with pytest.raises(Unsupported, match="does not tell which count"):
+        restacked(config, [0, 5], "model.layers")
+
+
+def test_lists_with_an_entry_for_each_layer_go_along() -> None:
+    config = {"num_hidden_layers": 6, "layer_types": list("abcabc"), "eos_token_id": [1, 2, 3, 4, 5, 6]}
+    found = restacked(config, [5, 0, 1, 1])
+    assert found == {"num_hidden_layers": 4, "layer_types": list("cabb"), "eos_token_id": [1, 2, 3, 4, 5, 6]}
+
+
+def test_numbers_of_layers_become_those_that_the_layers_have_now() -> None:
+    found = restacked({"num_hidden_layers": 6, "mlp_only_layers": [0, 4], "decoder_sparse_step": 1}, [0, 1, 2, 0, 4])
+    assert (found["mlp_only_layers"], found["num_hidden_layers"]) == ([0, 3, 4], 5)
+    assert restacked({"num_hidden_layers": 6, "mlp_only_layers": []}, [2])["mlp_only_layers"] == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "leading"), [([0, 1, 2, 3], 2), ([1, 0, 1, 4, 5], 3), ([3, 4], 0), ([0, 0], 2), ([2, 1], None)]
+)
+def test_a_number_of_first_layers_counts_those_that_are_first_now(numbers: list[int], leading: int | None) -> None:
+    config = {"num_hidden_layers": 6, "first_k_dense_replace": 2}
+    if leading is None:
+        with pytest.raises(Unsupported, match="cannot say what the layers would be"):
+            restacked(config, numbers)
+    else:
+        assert restacked(config, numbers)["first_k_dense_replace"] == leading
+
+
+def test_a_window_that_is_off_is_left_as_it_is() -> None:
+    config = {"num_hidden_layers": 6, "max_window_layers": 3, "use_sliding_window": False}
+    assert restacked(config, [5, 0])["max_window_layers"] == 3
+    assert restacked({**config, "use_sliding_window": True}, [0, 4, 5])["max_window_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"decoder_sparse_step": 3},
+        {"sliding_window_pattern": 3},
+        {"model_type": "gemma3_text", "sliding_window_pattern": 3},
+        {"attn_layer_period": 3},
+    ],
+)
+def test_where_every_third_layer_is_special_layers_move_by_threes(more: dict[str, Any]) -> None:
+    config = {"num_hidden_layers": 6, **more}
+    assert restacked(config, [0, 1, 2, 0, 1, 2, 3, 4, 5])["num_hidden_layers"] == 9
+    with pytest.raises(Unsupported) as caught:
+        restacked(config, [0, 1, 1, 2])
+    assert "layer 1 of `base` becomes layer 2" in caught.value.causes
+
+
+def test_where_a_list_tells_the_kinds_layers_move_as_they_like() -> None:
+    config = {
+        "num_hidden_layers": 6,
+        "sliding_window_pattern": 3,
+        "layer_types": list("aabaab"),
+        "model_type": "gemma2",
+    }
+    assert restacked(config, [0, 1, 1, 2])["layer_types"] == list("aaab")
+    del config["layer_types"], config["sliding_window_pattern"]
+    with pytest.raises(Unsupported):
+        restacked(config, [0, 1, 1, 2])
+
+
+def test_layers_of_different_kinds_are_not_merged_into_one() -> None:
+    base = {"num_hidden_layers": 6, "layer_types": list("ababab")}
+    other = {"num_hidden_layers": 4, "layer_types": list("abab")}
+
+    def merged(at: int) -> Any:
+        layers = [(Origin("base", base, 0, 6), Origin("other", other, at, 4))]
+        return restack(layers[0][0], layers, STACK, uniform=True, moved=True, place=None)[0]["layer_types"]
+
+    assert merged(2) == ["a"]
+    with pytest.raises(Misfit, match="layers of different kinds cannot be merged") as caught:
+        merged(3)
+    assert "`base` layer 0 and `other` layer 3" in caught.value.causes[0]
+
+
+def test_nothing_changes_where_no_layer_moves() -> None:
+    config = {"num_hidden_layers": 6, "skip": ["model.layers.3"]}
+    layers = [(Origin("base", config, number, 6),) for number in range(6)]
+    assert restack(layers[0][0], layers, STACK, uniform=False, moved=False, place=None) == (config, ())
+
+
+def test_notes_tell_what_layers_were_trained_with_and_errors_what_gives_weights_their_meaning() -> None:
+    def notes(**other: Any) -> tuple[str, ...]:
+        base = {"num_hidden_layers": 6, "rms_norm_eps": 1e-6, "hidden_act": "silu", "bos_token_id": 1}
+        layers = [(Origin("other", {**base, **other}, 0, 6),)]
+        return restack(Origin("base", base, 0, 6), layers, STACK, uniform=True, moved=False, place=None)[1]
+
+    assert notes(bos_token_id=2, attention_dropout=0.1, max_position_embeddings=7) == ()
+    assert notes(rms_norm_eps=1e-5) == (
+        "layers of `other` were trained with `rms_norm_eps` 1e-05 and not 1e-06: they run with what the base has",
+    )
+    with pytest.raises(Misfit, match="would compute something else"):
+        notes(hidden_act="gelu")
