@@ -68,7 +68,7 @@ Layer = tuple[Origin, ...]
 def restack(
     base: Origin, layers: Sequence[Layer], stack: str, *, uniform: bool, moved: bool, place: Place | None
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The configuration of the base for these layers, and what the user should know; itself where nothing moved.
+    """The configuration of the base for these layers, and what the user should know; equal where nothing moved.
 
     `uniform` tells whether all layers have tensors of the same names and shapes; if not, config.json must say which are
     which.
@@ -80,14 +80,14 @@ def restack(
     path = _path_of(base, stack, place)
     others = {one.owner: section_of(one.config, path) for layer in layers for one in layer if one.owner != base.owner}
     notes = tuple(differing(section_of(base.config, path), others, _is_about_layers, place))
-    if not moved:
-        return base.config, notes
-    _refuse_numbers(base.config, place)
     said = _Said(base, layers, path, place)
-    if not uniform and not said.tells_kinds:
+    if moved:
+        _refuse_numbers(base.config, place)
+        notes = (*notes, *said.notes())
+    if moved and not uniform and not said.tells_kinds:
         raise said.unsupported("the layers of the base have different tensors, and nothing in it says which have which")
     changed = {**said.section, **dict(said.changes())}
-    return changed if path is None else {**base.config, path: changed}, (*notes, *said.notes())
+    return changed if path is None else {**base.config, path: changed}, notes
 
 
 def section_of(config: Mapping[str, Any], path: str | None) -> Mapping[str, Any]:
@@ -188,7 +188,7 @@ class _Said:
         return key != "max_window_layers" or self.section.get("use_sliding_window") is True
 
     def _leading(self, key: str, value: int) -> int:
-        flags = list(self._each(key, lambda origin, own: origin.number < (value if own is None else own)))
+        flags = list(self._each(key, _is_among_first))
         leading = flags.index(False) if False in flags else len(flags)
         if any(flags[leading:]):
             raise self.unsupported(f"`{key} = {value}` is about the first layers, and now others are among them")
@@ -209,8 +209,11 @@ class _Said:
             yield found[0]
 
     def _read(self, origin: Origin, key: str, read: Callable[[Origin, Any], Any]) -> Any:
+        own = section_of(origin.config, self._path).get(key)
+        if own is None and origin.count == self._base.count:
+            own = self.section[key]  # a fine-tune of the base, saved by a version that did not write it yet
         try:
-            return read(origin, section_of(origin.config, self._path).get(key))
+            return read(origin, own)
         except (IndexError, TypeError):
             cause = f"config.json of `{origin.owner}` has no `{key}` with an entry for each of {origin.count} layers"
             hint = "write down in its config.json which layers are of which kind"
@@ -248,6 +251,11 @@ def _entry(origin: Origin, values: Any) -> Any:
     return values[origin.number]
 
 
+def _is_among_first(origin: Origin, number: Any) -> bool:
+    """Whether a layer is among the first ones."""
+    return bool(origin.number < number)
+
+
 def _is_listed(origin: Origin, numbers: Any) -> bool:
     """Whether a layer is among those of a list of numbers."""
-    return origin.number in (numbers or ())
+    return origin.number in numbers

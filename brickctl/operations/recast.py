@@ -43,8 +43,10 @@ class _Types:
                 self._by_layer.setdefault((place[0], place[2]), node.spec.dtype)
 
     def wanted(self, name: str, node: Node, dtype: DType | None) -> DType:
-        """The type of a tensor in the result."""
+        """The type of a tensor in the result; numbers that only a loader can read, such as quantised ones, stay."""
         stored = self._stored(name, node)
+        if stored.is_mergeable is not node.spec.dtype.is_mergeable:
+            return node.spec.dtype
         return stored if dtype is None or not stored.is_mergeable else dtype
 
     def _stored(self, name: str, node: Node) -> DType:

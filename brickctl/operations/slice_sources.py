@@ -39,6 +39,7 @@ class SliceSources:
         self._models = models
         self._names = names
         self._is_delta = is_delta
+        self._changes: dict[Alias, Changes] = {}
         lead = BASE if BASE in names else next(iter(names))
         self.running = _view(models[lead].model, names[lead])
         self.base = _view(ingredients.base, names[lead]) if is_delta else self.running
@@ -49,11 +50,14 @@ class SliceSources:
 
     def changes(self, alias: Alias) -> Changes:
         """The tensors of the whole model that the brick stands for, with their deltas where those are asked for."""
-        model, names = self._models[alias].model, self._names[alias]
-        if not self._is_delta:
-            return {name: Change(None, model.node(source)) for name, source in names.items()}
-        found = {name: self._delta(alias, name, source) for name, source in names.items()}
-        return {name: change for name, change in found.items() if change is not None}
+        if alias not in self._changes:
+            change = self._delta if self._is_delta else self._whole
+            found = {name: change(alias, name, source) for name, source in self._names[alias].items()}
+            self._changes[alias] = {name: change for name, change in found.items() if change is not None}
+        return self._changes[alias]
+
+    def _whole(self, alias: Alias, _: str, source: str) -> Change | None:
+        return Change(None, self._models[alias].model.node(source))
 
     def _delta(self, alias: Alias, name: str, source: str) -> Change | None:
         """Tuned minus base; of an adapter upon the same layer the product of its factors, as in a merge."""

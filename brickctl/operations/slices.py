@@ -48,7 +48,9 @@ class Slice:
     merge: Merge
     layers: Mapping[Alias, Layers] = field(default_factory=dict)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many layers it makes."""
         return len(next(iter(self.layers.values()), ()))
 
     @property

@@ -114,7 +114,7 @@ class _Stitching:
             self._check_range(alias, layers, part.place)
         if part.is_delta:
             refuse_restacked(self._artifact, part.merge.aliases, part.place)
-        for offset in range(len(part)):
+        for offset in range(part.count):
             numbers = [(self._models[alias], layers.first + offset) for alias, layers in part.layers.items()]
             lead, number = numbers[0]
             self._check_make(lead, number, part.place)
@@ -165,7 +165,7 @@ class _Stitching:
         start = 0
         for part in self._stitch.slices:
             yield {alias: dict(self._renamed(alias, layers, start)) for alias, layers in part.layers.items()}
-            start += len(part)
+            start += part.count
 
     def _renamed(self, alias: Alias, layers: Layers, start: int) -> Iterator[tuple[str, str]]:
         model = self._models[alias]

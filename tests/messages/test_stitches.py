@@ -69,6 +69,7 @@ WRITTEN: dict[str, str] = {
 }
 RESIZED = {**bricks.model_shapes(), "model.layers.1.self_attn.q_proj.weight": (4, 8)}
 WITH_NORMS = {**bricks.model_shapes(), **{f"model.layers.{number}.norm.weight": (8,) for number in (0, 1)}}
+DEEPER = {**bricks.model_shapes(), "model.layers.2.self_attn.q_proj.weight": (8, 8)}
 MADE: dict[str, tuple[Files, Files]] = {
     "another shape in a layer": (model(), model(RESIZED)),
     "a tensor more in a layer": (model(), model({**bricks.model_shapes(), "model.layers.1.mlp.weight": (8, 8)})),
@@ -84,7 +85,7 @@ MADE: dict[str, tuple[Files, Files]] = {
     "two counts": (model(text_config={"num_hidden_layers": 2}), model()),
     "an encoder with a decoder": (model(is_encoder_decoder=True), model()),
     "a list of another length": (model(layer_types=["a"]), model(layer_types=["a"])),
-    "a list that one model lacks": (model(layer_types=["a", "b"]), model()),
+    "a list that one model lacks": (model(layer_types=["a", "b"]), model(DEEPER, num_hidden_layers=3)),
     "every second layer": (model(model_type="qwen2_moe", decoder_sparse_step=3), model(decoder_sparse_step=3)),
     "what only the code knows": (model(model_type="gemma3_text"), model(model_type="gemma3_text")),
     "the first layers": (model(first_k_dense_replace=1), model(first_k_dense_replace=1)),

@@ -115,6 +115,21 @@ def test_layers_of_different_kinds_are_not_merged_into_one() -> None:
     assert "`base` layer 0 and `other` layer 3" in caught.value.causes[0]
 
 
+def test_a_fine_tune_whose_configuration_is_silent_has_the_kinds_of_the_base() -> None:
+    base = {"num_hidden_layers": 6, "layer_types": list("aabaab")}
+    layers = [(Origin("tuned", {"num_hidden_layers": 6}, number, 6),) for number in (2, 3)]
+    found = restack(Origin("base", base, 0, 6), layers, STACK, uniform=True, moved=True, place=None)[0]
+    assert found["layer_types"] == ["b", "a"]
+    with pytest.raises(Misfit, match="does not say what kind of layer each is"):
+        restack(Origin("base", base, 0, 6), [(Origin("deep", {}, 0, 8),)], STACK, uniform=True, moved=True, place=None)
+
+
+def test_kinds_go_along_with_layers_that_keep_their_numbers() -> None:
+    layers = [(Origin("other", {"num_hidden_layers": 2, "layer_types": ["b", "a"]}, number, 2),) for number in (0, 1)]
+    base = Origin("base", {"num_hidden_layers": 2, "layer_types": ["a", "a"]}, 0, 2)
+    assert restack(base, layers, STACK, uniform=True, moved=False, place=None)[0]["layer_types"] == ["b", "a"]
+
+
 def test_nothing_changes_where_no_layer_moves() -> None:
     config = {"num_hidden_layers": 6, "skip": ["model.layers.3"]}
     layers = [(Origin("base", config, number, 6),) for number in range(6)]
