@@ -104,7 +104,7 @@ def _path_of(base: Origin, stack: str, place: Place | None) -> str | None:
     paths = (None, *(key for key, value in base.config.items() if isinstance(value, dict)))
     counts = {path: _count_of(section_of(base.config, path)) for path in paths}
     fitting = [path for path in paths if counts[path] == base.count]
-    named = [path for path in fitting if path is not None and path.partition("_")[0] in stack]
+    named = [path for path in fitting if path is not None and _names(path, stack)]
     if len(fitting) > 1 and len(named) != 1:
         causes = tuple(f"{_where(path)} has {base.count} layers" for path in fitting)
         raise Unsupported(f"config.json does not tell which count is that of `{stack}`", causes=causes, place=place)
@@ -114,6 +114,12 @@ def _path_of(base: Origin, stack: str, place: Place | None) -> str | None:
         hint = "correct config.json; where tensors behind the last layer are no layers, the model cannot be stitched"
         raise Misfit("config.json counts other layers than there are", causes=(cause,), place=place, hint=hint)
     return next(iter(named or fitting), None)
+
+
+def _names(path: str, stack: str) -> bool:
+    """Whether a table is about a stack of layers: `vision_config` about `vision_tower.layers`."""
+    subject = path.partition("_")[0]
+    return subject in stack or (subject == "text" and "language" in stack)
 
 
 def _count_of(section: Mapping[str, Any]) -> int | None:
@@ -129,18 +135,18 @@ def _is_about_layers(key: str) -> bool:
     return key in (*COUNTS, *_INDICES, *_LEADING) or (_BY_LAYER.search(key) is not None and not _NO_NUMBER.search(key))
 
 
-def _refuse_numbers(value: Any, place: Place | None) -> None:
+def _refuse_numbers(config: Mapping[str, Any], place: Place | None) -> None:
     """Refuse names of layers among the values, such as the modules that a quantisation leaves out."""
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            _refuse_numbers(key, place)
-            _refuse_numbers(entry, place)
-    elif isinstance(value, list):
-        for entry in value:
-            _refuse_numbers(entry, place)
-    elif isinstance(value, str) and _NUMBERED.search(value):
-        cause = f"it names `{shown(value)}`, which would be another layer"
-        raise Unsupported("config.json speaks of single layers", causes=(cause,), place=place)
+    waiting: list[Any] = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend((*value, *value.values()))
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str) and _NUMBERED.search(value):
+            cause = f"it names `{shown(value)}`, which would be another layer"
+            raise Unsupported("config.json speaks of single layers", causes=(cause,), place=place)
 
 
 class _Said:
@@ -214,7 +220,7 @@ class _Said:
             own = self.section[key]  # a fine-tune of the base, saved by a version that did not write it yet
         try:
             return read(origin, own)
-        except (IndexError, TypeError):
+        except (LookupError, TypeError):
             cause = f"config.json of `{origin.owner}` has no `{key}` with an entry for each of {origin.count} layers"
             hint = "write down in its config.json which layers are of which kind"
             message = "config.json does not say what kind of layer each is"
@@ -225,7 +231,12 @@ class _Said:
         steps = {key: self.section[key] for key in _STEPS if type(self.section.get(key)) is int}
         lists = ("layer_types", "no_rope_layers")
         kind = self.section.get("model_type")
-        if not steps and kind in _UNSPOKEN and not any(self.section.get(key) for key in lists):
+        if (
+            not steps
+            and isinstance(kind, str)
+            and kind in _UNSPOKEN
+            and not any(self.section.get(key) for key in lists)
+        ):
             steps = {f"model_type = {kind}": _UNSPOKEN[kind]}
         for key, step in steps.items():
             if step > 1 and not self.section.get(_STEPS.get(key) or ""):
@@ -247,7 +258,7 @@ class _Said:
 def _entry(origin: Origin, values: Any) -> Any:
     """The entry of a list with one for each layer."""
     if len(values) != origin.count:
-        raise IndexError
+        raise LookupError
     return values[origin.number]
 
 

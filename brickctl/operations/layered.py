@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OF_ONE_MAKE = "layers must be of the same make: take them from fine-tunes of one base, or of models of the same sizes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # without slots, for what is found once is kept
 class Layered:
     """A model and one of its stacks of layers.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import BrickctlError, Misfit, Unsupported
 from brickctl.operations.layer_config import Origin, restack
 
 if TYPE_CHECKING:
@@ -148,3 +150,28 @@ def test_notes_tell_what_layers_were_trained_with_and_errors_what_gives_weights_
     )
     with pytest.raises(Misfit, match="would compute something else"):
         notes(hidden_act="gelu")
+
+
+KEYS = ("num_hidden_layers", "layer_types", "mlp_only_layers", "first_k_dense_replace", "decoder_sparse_step",
+        "model_type", "text_config", "num_attention_heads", "max_window_layers", "use_sliding_window")  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["a", "gemma2", "layers.0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+CONFIGS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
+
+
+@given(base=CONFIGS, other=CONFIGS, numbers=st.lists(st.integers(0, 1), min_size=1, max_size=4))
+def test_whatever_stands_in_a_configuration_it_is_rewritten_or_refused(
+    base: dict[str, Any], other: dict[str, Any], numbers: list[int]
+) -> None:
+    own = Origin("base", base, 0, 2)
+    layers = [(Origin("other", other, number, 2), Origin("base", base, number, 2)) for number in numbers]
+    try:
+        changed, _ = restack(own, layers, STACK, uniform=True, moved=True, place=None)
+    except BrickctlError:
+        return
+    assert changed.keys() == base.keys()
+    if type(base.get("num_hidden_layers")) is int and "text_config" not in base:
+        assert changed["num_hidden_layers"] == len(numbers)

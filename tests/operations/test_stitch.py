@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from brickctl.analysis.load import unmatched_keys
 from brickctl.core.nodes import Stored
@@ -208,6 +209,29 @@ def test_new_layers_are_stored_as_those_of_the_base(models: dict[str, Path], tmp
     out = built({"base": base, "long": models["long"]}, stitch(slices), tmp_path / "out")
     assert {tensor.dtype for tensor in out.values()} == {torch.bfloat16}
     assert torch.equal(layer(out, 6)[UP], layer(weights(models["long"]), 4)[UP].bfloat16())
+
+
+def test_one_of_several_towers_is_stitched_where_it_is_named(tmp_path: Path) -> None:
+    towers = {"vision_tower.layers": "vision_config", "language_model.model.layers": "text_config"}
+    tensors = {f"{tower}.{number}.w": torch.full((2, 2), float(number + 1)) for tower in towers for number in range(3)}
+    (tmp_path / "base").mkdir()
+    save_file({**tensors, "language_model.lm_head.weight": torch.ones(2)}, tmp_path / "base/model.safetensors")
+    config = {section: {"num_hidden_layers": 3} for section in towers.values()}
+    (tmp_path / "base/config.json").write_text(json.dumps(config))
+    for tower, section in towers.items():
+        slices = '{ brick = "base", layers = [2, 3] }, { brick = "base", layers = [1, 3], scale = [2.0, 3.0] }'
+        out = built({"base": tmp_path / "base"}, stitch(slices, f', stack = "{tower}"'), tmp_path / section)
+        assert [float(out[f"{tower}.{number}.w"][0, 0]) for number in range(3)] == [3.0, 4.0, 9.0]
+        others = [name for name in tensors if not name.startswith(tower)]
+        assert all(torch.equal(out[name], tensors[name]) for name in others)
+        assert config_of(tmp_path / section) == config
+    out = built(
+        {"base": tmp_path / "base"},
+        stitch('{ brick = "base", layers = [1, 2] }', f', stack = "{tower}"'),
+        tmp_path / "o",
+    )
+    assert len(out) == 5
+    assert config_of(tmp_path / "o") == {**config, "text_config": {"num_hidden_layers": 1}}
 
 
 def test_threads_and_shards_change_no_tensor(models: dict[str, Path], tmp_path: Path) -> None:
