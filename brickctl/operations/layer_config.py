@@ -27,6 +27,9 @@ _INDICES = ("mlp_only_layers", "cross_attention_layers", "hybrid_layer_ids")
 _LEADING = ("max_window_layers", "first_k_dense_replace")
 """Numbers of layers, from the first on, that are special."""
 
+_SHARED = "num_kv_shared_layers"
+"""So many of the last layers take keys and values from layers before them."""
+
 _STEPS = {
     "attn_layer_period": None,
     "decoder_sparse_step": None,
@@ -84,6 +87,8 @@ def restack(
     if moved:
         _refuse_numbers(base.config, place)
         notes = (*notes, *said.notes())
+    if moved and said.section.get(_SHARED):
+        raise said.unsupported(f"by `{_SHARED}` the last layers use what layers before them computed")
     if moved and not uniform and not said.tells_kinds:
         raise said.unsupported("the layers of the base have different tensors, and nothing in it says which have which")
     changed = {**said.section, **dict(said.changes())}
@@ -186,8 +191,9 @@ class _Said:
         """Numbers that may be about layers, in a way that is not known."""
         known = (*COUNTS, *_LEADING, *_STEPS)
         for key, value in self.section.items():
-            if type(value) is int and value > 1 and key not in known and "layer" in key and _is_about_layers(key):
-                yield f"config.json has `{key} = {value}`, as before: check that it still says what it should"
+            told = (type(value) is int and value > 1) or (value is True and "layer_idx" in key)
+            if told and key not in known and "layer" in key and _is_about_layers(key):
+                yield f"config.json has `{key} = {shown(value)}`, as before: check that it still says what it should"
 
     def _counts(self, key: str) -> bool:
         """Whether the number is looked at: the window of Qwen's models is off unless it is switched on."""

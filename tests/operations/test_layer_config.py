@@ -117,6 +117,22 @@ def test_layers_of_different_kinds_are_not_merged_into_one() -> None:
     assert "`base` layer 0 and `other` layer 3" in caught.value.causes[0]
 
 
+def test_layers_that_use_what_others_computed_are_not_moved() -> None:
+    with pytest.raises(Unsupported) as caught:
+        restacked({"num_hidden_layers": 6, "num_kv_shared_layers": 2}, [0, 1, 4, 5])
+    assert "`num_kv_shared_layers`" in caught.value.causes[0]
+    assert restacked({"num_hidden_layers": 6, "num_kv_shared_layers": 0}, [0, 1])["num_hidden_layers"] == 2
+
+
+def test_what_goes_by_the_number_of_a_layer_in_a_way_that_is_not_known_is_told() -> None:
+    config = {"n_layer": 6, "scale_attn_by_inverse_layer_idx": True, "layer_norm_epsilon": 3, "reorder": True}
+    layers = [(Origin("base", config, 5, 6),)]
+    notes = restack(Origin("base", config, 0, 6), layers, STACK, uniform=True, moved=True, place=None)[1]
+    assert notes == (
+        "config.json has `scale_attn_by_inverse_layer_idx = true`, as before: check that it still says what it should",
+    )
+
+
 def test_a_fine_tune_whose_configuration_is_silent_has_the_kinds_of_the_base() -> None:
     base = {"num_hidden_layers": 6, "layer_types": list("aabaab")}
     layers = [(Origin("tuned", {"num_hidden_layers": 6}, number, 6),) for number in (2, 3)]
