@@ -38,7 +38,7 @@ def measure(command: list[str], environment: dict[str, str]) -> Round:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     anonymous, ended = 0.0, 0
     while not ended:
-        anonymous = max(anonymous, _anonymous(process.pid))
+        anonymous = max(anonymous, anonymous_memory(process.pid))
         time.sleep(0.02)
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     wall = time.perf_counter() - begin
@@ -47,7 +47,7 @@ def measure(command: list[str], environment: dict[str, str]) -> Round:
     return Round(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, anonymous)
 
 
-def _anonymous(process: int) -> float:
+def anonymous_memory(process: int) -> float:
     """MiB of memory that belong to the process alone and to no file."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
