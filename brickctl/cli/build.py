@@ -77,6 +77,8 @@ def show_built(console: Console, results: list[Built], *, verb: str = "built") -
     for result in results:
         for note in result.notes:
             console.note(f"note: {result.target}: {note}")
+        if result.shards.taken_over:
+            console.note(f"{result.target}: {result.shards}")
         state = verb if result.fresh or verb != "built" else "up to date"
         console.show(f"{result.target}: {state}  {result.folder}  sha256:{result.digest[:16]}")
 
@@ -87,6 +89,7 @@ def _document(result: Built) -> dict[str, Any]:
         "folder": str(result.folder),
         "digest": f"sha256:{result.digest}",
         "fresh": result.fresh,
+        "shards": {"made": result.shards.made, "taken-over": result.shards.taken_over},
         "notes": list(result.notes),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
@@ -22,6 +22,7 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
+from brickctl.workflows.take_over import Shares, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ class Built:
     Attributes:
         digest: tree digest over every file but the provenance.
         fresh: whether something was built; False when it was up to date.
+        shards: how many weight files were made, and how many taken over from an earlier build.
         notes: what the user should know about the result.
     """
 
@@ -48,6 +50,7 @@ class Built:
     folder: Path
     digest: Sha256
     fresh: bool
+    shards: Shares = field(default_factory=Shares)
     notes: tuple[str, ...] = ()
 
 
@@ -82,6 +85,8 @@ def read_recipes(session: Session, names: Sequence[str]) -> tuple[Recipe, ...]:
 def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False) -> Built:
     """Build one recipe into a folder, unless that folder is its result already.
 
+    Shards that an earlier build made are taken over, but with `force`.
+
     Raises:
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
         UsageFault: the folder is not brickctl's, or holds something that brickctl did not make.
@@ -106,16 +111,21 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         if digest is not None:  # somebody else has built it while this one waited
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False, notes=plan.notes)
         refuse_strangers(folder)
+        if force:
+            bench.discard()
         room = {bench.folder: _size(plan) - _size_of(bench.new)}
         installed = bring(session, lock, (BASE, *recipe.aliases), later=room)
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
+        shares = _begin(session, plan, bench, force=force)
         files = _execute(session, recipe, plan, installed, bench, budget)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         bench.exchange()
         for file in files:
             session.ledger.record(folder / file.path, file.sha256)
-    return Built(target=recipe.name, folder=folder, digest=_digest(files), fresh=True, notes=plan.notes)
+        session.made_shards.record(folder, plan.shards, files)
+    digest = _digest(files)
+    return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
 
 
 def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
@@ -181,11 +191,18 @@ def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
             session.sources.locate(pin)
 
 
+def _begin(session: Session, plan: Plan, bench: Workbench, *, force: bool) -> Shares:
+    """Put on the workbench what need not be made, which may be what a killed build left there."""
+    bench.keep_only(frozenset(task.path for task in plan.tasks))
+    if force:
+        return Shares(made=len(plan.shards))
+    return take_over(session, plan, bench, Journal(bench.journal))
+
+
 def _execute(
     session: Session, recipe: Recipe, plan: Plan, installed: Installed, bench: Workbench, budget: Budget
 ) -> tuple[File, ...]:
-    """Run the plan on the workbench, over what a killed build left there."""
-    bench.keep_only(frozenset(task.path for task in plan.tasks))
+    """Run the plan on the workbench."""
     with Blobs(installed.files) as blobs:
         executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
         return executor.run(plan, bench.new, Journal(bench.journal))
