@@ -59,7 +59,8 @@ def command(
     folders = [session.artifact_folder(recipe.name) for recipe in recipes]
     if dry_run:
         outlines = [
-            build.outline(session, recipe, folder, lock) for recipe, folder in zip(recipes, folders, strict=True)
+            build.outline(session, recipe, folder, lock, budget, force=force)
+            for recipe, folder in zip(recipes, folders, strict=True)
         ]
         show_outlines(console, outlines)
         return

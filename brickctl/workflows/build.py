@@ -19,6 +19,7 @@ from brickctl.tensors.memory import peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
+from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
@@ -56,7 +57,12 @@ class Built:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """What a build would do: the plan, and what it would read and write, in bytes."""
+    """What a build would do: the plan, what it would read and write, in bytes, and what that takes.
+
+    Attributes:
+        peak: bytes of buffers without which it cannot be done.
+        fresh: whether anything would be done; False when the artifact is up to date.
+    """
 
     target: Alias
     folder: Path
@@ -64,6 +70,8 @@ class Outline:
     inputs: int
     output: int
     peak: int
+    fresh: bool
+    estimate: Estimate
 
 
 def read_recipes(session: Session, names: Sequence[str]) -> tuple[Recipe, ...]:
@@ -144,13 +152,24 @@ def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     return "numeric" if is_numeric else recipe.reproducible
 
 
-def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outline:
+def outline(
+    session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False
+) -> Outline:
     """What `build` would do; fetches nothing but headers."""
+    definition, card = _definition(recipe, lock), _card(recipe, lock)
+    fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)
-    aliases = (BASE, *recipe.aliases)
-    inputs = sum(file.size for alias in aliases for file in lock.entries[alias].pin.files)
-    peak = peak_memory(plan)
-    return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=_size(plan), peak=peak)
+    pins = [lock.entries[alias].pin for alias in (BASE, *recipe.aliases)]
+    return Outline(
+        target=recipe.name,
+        folder=folder,
+        plan=plan,
+        inputs=sum(file.size for pin in pins for file in pin.files),
+        output=_size(plan),
+        peak=peak_memory(plan),
+        fresh=fresh,
+        estimate=estimate(session, pins, plan, folder, budget, force=force),
+    )
 
 
 def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any], card: bytes) -> Sha256 | None:

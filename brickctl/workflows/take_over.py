@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from brickctl.errors import BrickctlError
 from brickctl.tensors.copying import copy_range
+from brickctl.tensors.journal import Journal
 from brickctl.tensors.new_file import opened_new
+from brickctl.workflows.replace import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from brickctl.core.plan import Plan, Shard
-    from brickctl.tensors.journal import Journal
     from brickctl.workflows.made_shards import Candidate
-    from brickctl.workflows.replace import Workbench
     from brickctl.workflows.session import Session
 
 
@@ -56,6 +56,18 @@ def take_over(session: Session, plan: Plan, bench: Workbench, journal: Journal) 
         session.events.finish(label)
     made = len(missing) - taken
     return Shares(made=made, taken_over=len(plan.shards) - made)
+
+
+def not_made_yet(session: Session, plan: Plan, folder: Path) -> tuple[Shard, ...]:
+    """The shards that a build into a folder has to make, as far as can be told without reading any."""
+    candidates, bench = session.made_shards.candidates(folder), Workbench(folder)
+    journal = Journal(bench.journal)
+    unfinished = (shard for shard in plan.shards if journal.finished(shard, bench.new / shard.path) is None)
+    return tuple(shard for shard in unfinished if not _is_known(session, candidates.get(shard.key, ())))
+
+
+def _is_known(session: Session, places: Iterable[Candidate]) -> bool:
+    return any(session.ledger.known(place.path) == place.sha256 for place in places)
 
 
 def _bring(session: Session, shard: Shard, places: Iterable[Candidate], path: Path, journal: Journal) -> bool:
