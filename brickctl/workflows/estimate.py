@@ -10,7 +10,7 @@ from brickctl.core.nodes import Stored, walk
 from brickctl.core.plan import Copy, Shard
 from brickctl.tensors.costs import Work, work_of
 from brickctl.tensors.memory import expected_memory
-from brickctl.workflows.machine_speed import Speed, speed_of
+from brickctl.workflows.machine_speed import Speed, cores_of_process, free_cores, speed_of
 from brickctl.workflows.parallel import in_parallel
 from brickctl.workflows.session import cache_folder
 from brickctl.workflows.take_over import Shares, not_made_yet
@@ -44,6 +44,8 @@ class Estimate:
         memory: bytes of the process at most; buffers are the smaller part of it.
         seconds: from start to end, without downloading.
         speed: what was measured of this machine.
+        cores: how many cores the build will use,
+        free: and how much of them other programs leave free now.
     """
 
     fetch: int
@@ -52,6 +54,8 @@ class Estimate:
     memory: int
     seconds: float
     speed: Speed
+    cores: int
+    free: float
 
 
 def estimate(
@@ -63,32 +67,36 @@ def estimate(
         NoSpace: the plan does not fit into the budget of memory.
     """
     files, fetch = _present(session, tuple(pins))
-    made = plan.shards if force else not_made_yet(session, plan, folder)
-    taken_over = len(plan.shards) - len(made)
-    copied = sum(shard.size for shard in plan.shards) - sum(shard.size for shard in made)
-    copied += sum(task.size for task in plan.tasks if isinstance(task, Copy))
-    computes = any(not isinstance(node, Stored) for shard in made for _, node in shard.tensors)
-    read = _to_be_read(made, files)
-    speed = speed_of(folder, cache_folder())
     buffers = expected_memory(plan, threads=budget.threads, memory=budget.memory)
+    made = plan.shards if force else not_made_yet(session, plan, folder)
+    computes = any(not isinstance(node, Stored) for shard in made for _, node in shard.tensors)
+    read, written = _to_be_read(made, files), sum(task.size for task in plan.tasks if isinstance(task, Shard | Copy))
+    speed, cores = speed_of(folder, cache_folder()), min(budget.threads, cores_of_process())
+    free = free_cores(cores, speed.sha256)
+    start = _START + (_TORCH if computes else 0.0)
+    busy = _on_cores(work_of(made), written, speed, cores)
     return Estimate(
         fetch=fetch,
         read=read,
-        shares=Shares(made=len(made), taken_over=taken_over),
+        shares=Shares(made=len(made), taken_over=len(plan.shards) - len(made)),
         memory=buffers + (_TORCH_MEMORY if computes else _PYTHON_MEMORY),
-        seconds=_seconds(work_of(made), read, copied, speed, budget.threads, torch=computes),
+        seconds=start * cores / free + max(busy * cores / free, _on_disk(speed, read, written)),
         speed=speed,
+        cores=cores,
+        free=free,
     )
 
 
-def _seconds(work: Work, read: int, copied: int, speed: Speed, threads: int, *, torch: bool) -> float:
-    """The longest of what goes on at once: arithmetic on all cores, hashing in one thread, and the disk."""
-    cores = min(threads, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def _on_disk(speed: Speed, read: int, written: int) -> float:
+    """Seconds that the disk is busy; unknown, and left out, where it could not be tried."""
+    return read / speed.read + written / speed.write if speed.read and speed.write else 0.0
+
+
+def _on_cores(work: Work, written: int, speed: Speed, cores: int) -> float:
+    """Seconds with all cores free: threads share the arithmetic, while one hashes and writes what they made."""
     spread, alone = work.spread / speed.arithmetic, work.alone / speed.arithmetic
-    writer = work.written / speed.sha256 + (work.written + copied) * _PAGE
-    disk = read / speed.read + (work.written + copied) / speed.write if speed.read and speed.write else 0.0
-    start = _START + (_TORCH if torch else 0.0)
-    return start + alone + max(spread / cores, writer, (spread + writer) / max(cores, 1), disk)
+    writer = work.written / speed.sha256 + written * _PAGE
+    return alone + max(writer, (spread + writer) / cores)
 
 
 def _present(session: Session, pins: tuple[Pin, ...]) -> tuple[Mapping[Sha256, Path], int]:

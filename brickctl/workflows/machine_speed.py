@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,6 +25,8 @@ _DAY = 24 * 3600
 _PIECE = 1 << 20
 _BLOCK = 1 << 18
 _ROUNDS = 16
+_MOMENT = 0.1
+_LEAST = 0.05
 _LARGEST = 1_000_000
 
 
@@ -60,6 +64,35 @@ def speed_of(folder: Path, cache: Path) -> Speed:
         with suppress(OSError):
             write_atomically(cache / _FILE, json.dumps(known, sort_keys=True).encode())
     return Speed(**{name: known[disk][name] for name in Speed.__slots__})
+
+
+def cores_of_process() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_cores(wanted: int, sha256: float) -> float:
+    """How many of the cores that are wanted other programs leave free now: what threads hash, all at once.
+
+    `sha256` is what one core hashes in a second while it works alone. The answer is at most what was wanted.
+    """
+    hashed, before = [0] * wanted, time.perf_counter()
+
+    def work(number: int) -> None:
+        piece, state = bytes(_PIECE), hashlib.sha256()
+        while time.perf_counter() < before + _MOMENT:
+            state.update(piece)
+            hashed[number] += _PIECE
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(wanted)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    speed = sum(hashed) / (time.perf_counter() - before)
+    return min(float(wanted), max(_LEAST, speed / sha256))
 
 
 def _known(cache: Path) -> dict[str, dict[str, float]]:

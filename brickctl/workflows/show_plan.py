@@ -45,7 +45,8 @@ def _describe_estimate(expected: Estimate) -> Iterator[str]:
     disk = f"the disk writes {format_size(round(speed.write))}/s and reads {format_size(round(speed.read))}/s"
     disk = disk if speed.write else "no disk, since nothing can be written there"
     hashing = f"a core hashes {format_size(round(speed.sha256))}/s"
-    yield f"estimated from what was measured here: {disk}, {hashing}; {format_size(expected.read)} not yet in memory"
+    yield f"estimated from what was measured here: {disk}, {hashing},"
+    yield f"{expected.free:.1f} of {expected.cores} cores are free now; {format_size(expected.read)} not yet in memory"
 
 
 def _duration(seconds: float) -> str:
@@ -87,5 +88,5 @@ def _estimate_document(expected: Estimate) -> dict[str, Any]:
         "memory-bytes": expected.memory,
         "seconds": round(expected.seconds, 1),
         "shards": {"made": expected.shares.made, "taken-over": expected.shares.taken_over},
-        "measured": expected.speed.document(),
+        "measured": {**expected.speed.document(), "cores": expected.cores, "free-cores": round(expected.free, 2)},
     }
