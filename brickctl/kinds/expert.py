@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE
+from brickctl.core.numbers import layer_of
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
 
 _TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
+_STITCH = "write a target that stitches them"
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (
     "position_ids",
@@ -57,22 +59,26 @@ class ExpertKind:
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
-        expert = whole_model(brick)
-        for owner, model in ((brick.name, expert), (BASE, base)):
-            _refuse_quantised_config(brick, owner, model.config)
+        expert = self.model(brick, base)
         names = dict.fromkeys((*base.tensors, *base.ties))
         _refuse_strangers(brick, expert, names)
         found = {name: _change(brick, name, expert, base.node(name)) for name in names}
         return {name: change for name, change in found.items() if change is not None}
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The expert as it is."""
+        expert = whole_model(brick)
+        for owner, model in ((brick.name, expert), (BASE, base)):
+            _refuse_quantised_config(brick, owner, model.config)
+        return expert
 
 
 def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -> None:
     strange = [name for name in (*expert.tensors, *expert.ties) if name not in names]
     if strange:
         cause = f"it has `{strange[0]}`, which the base does not have"
-        raise Misfit(
-            f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_TUNED_FROM
-        )
+        hint = _TUNED_FROM if layer_of(strange[0]) is None else f"{_TUNED_FROM}; to use only layers of it, {_STITCH}"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
 
 
 def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | None:

@@ -7,16 +7,35 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plugins import import_all
-from brickctl.errors import ManifestInvalid
+from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import Changes, kind_named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from brickctl.core.brick import Brick
     from brickctl.core.manifest import Step
     from brickctl.core.model import Artifact, LazyModel
+    from brickctl.errors import Place
+
+
+class Sources(Protocol):
+    """What a merge is made of: bricks, and what they do to a base."""
+
+    @property
+    def base(self) -> LazyModel:
+        """What deltas are relative to."""
+
+    def brick(self, alias: Alias) -> Brick:
+        """The brick of that alias, or the base."""
+
+    def changes(self, alias: Alias) -> Changes:
+        """What the brick does to the base.
+
+        Raises:
+            Misfit: it does not fit.
+        """
 
 
 class Ingredients:
@@ -30,6 +49,7 @@ class Ingredients:
         self.base: LazyModel = whole_model(base)
         self.bricks = bricks
         self._changes: dict[Alias, Changes] = {}
+        self._models: dict[Alias, LazyModel] = {BASE: self.base}
 
     def brick(self, alias: Alias) -> Brick:
         """The brick of that alias, or the base."""
@@ -46,6 +66,17 @@ class Ingredients:
             self._changes[alias] = kind_named(brick.kind).changes(brick, self.base)
         return self._changes[alias]
 
+    def model(self, alias: Alias) -> LazyModel:
+        """The whole model that a brick stands for; an expert may have other layers than the base.
+
+        Raises:
+            Misfit, Unsupported: it stands for none.
+        """
+        if alias not in self._models:
+            brick = self.bricks[alias]
+            self._models[alias] = kind_named(brick.kind).model(brick, self.base)
+        return self._models[alias]
+
 
 class Operation(Protocol):
     """One step of a target, read and checked: a frozen value."""
@@ -57,6 +88,10 @@ class Operation(Protocol):
     @property
     def computes(self) -> bool:
         """Whether it does arithmetic on tensors, or only carries files."""
+
+    @property
+    def takes_layers(self) -> bool:
+        """Whether whole models may have other layers than the base, because it takes layers and not models."""
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
@@ -71,6 +106,19 @@ class Operation(Protocol):
         Raises:
             Misfit, Unsupported, ManifestInvalid.
         """
+
+
+def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place | None) -> None:
+    """Refuse to put bricks that were made for the layers of the base upon a model whose layers are others.
+
+    Raises:
+        Misfit: a stitch has come before.
+    """
+    alias = next((alias for alias in aliases if alias != BASE), None)
+    if artifact.restacked and alias is not None:
+        cause = "it was made for the layers of the base, and a stitch has given layers other numbers"
+        hint = f"merge `{alias}` before the stitch, or in one of its slices"
+        raise Misfit(f"`{alias}` does not fit a stitched model", causes=(cause,), place=place, hint=hint)
 
 
 class Reader(Protocol):

@@ -12,21 +12,27 @@ from brickctl.kinds.kind import kind_named
 from brickctl.workflows.assemble import locked_brick
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from brickctl.core.brick import Brick, Pin
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.names import Alias
+    from brickctl.operations.target import Recipe
     from brickctl.workflows.session import Session
 
 _HUB = "hf:"
 
 
 def check_fit(
-    session: Session, entries: Mapping[Alias, Locked], found: Mapping[Alias, Brick], changed: Collection[Alias]
+    session: Session,
+    entries: Mapping[Alias, Locked],
+    found: Mapping[Alias, Brick],
+    changed: Collection[Alias],
+    by_layers: Collection[Alias],
 ) -> None:
     """Make sure that every changed brick fits the base; every brick, where the base itself changed.
 
+    Of those that are used `by_layers`, only what makes them a model is looked at.
     Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
 
     Raises:
@@ -42,7 +48,18 @@ def check_fit(
     model = whole_model(brick(BASE))
     for alias in doubtful:
         with asked_for(session.manifest.requirements[alias].place):
-            kind_named(entries[alias].kind).check(brick(alias), model)
+            kind = kind_named(entries[alias].kind)
+            if alias in by_layers:
+                kind.model(brick(alias), model)
+            else:
+                kind.check(brick(alias), model)
+
+
+def used_by_layers(recipes: Iterable[Recipe]) -> Collection[Alias]:
+    """Bricks of which only layers are used: they may have more or fewer than the base, and each use is checked."""
+    uses = [(alias, step.takes_layers) for recipe in recipes for step in recipe.operations for alias in step.aliases]
+    whole = [alias for alias, takes_layers in uses if not takes_layers]
+    return tuple(dict.fromkeys(alias for alias, _ in uses if alias not in whole))
 
 
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
