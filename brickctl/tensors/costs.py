@@ -44,11 +44,11 @@ _STEPS = {
 }
 """Of kernels that do more: nanoseconds for each element of an input."""
 
-_SCANS = {"quartiles": (2, 4.7), "row-divergence": (1, 18.0), "thinned-norms": (1, 3.3), "top-k": (3, 2.0)}
+_SCANS = {"quartiles": (2, 1.8), "row-divergence": (1, 18.0), "thinned-norms": (1, 3.3), "top-k": (1, 3.0)}
 """Of statistics: how often they look at everything, and nanoseconds for each element each time; else once."""
 
 _FACTORISATIONS = {"merge.tsv": 0.9, "merge.wudi": 7.0}
-_DRAWN_BY_RANK = 80.0
+_DRAWN_BY_RANK = 60.0
 """What a random choice by rank of magnitude, as DELLA makes it, costs instead of one that treats all entries alike."""
 
 
