@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from brickctl.errors import Unsupported
+from brickctl.errors import Misfit, Unsupported
 from tests.support.building import build, manifest
 from tests.support.models import tiny_model, tuned, weights
 
@@ -60,3 +60,31 @@ def test_integers_that_a_model_computes_for_itself_stay_the_bases(
     pack(models, f"{UP}attn.bias")
     out = stitched(models, slices, tmp_path / "out")
     assert torch.equal(out[f"{UP}attn.bias"], weights(models["base"])[f"{UP}attn.bias"])
+
+
+def rename(folder: Path, old: str, new: str) -> None:
+    tensors = weights(folder)
+    found = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    save_file(found, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_layers_whose_numbers_begin_with_a_zero_are_none_that_could_be_renamed(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    for folder in models.values():
+        rename(folder, "layers.", "layers.0")
+    with pytest.raises(Misfit, match="no layers that could be told by their names"):
+        stitched(models, ALONE, tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", ["01", "\u0661"])
+def test_a_second_tensor_that_reads_as_the_same_layer_is_not_lost(
+    number: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    tensors = weights(models["base"])
+    name = f"model.layers.{number}.mlp.up_proj.weight"
+    tensors[name] = tensors[f"{UP}weight"] * 2
+    save_file(tensors, models["base"] / "model.safetensors", {"format": "pt"})
+    out = stitched(models, '{ brick = "base", layers = [0, 2] }', tmp_path / "out")
+    assert torch.equal(out[name], tensors[name])
+    assert torch.equal(out[f"{UP}weight"], tensors[f"{UP}weight"])
