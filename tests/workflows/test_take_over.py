@@ -225,11 +225,14 @@ def test_what_another_version_made_is_not_believed(project: Path, monkeypatch: p
 def test_a_foolish_record_costs_time_and_nothing_else(project: Path) -> None:
     folder, session = build(project).folder, opened(project)
     (record,) = (project.parent / "cache" / "shards").iterdir()
-    foolish = (b"\xff", b"[]", b'{"artifact": 1}', b'{"artifact": "/\\u0000", "shards": {}}', b"[" * 100_000)
+    known = json.loads(record.read_bytes())
+    strange = (json.dumps({**known, "artifact": name}).encode() for name in ("/\0", "/\ud800", "/" + "a" * 5000))
+    foolish = (b"\xff", b"[]", b'{"artifact": 1}', b"[" * 100_000, *strange)
 
     for content in foolish:
         record.write_bytes(content)
-        assert not session.made_shards.candidates(folder), content[:40]
+        places = [place for found in session.made_shards.candidates(folder).values() for place in found]
+        assert not any(session.ledger.known(place.path) for place in places), content[:40]
         assert list(session.made_shards.stale()) == [record], content[:40]
 
     change(project)
