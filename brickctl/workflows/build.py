@@ -13,7 +13,6 @@ from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
-from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
@@ -23,7 +22,7 @@ from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
-from brickctl.workflows.take_over import Shares, take_over
+from brickctl.workflows.take_over import Shares, journal_of, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -215,7 +214,7 @@ def _begin(session: Session, plan: Plan, bench: Workbench, *, force: bool) -> Sh
     bench.keep_only(frozenset(task.path for task in plan.tasks))
     if force:
         return Shares(made=len(plan.shards))
-    return take_over(session, plan, bench, Journal(bench.journal))
+    return take_over(session, plan, bench, journal_of(bench))
 
 
 def _execute(
@@ -224,7 +223,7 @@ def _execute(
     """Run the plan on the workbench."""
     with Blobs(installed.files) as blobs:
         executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
-        return executor.run(plan, bench.new, Journal(bench.journal))
+        return executor.run(plan, bench.new, journal_of(bench))
 
 
 def _digest(files: Sequence[File]) -> Sha256:
