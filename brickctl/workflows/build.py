@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.names import BASE, Alias, did_you_mean
-from brickctl.core.nodes import Output, walk
+from brickctl.core.nodes import Output, each_once
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
@@ -147,7 +147,7 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
 
 def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     """What the plan promises: whole modules that go through another library's arithmetic are `numeric`."""
-    is_numeric = any(isinstance(node, Output) for root in artifact.root.tensors.values() for node in walk(root))
+    is_numeric = any(isinstance(node, Output) for node in each_once(artifact.root.tensors.values()))
     return "numeric" if is_numeric else recipe.reproducible
 
 
