@@ -14,7 +14,9 @@ from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
+from brickctl.operations.one_vocabulary import Merging, in_one_vocabulary
 from brickctl.operations.operation import Ingredients, Operation, register
+from brickctl.vocabulary.rules import read_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from brickctl.core.parameters import Chosen
     from brickctl.errors import Place
     from brickctl.merging.method import Declared, MergeMethod
+    from brickctl.vocabulary.rules import TokenizerChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class Merge:
 
     chosen: Chosen[MergeMethod]
     entries: tuple[Entry, ...]
+    tokenizer: TokenizerChoice | None = None
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     computes = True
@@ -44,13 +48,15 @@ class Merge:
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
-        """The bricks that take part."""
-        return tuple(entry.alias for entry in self.entries)
+        """The bricks that take part, and those that only give tokens."""
+        named = () if self.tokenizer is None else self.tokenizer.aliases
+        return tuple(dict.fromkeys((*(entry.alias for entry in self.entries), *named)))
 
     def document(self) -> Mapping[str, Any]:
         """The step with every default written out."""
         bricks = [self._entry_document(entry) for entry in self.entries]
-        return {"op": "merge", "method": self.declared.name, **self.chosen.document(), "bricks": bricks}
+        tokens = {} if self.tokenizer is None else {"tokenizer": self.tokenizer.document()}
+        return {"op": "merge", "method": self.declared.name, **self.chosen.document(), "bricks": bricks, **tokens}
 
     def _entry_document(self, entry: Entry) -> Mapping[str, Any]:
         weight = {"weight": entry.weight.document()} if self.declared.weighted else {}
@@ -64,14 +70,20 @@ class Merge:
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
-        model = artifact.root
+        one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
+        model = one.model
         names = (*model.tensors, *model.ties)
         for label, number in self._numbers():
             check_number(number, names, label=label, place=self.place)
         combination = Combination(self.chosen, self._ordered(ingredients), self.place, model.ties)
-        merged = combination.combine_models(model, ingredients)
+        merged = combination.combine_models(model, one.ingredients)
         root, notes = untie(model, merged)
-        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
+
+    def _merging(self) -> Merging:
+        aliases = tuple(entry.alias for entry in self.entries)
+        space = self.chosen.at("", 0.0).space
+        return Merging(choice=self.tokenizer, aliases=aliases, space=space, place=self.place)
 
     def _numbers(self) -> Iterator[tuple[str, Number]]:
         """Everything that may depend on the tensor, with what messages call it."""
@@ -100,9 +112,10 @@ def read_merge(step: Step) -> Operation:
     method = _read_method(table)
     entries = _read_bricks(table, method)
     chosen = parameters.read(method.method, table)
+    tokenizer = read_choice(table)
     table.finish()
     _check_entries(entries, chosen, step.place)
-    return Merge(chosen=chosen, entries=entries, place=step.place)
+    return Merge(chosen=chosen, entries=entries, tokenizer=tokenizer, place=step.place)
 
 
 def _read_method(table: Table) -> Declared:
