@@ -17,6 +17,7 @@ from brickctl.sources.atomic import write_atomically
 from brickctl.workflows.mergekit_methods import METHODS, RANDOM, SUMS
 from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe, Model, read_mergekit
 from brickctl.workflows.mergekit_step import MergeStep
+from brickctl.workflows.mergekit_tokenizer import written, written_template
 from brickctl.workflows.requirement import path_from
 
 if TYPE_CHECKING:
@@ -75,9 +76,11 @@ class _Translation:
             hint = "merge it into a model first, or name the adapter in `models`"
             raise Unsupported("a `base_model` with an adapter upon it is not built", hint=hint)
         self._entries = [(self._alias(entry), entry) for entry in self._taking_part()]
+        tokens = recipe.tokens
+        named = None if tokens is None else written(tokens, self._named, has_base=recipe.base is not None)
         self._check_entries()
         deltas = recipe.base is not None and METHODS[recipe.method].base == "optional"
-        self._step = MergeStep(recipe, self._entries, deltas=deltas)
+        self._step = MergeStep(recipe, self._entries, deltas=deltas, tokenizer=named)
 
     def text(self, recipe: Path) -> str:
         """The manifest."""
@@ -163,6 +166,12 @@ class _Translation:
         self._bricks[alias] = model
         return alias
 
+    def _named(self, model: Model) -> Alias:
+        """The name of a model that tokens come from; one that takes no part otherwise becomes a brick for that."""
+        known = {BASE: Model(model=self._base), **self._bricks}
+        found = next((alias for alias, brick in known.items() if brick == model), None)
+        return found or self._alias(Input(model=model, place=self._recipe.inputs[0].place))
+
     def _source(self, reference: HubReference | PathReference) -> dict[str, str]:
         if not isinstance(reference, HubReference):
             return {"source": json.dumps(f"path:{path_from(self._root, reference.path)}")}
@@ -175,11 +184,13 @@ class _Translation:
         return f"{alias} = {{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
 
     def _apply(self) -> Iterator[str]:
-        if self._step.changes_nothing and not self._bricks:
-            return  # the base as it is
-        first, *others = self._step.lines()
-        yield f"apply = {first}"
-        yield from others
+        changes = not self._step.changes_nothing or self._bricks
+        steps = [*self._step.lines()] if changes else []
+        if self._recipe.template is not None:
+            steps = [*(steps[:-1] or ["["]), f"  {written_template(self._recipe.template)},", "]"]
+        if steps:  # otherwise the base as it is
+            yield f"apply = {steps[0]}"
+            yield from steps[1:]
 
 
 def _project_name(recipe: Path) -> str:

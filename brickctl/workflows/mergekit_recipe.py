@@ -16,6 +16,7 @@ from brickctl.core.reference_format import hub_reference
 from brickctl.errors import Place, Unsupported, UsageFault
 from brickctl.workflows.mergekit_methods import METHODS
 from brickctl.workflows.mergekit_parameters import NOTHING_SAID, Settings, read_settings
+from brickctl.workflows.mergekit_tokenizer import Tokens, read_template, read_tokens
 from brickctl.workflows.yaml_table import read_yaml
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class MergekitRecipe:
         settings: the parameters for all models, those that a model has for itself go before them.
         dtype: what tensors are written as; None where each keeps its own.
         computed_in: what mergekit would round to before it computes.
+        tokens: whose tokens the result has; None where rows go together by number.
+        template: the text of the chat template; None where it stays as it is.
     """
 
     method: str
@@ -58,6 +61,8 @@ class MergekitRecipe:
     settings: Settings = NOTHING_SAID
     dtype: str | None = None
     computed_in: str | None = None
+    tokens: Tokens[Model] | None = None
+    template: str | None = None
 
 
 def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
@@ -74,7 +79,7 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
     base = None if _absent(top, "base_model") else _read_model(top, "base_model")
     inputs = tuple(_read_input(entry, method) for entry in _models(top))
     _check_inputs(inputs, method, top)
-    _read_tokenizer(top, base or inputs[0].model)
+    tokens, template = read_tokens(top, _read_model), read_template(top)
     computed_in, written_as = _read_dtype(top, "dtype"), _read_dtype(top, "out_dtype")
     shared = None if _absent(top, "parameters") else top.table_or_none("parameters")
     settings = read_settings(shared, method, shared=True)
@@ -86,6 +91,8 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
         settings=settings,
         dtype=written_as or computed_in,
         computed_in=computed_in,
+        tokens=tokens,
+        template=template,
     )
 
 
@@ -131,28 +138,6 @@ def _check_inputs(inputs: tuple[Input, ...], method: str, top: Table) -> None:
     if method == "passthrough" and (len(inputs) > 1 or not _absent(top, "base_model")):
         message = "passthrough takes one model, and no `base_model`"
         raise top.error(message, key="models", hint="to merge several, use linear or task_arithmetic")
-
-
-def _read_tokenizer(top: Table, base: Model) -> None:
-    """The tokenizer of the base is what brickctl takes; anything else would change the vocabulary."""
-    _refuse(top, "chat_template", "`chat_template` replaces the tokenizer's template")
-    if not _absent(top, "tokenizer_source"):
-        _check_source(top, "tokenizer_source", base)
-    tokenizer = None if _absent(top, "tokenizer") else top.table_or_none("tokenizer")
-    if tokenizer is not None:
-        for key in ("tokens", "pad_to_multiple_of"):
-            _refuse(tokenizer, key, f"`{key}` in `tokenizer` changes the vocabulary")
-        if not _absent(tokenizer, "source"):
-            _check_source(tokenizer, "source", base)
-        tokenizer.finish()
-
-
-def _check_source(table: Table, key: str, base: Model) -> None:
-    source = table.take(key)
-    if source == "base" or (source != "union" and _read_model(table, key) == base):
-        return
-    what = f"`{key}: {shown(source)}` makes another tokenizer than the base's"
-    raise Unsupported(f"{what}; this brickctl does not", place=table.place(key), hint=f"write `{key}: base`")
 
 
 def _read_dtype(top: Table, key: str) -> str | None:

@@ -27,8 +27,16 @@ class MergeStep:
         UsageFault: a number that must be there is not, or not for every tensor.
     """
 
-    def __init__(self, recipe: MergekitRecipe, entries: Sequence[tuple[Alias, Input]], *, deltas: bool) -> None:
+    def __init__(
+        self,
+        recipe: MergekitRecipe,
+        entries: Sequence[tuple[Alias, Input]],
+        *,
+        deltas: bool,
+        tokenizer: str | None = None,
+    ) -> None:
         self._recipe = recipe
+        self._tokenizer = tokenizer
         self._entries = entries
         self._deltas = deltas
         self._declared = methods()[name_here(recipe.method, recipe.settings.switches)]
@@ -37,11 +45,13 @@ class MergeStep:
     @property
     def changes_nothing(self) -> bool:
         """Whether what comes out is the first model as it is."""
-        return self._recipe.method == "passthrough" and not [*self._options()]
+        is_plain = self._tokenizer in {None, '"base"'}
+        return self._recipe.method == "passthrough" and is_plain and not [*self._options()]
 
     def lines(self) -> Iterator[str]:
         """TOML: the value of `apply`."""
-        options = "".join(f"{key} = {value}, " for key, value in self._options())
+        said = [] if self._tokenizer is None else [("tokenizer", self._tokenizer)]
+        options = "".join(f"{key} = {value}, " for key, value in (*self._options(), *said))
         yield "["
         start = f'  {{ op = "merge", method = "{self._declared.name}", {options}bricks = ['
         if not self._declared.weighted and not self._own_keys():
