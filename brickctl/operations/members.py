@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias
-from brickctl.errors import ManifestInvalid, Misfit, Unsupported
+from brickctl.errors import ManifestInvalid, Misfit, Unsupported, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
@@ -208,7 +208,8 @@ class _Gathering:
             raise Unsupported("there is no union of these tokenizers", causes=(cause,), place=self._place, hint=_SAVE)
         if start is None:
             return None
-        return extend(start, known if self._choice.source == UNION else (), self._choice.tokens, known)
+        with asked_for(self._place):
+            return extend(start, known if self._choice.source == UNION else (), self._choice.tokens, known)
 
     def _additions(self) -> list[Addition]:
         """The tokenizers of all members, in the order of their digests."""

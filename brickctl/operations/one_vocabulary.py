@@ -14,7 +14,7 @@ from brickctl.kinds.kind import Change, Changes, kind_named
 from brickctl.operations.combine import untie
 from brickctl.operations.members import Members, gather_members
 from brickctl.operations.operation import Ingredients
-from brickctl.operations.same_tokens import same_tokens
+from brickctl.operations.same_tokens import listed, same_tokens
 from brickctl.operations.tokenizer_files import with_tokenizer
 from brickctl.vocabulary.alignment import Alignment, Wanted
 from brickctl.vocabulary.axis import rows_of
@@ -101,11 +101,11 @@ class _Unification:
 
     def result(self) -> OneVocabulary:
         """The running model, the base and the bricks, in the vocabulary of the result."""
-        running, notes = self._aligned(0)
-        running, told = with_tokenizer(running, self._members, self._ingredients)
-        base, _ = self._aligned(self._members.base)
+        aligned, notes = self._aligned(0)
+        running, told = with_tokenizer(aligned, self._members, self._ingredients)
+        base = aligned if self._members.base == 0 else self._aligned(self._members.base)[0]
         homeless = self._alignment.homeless
-        zeros = (f"{homeless} tokens have a row in no model: theirs are zeros",) if homeless else ()
+        zeros = (f"{listed(homeless)}: no model has a row for it, and zeros take its place",) if homeless else ()
         return OneVocabulary(
             model=running, ingredients=_Aligned(self._ingredients, base, self), notes=(*notes, *told, *zeros)
         )

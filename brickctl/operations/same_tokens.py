@@ -48,7 +48,7 @@ def _compared(model: LazyModel, ingredients: Ingredients, alias: Alias) -> Itera
     more = [token for token, number in theirs.ids.items() if token not in ours.ids and number < (rows_of(model) or 0)]
     if more:
         yield (
-            f"`{alias}` has {len(more)} tokens that the base's tokenizer does not have ({_listed(more)}), "
+            f"`{alias}` has {len(more)} tokens that the base's tokenizer does not have ({listed(more)}), "
             f'and neither has the result; with tokenizer = "union" it has them'
         )
 
@@ -73,6 +73,7 @@ def _refuse_others(alias: Alias, ingredients: Ingredients, ours: Mapping[str, in
         )
 
 
-def _listed(tokens: Sequence[str]) -> str:
+def listed(tokens: Sequence[str]) -> str:
+    """The first of some tokens, as a message shows them."""
     named = ", ".join(f"`{shown(token)}`" for token in tokens[:_SHOWN])
     return named if len(tokens) <= _SHOWN else f"{named}, ..."

@@ -9,7 +9,8 @@
 | lacks it, and several others have it | the mean of their rows |
 | lacks it, as all do | zeros |
 
-Rows beyond the last token are those of the model whose tokenizer it is; beyond them, the mean of its rows of tokens.
+A row without a token is that of the model whose tokenizer the result has, in models that number the same tokens
+otherwise; rows that not even that model has are the mean of its rows of tokens.
 """
 
 from __future__ import annotations
@@ -84,19 +85,25 @@ class Alignment:
             (number for number, member in enumerate(members) if member.counts), key=lambda one: members[one].digest
         )
         self._numbers = {member.alias: number for number, member in enumerate(members) if member.counts}
+        ids = members[wanted.source].ids
+        self._alike = [number for number, member in enumerate(members) if member.ids is ids or member.ids == ids]
         self._zeros, self._mean = len(members), len(members) + 1
         self._averages: dict[tuple[int, ...], list[str]] = {}
         self._common = [self._common_origin(row, token) for row, token in enumerate(wanted.tokens)]
-        self.homeless = sum(
-            origin[0] == self._zeros and not self._is_ruled(row) for row, origin in enumerate(self._common)
+        nowhere = (
+            token for token, (source, _) in zip(wanted.tokens, self._common, strict=True) if source == self._zeros
         )
-        """How many tokens have a row in no model."""
+        self.homeless = tuple(token for token in nowhere if token is not None and self._is_homeless(token))
+        """The tokens that have a row in no model."""
 
     def tensors(self, number: int, names: Sequence[str]) -> dict[str, Node]:
         """The tensors with these names of a member, each with a row for every token of the result."""
         found = [self._own_row(number, row, token) for row, token in enumerate(self._wanted.tokens)]
         rows = [self._common[row] if own is None else (number, own) for row, own in enumerate(found)]
-        return {name: self._gathered(name, rows) for name in names}
+        used = list(dict.fromkeys(source for source, _ in rows))  # a source that gives no row is left out
+        places = {source: at for at, source in enumerate(used)}
+        table = RowMap.of((places[source], row) for source, row in rows)
+        return {name: self._gathered(name, used, table) for name in names}
 
     def change(self, delta: Node, owner: int) -> Node:
         """What a brick adds to the rows of a member, whose tokens it has, in the vocabulary of the result."""
@@ -106,15 +113,17 @@ class Alignment:
         flat = _as_matrix(delta)
         return _shaped(gather_rows((flat, self._nothing(flat)), RowMap.of(rows)), delta)
 
+    def _is_homeless(self, token: str) -> bool:
+        rule = self._wanted.rules.get(token)
+        is_ruled = rule is not None and (rule.zero or rule.brick is not None)
+        return not is_ruled and all(member.row(token) is None for member in self._members)
+
     def _own_row(self, number: int, row: int, token: str | None) -> int | None:
         """The row of a member that is its own in a row of the result; None where it is somebody else's."""
         member = self._members[number]
         if token is None:
-            return row if number == self._wanted.source and row < member.rows else None
+            return row if number in self._alike and row < member.rows else None
         return None if self._is_forced(token) else member.row(token)
-
-    def _is_ruled(self, row: int) -> bool:
-        return self._wanted.tokens[row] in self._wanted.rules
 
     def _is_forced(self, token: str) -> bool:
         rule = self._wanted.rules.get(token)
@@ -153,11 +162,7 @@ class Alignment:
         table.append(token)
         return self._mean + 1 + list(self._averages).index(numbers), len(table) - 1
 
-    def _gathered(self, name: str, rows: Sequence[Origin]) -> Node:
-        """One tensor; sources that give no row are left out."""
-        used = list(dict.fromkeys(source for source, _ in rows))
-        places = {source: at for at, source in enumerate(used)}
-        table = RowMap.of((places[source], row) for source, row in rows)
+    def _gathered(self, name: str, used: Sequence[int], table: RowMap) -> Node:
         matrices = [self._source(source, name) for source in used]
         return _shaped(gather_rows(matrices, table), self._members[0].model.node(name))
 
