@@ -15,7 +15,7 @@ from brickctl.vocabulary.alignment import Member
 from brickctl.vocabulary.axis import rows_of, vocabulary_tensors
 from brickctl.vocabulary.files import is_of_tokenizer
 from brickctl.vocabulary.rules import UNION
-from brickctl.vocabulary.tokenizer import FILE
+from brickctl.vocabulary.tokenizer import FILE, MOST_ROWS
 from brickctl.vocabulary.union import Addition, extend
 
 if TYPE_CHECKING:
@@ -132,8 +132,9 @@ class _Gathering:
 
     def _add(self, alias: Alias, model: LazyModel) -> None:
         rows = rows_of(model)
-        if rows is None:
+        if rows is None or rows > MOST_ROWS:
             cause = "no tensor of it is named as an embedding of tokens is"
+            cause = cause if rows is None else f"its embedding has {rows:,} rows; brickctl takes up to {MOST_ROWS:,}"
             place = self._ingredients.brick(alias).required_by
             raise Misfit(f"`{alias}` has no vocabulary to merge", causes=(cause,), place=place)
         tokenizer = self._ingredients.tokenizer(model)

@@ -39,7 +39,7 @@ class Ingredients:
         self.bricks = bricks
         self.read = read or _nothing_to_read
         self._changes: dict[Alias, Changes] = {}
-        self._tokenizers: dict[Sha256, Tokenizer] = {}
+        self._tokenizers: dict[Sha256 | bytes | None, Tokenizer | None] = {}
 
     def brick(self, alias: Alias) -> Brick:
         """The brick of that alias, or the base."""
@@ -63,16 +63,23 @@ class Ingredients:
             IntegrityFault: it cannot be read.
         """
         file = model.files.get(TOKENIZER)
+        key = file if file is None or isinstance(file, bytes) else file.sha256
+        if key not in self._tokenizers:
+            found = self.text_of_tokenizer(model)
+            self._tokenizers[key] = None if found is None else read_tokenizer(found[0], where=found[1])
+        return self._tokenizers[key]
+
+    def text_of_tokenizer(self, model: LazyModel) -> tuple[bytes, str] | None:
+        """The bytes of the `tokenizer.json` of a model that is made of these, and how messages name it."""
+        file = model.files.get(TOKENIZER)
         if file is None or isinstance(file, bytes):
-            return None if file is None else read_tokenizer(file, where=TOKENIZER)
-        if file.sha256 not in self._tokenizers:
-            brick = self._holder(file)
-            where = file_label(brick.pin.source, file.path)
-            if file.size > LARGEST:
-                cause = f"it has {file.size:,} bytes; brickctl reads up to {LARGEST:,}"
-                raise IntegrityFault(f"{where} is too large to be read", causes=(cause,), hint=DAMAGED)
-            self._tokenizers[file.sha256] = read_tokenizer(self.read(brick, file), where=where)
-        return self._tokenizers[file.sha256]
+            return None if file is None else (file, TOKENIZER)
+        brick = self._holder(file)
+        where = file_label(brick.pin.source, file.path)
+        if file.size > LARGEST:
+            cause = f"it has {file.size:,} bytes; brickctl reads up to {LARGEST:,}"
+            raise IntegrityFault(f"{where} is too large to be read", causes=(cause,), hint=DAMAGED)
+        return self.read(brick, file), where
 
     def document(self, model: LazyModel, path: str) -> Mapping[str, Any] | None:
         """A small JSON file beside a model that is made of these; None where it has none."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias
-from brickctl.errors import Misfit
+from brickctl.errors import IntegrityFault, Misfit
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
 from brickctl.vocabulary.axis import rows_of
-from brickctl.vocabulary.tokenizer import FILE
+from brickctl.vocabulary.tokenizer import FILE, read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,8 +41,12 @@ def _compared(model: LazyModel, ingredients: Ingredients, alias: Alias) -> Itera
     files = model.files.get(FILE), expert.files.get(FILE)
     if None in files or files[0] == files[1] or rows_of(model) != rows_of(expert):
         return
-    ours, theirs = ingredients.tokenizer(model), ingredients.tokenizer(expert)
-    if ours is None or theirs is None:
+    texts = ingredients.text_of_tokenizer(model), ingredients.text_of_tokenizer(expert)
+    try:
+        ours, theirs = (read_tokenizer(text[0], where=text[1]) for text in texts if text is not None)
+    except IntegrityFault as fault:  # what a merge by number does not need may be of any form
+        reason = ": ".join((fault.message, *fault.causes))
+        yield f"whether `{alias}` has the tokens of the base cannot be told: {reason}"
         return
     _refuse_others(alias, ingredients, ours.ids, theirs.ids)
     more = [token for token, number in theirs.ids.items() if token not in ours.ids and number < (rows_of(model) or 0)]

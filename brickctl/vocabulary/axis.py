@@ -24,7 +24,8 @@ _HEAD = re.compile(
 
 def rows_of(model: LazyModel) -> int | None:
     """How many rows the embedding of a model has; None for a model without one."""
-    return next((model.node(name).spec.shape[0] for name in model.tensors if EMBEDDING.search(name)), None)
+    shapes = (model.node(name).spec.shape for name in model.tensors if EMBEDDING.search(name))
+    return next((shape[0] for shape in shapes if shape), None)
 
 
 def vocabulary_tensors(model: LazyModel) -> tuple[str, ...]:

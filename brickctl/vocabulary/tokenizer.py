@@ -16,7 +16,8 @@ FILE = "tokenizer.json"
 LARGEST = 100_000_000
 """Bytes of a `tokenizer.json` that are read; those of 260,000 tokens have 33 MB."""
 
-_MOST_ROWS = 1 << 24
+MOST_ROWS = 1 << 24
+"""Rows of a vocabulary that brickctl deals with."""
 _BY_NAME = ("BPE", "WordPiece", "WordLevel")
 
 
@@ -94,7 +95,7 @@ def _of_model(model: Mapping[str, Any], where: str) -> Iterator[tuple[Any, Any]]
 def _check_entry(token: Any, number: Any, where: str) -> None:
     if not isinstance(token, str):
         raise _damaged(where, "a token is no text")
-    if type(number) is not int or not 0 <= number < _MOST_ROWS:
+    if type(number) is not int or not 0 <= number < MOST_ROWS:
         raise _damaged(where, f"the number of `{shown(token)}` is {shown(number)}, which no row can have")
 
 

@@ -196,6 +196,14 @@ def test_a_damaged_tokenizer_is_named_with_its_brick(models: Path, tmp_path: Pat
         prepare(manifest(models / "base", {"a": broken}, merge('"base"')), tmp_path)
 
 
+def test_a_tokenizer_that_nobody_asked_for_may_be_of_any_form(models: Path, tmp_path: Path) -> None:
+    strange = tuned(models / "base", tmp_path / "strange")
+    (strange / "tokenizer.json").write_text('{"model": {"type": "Neural"}}')
+    prepared = prepare(manifest(models / "base", {"a": strange}, WITHOUT), tmp_path)
+    (note,) = prepared.artifact.notes
+    assert note.startswith("whether `a` has the tokens of the base cannot be told")
+
+
 def test_tokens_in_rows_that_the_base_does_not_use_are_told_and_merged_by_number(models: Path, tmp_path: Path) -> None:
     prepared = prepare(manifest(models / "base", {"a": models / "more"}, WITHOUT), tmp_path)
     (note,) = prepared.artifact.notes
