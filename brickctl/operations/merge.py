@@ -107,7 +107,7 @@ class Merge:
 
 
 def read_merge(step: Step) -> Operation:
-    """Read `{ op = "merge", method = ..., bricks = ..., and the method's parameters }`."""
+    """Read `{ op = "merge", method = ..., bricks = ..., the method's parameters, tokenizer = ... }`."""
     table = step.table.fresh()
     method = _read_method(table)
     entries = _read_bricks(table, method)

@@ -11,7 +11,7 @@ from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
 from brickctl.vocabulary.axis import rows_of
-from brickctl.vocabulary.tokenizer import FILE, read_tokenizer
+from brickctl.vocabulary.tokenizer import FILE, LARGEST, read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _SHOWN = 3
 def same_tokens(model: LazyModel, ingredients: Ingredients, aliases: Sequence[Alias]) -> tuple[str, ...]:
     """Make sure that equal rows mean equal tokens, where the tokenizers say so; notes about tokens that get lost.
 
-    Equal files, and models without a `tokenizer.json`, are not looked at.
+    Equal files, models without a `tokenizer.json`, and files that are too large are not looked at.
 
     Raises:
         Misfit: a row of a brick means another token than that row of the base.
@@ -40,6 +40,8 @@ def _compared(model: LazyModel, ingredients: Ingredients, alias: Alias) -> Itera
     expert = whole_model(brick)
     files = model.files.get(FILE), expert.files.get(FILE)
     if None in files or files[0] == files[1] or rows_of(model) != rows_of(expert):
+        return
+    if any(not isinstance(file, bytes) and file.size > LARGEST for file in files if file is not None):
         return
     texts = ingredients.text_of_tokenizer(model), ingredients.text_of_tokenizer(expert)
     try:
