@@ -217,11 +217,17 @@ class _Gathering:
         pairs = sorted(zip(self.members, self.tokenizers, strict=True), key=lambda pair: pair[0].digest)
         return [Addition(alias=one.alias, tokenizer=found, rows=one.rows) for one, found in pairs if found is not None]
 
+    def _has_a_row(self, token: str) -> bool:
+        """Whether a union has a row for a token for which the base has only a number."""
+        return self._choice.source == UNION and any(member.row(token) is not None for member in self.members)
+
     def rows(self, source: int, changed: Tokenizer | None) -> list[str | None]:
         """The token of every row; as many rows as the source has, and more where its tokens or a multiple need them."""
         member = self.members[source]
         ids = member.ids if changed is None else changed.ids
-        count = member.rows if changed is None else max(member.rows, *(number + 1 for number in ids.values()))
+        is_wanted = self._has_a_row if changed is None else lambda _: True
+        more = (number + 1 for token, number in ids.items() if number >= member.rows and is_wanted(token))
+        count = max((member.rows, *more))
         multiple = self._choice.multiple
         tokens: list[str | None] = [None] * (-(-count // multiple) * multiple)
         for token, number in ids.items():

@@ -22,7 +22,7 @@ _Told = tuple["LazyModel", tuple[str, ...]]
 
 def with_tokenizer(model: LazyModel, members: Members, ingredients: Ingredients) -> _Told:
     """The model with the tokenizer of the result and a configuration that fits it, and what to tell of them."""
-    model = _with_config(model, with_rows(model.config, len(members.tokens)))
+    model = _with_config(model, with_rows(model.config, members.all[0].rows, len(members.tokens)))
     notes: tuple[str, ...] = ()
     if members.source != 0:
         brick = ingredients.brick(members.all[members.source].alias)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from brickctl.core.model import LazyModel
 
@@ -20,6 +20,7 @@ _HEAD = re.compile(
     r"|(?:^|\.)cls\.predictions\.(?:bias|decoder\.(?:weight|bias))$"
     r"|(?:^|\.)(?:lm_head|vocab_projector)\.(?:decoder\.)?(?:weight|bias)$"
 )
+_TOUCHED = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|lm_head|embed_out)\.")
 
 
 def rows_of(model: LazyModel) -> int | None:
@@ -38,6 +39,11 @@ def vocabulary_tensors(model: LazyModel) -> tuple[str, ...]:
     )
 
 
+def touches_vocabulary(names: Iterable[str]) -> bool:
+    """Whether an adapter with tensors of these names changes an embedding or a head."""
+    return any(_TOUCHED.search(name) for name in names)
+
+
 def differs_in_vocabulary(name: str, model: LazyModel, base: LazyModel) -> bool:
     """Whether a tensor of two models differs in nothing but the number of their tokens."""
     ours, theirs = model.node(name).spec.shape, base.node(name).spec.shape
@@ -45,14 +51,22 @@ def differs_in_vocabulary(name: str, model: LazyModel, base: LazyModel) -> bool:
     return named and ours[0] != theirs[0] and ours[1:] == theirs[1:]
 
 
-def with_rows(config: Mapping[str, Any], rows: int) -> Mapping[str, Any]:
-    """The configuration with this size of the vocabulary, where it names one."""
+def with_rows(config: Mapping[str, Any], before: int, rows: int) -> Mapping[str, Any]:
+    """The configuration of a model that gets another number of rows; what names the old one may lie in a part of it."""
+    if rows == before:
+        return config
+    changed = _replaced(config, before, rows)
+    return {**changed, "vocab_size": rows} if changed == config else changed
+
+
+def _replaced(config: Mapping[str, Any], before: int, rows: int) -> dict[str, Any]:
     changed = {**config}
-    if "vocab_size" in config or not isinstance(config.get("text_config"), dict):
-        changed["vocab_size"] = rows
-    if isinstance(config.get("text_config"), dict) and "vocab_size" in config["text_config"]:
-        changed["text_config"] = {**config["text_config"], "vocab_size": rows}
-    return changed if changed != config else config
+    for key, value in config.items():
+        if key == "vocab_size" and value == before:
+            changed[key] = rows
+        elif key.endswith("_config") and isinstance(value, dict):
+            changed[key] = _replaced(value, before, rows)
+    return changed
 
 
 def token_numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, list[int]]]:

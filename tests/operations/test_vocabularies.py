@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from brickctl.core.plan_format import plan_document, read_plan
+from brickctl.errors import Misfit
+from brickctl.vocabulary.axis import with_rows
 from tests.support.building import Prepared, Runner, build, digest, manifest, prepare
-from tests.support.models import adapter, weights
+from tests.support.models import adapter, edit_tensors, weights
 from tests.support.vocabularies import (
     EMBEDDING,
     HEAD,
@@ -244,6 +246,41 @@ def test_a_second_merge_has_the_tokens_of_the_first(models: Path, tmp_path: Path
     silent = '{ op = "merge", method = "task_arithmetic", bricks = { lora = 1 } }'
     kept = build(made(models, f"{first}, {silent}"), tmp_path / "kept")
     assert rows(kept)[EMBEDDING]["code"].equal(coder["code"])
+
+
+def test_an_adapter_of_rows_is_stacked_only_where_the_rows_are_the_bases(models: Path, tmp_path: Path) -> None:
+    stack = '{ op = "stack", bricks = ["lora"] }'
+    for first in (summed('"union"', coder=1), summed('"coder"', coder=1)):
+        for steps in (f"{first}, {stack}", f"{stack}, {first}"):
+            with pytest.raises(Misfit, match="`lora` cannot be stacked on this model") as caught:
+                prepare(made(models, steps), tmp_path)
+            assert caught.value.hint == "merge `lora` instead of stacking it: its rows follow their tokens then"
+    by_number = summed('{ source = "chatty", match = "id" }', chatty=1)
+    assert (
+        "adapters/lora/adapter_config.json" in prepare(made(models, f"{by_number}, {stack}"), tmp_path).artifact.parts
+    )
+
+
+def test_a_size_in_a_part_of_the_configuration_follows_and_another_one_does_not() -> None:
+    config = {"vocab_size": 37, "text_config": {"vocab_size": 37, "x": 1}, "vision_config": {"vocab_size": 5}}
+    assert with_rows(config, 37, 37) is config
+    assert with_rows(config, 37, 40) == {
+        "vocab_size": 40,
+        "text_config": {"vocab_size": 40, "x": 1},
+        "vision_config": {"vocab_size": 5},
+    }
+    assert with_rows({"a": 1}, 37, 40) == {"a": 1, "vocab_size": 40}
+
+
+def test_a_token_for_which_the_base_has_only_a_number_gets_its_row_in_a_union(tmp_path: Path) -> None:
+    base, brick = (speaker(tmp_path / name, ["cat"], LIKE_BASE, seed=seed) for name, seed in (("b", 6), ("c", 7)))
+    edit_tensors(base, lambda found: {**found, **{name: found[name][:-1] for name in (EMBEDDING, HEAD)}})
+    step = linear('"union"', base=1, a=1)
+    out = build(manifest(base, {"a": brick}, step), tmp_path / "out")
+    assert weights(out)[EMBEDDING].shape == weights(brick)[EMBEDDING].shape
+    assert rows(out)[EMBEDDING]["cat"].equal(rows(brick)[EMBEDDING]["cat"])
+    kept = build(manifest(base, {"a": brick}, step.replace("union", "base")), tmp_path / "kept")
+    assert weights(kept)[EMBEDDING].shape == weights(base)[EMBEDDING].shape
 
 
 def test_letters_are_what_all_of_these_have_in_common(models: Path) -> None:
