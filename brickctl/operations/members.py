@@ -136,7 +136,8 @@ class _Gathering:
             cause = "no tensor of it is named as an embedding of tokens is"
             cause = cause if rows is None else f"its embedding has {rows:,} rows; brickctl takes up to {MOST_ROWS:,}"
             place = self._ingredients.brick(alias).required_by
-            raise Misfit(f"`{alias}` has no vocabulary to merge", causes=(cause,), place=place)
+            hint = "leave `tokenizer` out: what has no tokens is merged without a word of them"
+            raise Misfit(f"`{alias}` has no vocabulary to merge", causes=(cause,), place=place, hint=hint)
         tokenizer = self._ingredients.tokenizer(model)
         ids = self._ids(alias, model, rows, tokenizer)
         digest = self._ingredients.brick(alias).digest

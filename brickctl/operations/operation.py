@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plugins import import_all
-from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound
+from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import Changes, kind_named
 from brickctl.sources.naming import file_label
@@ -65,8 +65,10 @@ class Ingredients:
         file = model.files.get(TOKENIZER)
         key = file if file is None or isinstance(file, bytes) else file.sha256
         if key not in self._tokenizers:
-            found = self.text_of_tokenizer(model)
-            self._tokenizers[key] = None if found is None else read_tokenizer(found[0], where=found[1])
+            holder = None if file is None or isinstance(file, bytes) else self._holder(file)
+            with asked_for(None if holder is None else holder.required_by):
+                found = self.text_of_tokenizer(model)
+                self._tokenizers[key] = None if found is None else read_tokenizer(found[0], where=found[1])
         return self._tokenizers[key]
 
     def text_of_tokenizer(self, model: LazyModel) -> tuple[bytes, str] | None:
