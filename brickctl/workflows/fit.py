@@ -8,24 +8,33 @@ from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.errors import PolicyViolation, asked_for
 from brickctl.kinds.base import whole_model
+from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
+from brickctl.operations.merge import Merge
 from brickctl.workflows.assemble import locked_brick
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from brickctl.core.brick import Brick, Pin
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.names import Alias
+    from brickctl.operations.target import Recipe
     from brickctl.workflows.session import Session
 
 _HUB = "hf:"
 
 
 def check_fit(
-    session: Session, entries: Mapping[Alias, Locked], found: Mapping[Alias, Brick], changed: Collection[Alias]
+    session: Session,
+    entries: Mapping[Alias, Locked],
+    found: Mapping[Alias, Brick],
+    changed: Collection[Alias],
+    merged: Collection[Alias] = (),
 ) -> None:
     """Make sure that every changed brick fits the base; every brick, where the base itself changed.
+
+    Experts that are `merged` by the numbers of rows must have as many rows of tokens as the base.
 
     Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
 
@@ -42,7 +51,26 @@ def check_fit(
     model = whole_model(brick(BASE))
     for alias in doubtful:
         with asked_for(session.manifest.requirements[alias].place):
-            kind_named(entries[alias].kind).check(brick(alias), model)
+            kind = kind_named(entries[alias].kind)
+            if alias in merged and isinstance(kind, ExpertKind):
+                kind.changes(brick(alias), model)
+            kind.check(brick(alias), model)
+
+
+def by_number(recipes: Iterable[Recipe]) -> frozenset[Alias]:
+    """The bricks of merges that say nothing of tokens, and before which nothing was said either."""
+    return frozenset(alias for recipe in recipes for alias in _by_number(recipe)[0])
+
+
+def _by_number(recipe: Recipe) -> tuple[list[Alias], bool]:
+    """The bricks of one recipe, and whether it says something of tokens."""
+    aliases, is_said = ([], False) if recipe.start is None else _by_number(recipe.start)
+    for operation in recipe.operations:
+        if isinstance(operation, Merge) and operation.tokenizer is not None:
+            is_said = True
+        elif isinstance(operation, Merge) and not is_said:
+            aliases += [alias for alias in operation.aliases if alias != BASE]
+    return aliases, is_said
 
 
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:

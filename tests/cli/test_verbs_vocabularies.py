@@ -89,3 +89,15 @@ def test_a_tokenizer_that_is_not_what_was_locked_is_not_read(online: Sandbox) ->
     outcome = online.spawn("build", "--offline")
     assert outcome.code == 4
     assert "tokenizer.json" in outcome.err
+
+
+@pytest.mark.parametrize(("tokens", "code"), [("", 1), ('tokenizer = "union", ', 0)])
+def test_another_number_of_tokens_is_no_obstacle_to_a_lock_where_a_merge_deals_with_it(
+    hub: Hub, online: Sandbox, tokens: str, code: int
+) -> None:
+    rows = {"lm_head.weight": (17, bricks.WIDTH), "model.embed_tokens.weight": (17, bricks.WIDTH)}
+    hub.find("acme/chat").commit({"model.safetensors": bricks.weights({**bricks.model_shapes(), **rows})})
+    online.write({"brick.toml": PROJECT % tokens})
+    outcome = online.spawn("lock")
+    assert outcome.code == code, outcome.err
+    assert ("has shape [17, 8]; the base has [16, 8]" in outcome.err) == bool(code)
