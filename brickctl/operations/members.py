@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
 from brickctl.vocabulary.alignment import Member
 from brickctl.vocabulary.axis import rows_of, vocabulary_tensors
-from brickctl.vocabulary.files import is_of_tokenizer
+from brickctl.vocabulary.files import is_table
 from brickctl.vocabulary.rules import UNION
 from brickctl.vocabulary.tokenizer import FILE, MOST_ROWS
 from brickctl.vocabulary.union import Addition, extend
@@ -55,26 +56,29 @@ class Members:
     tokenizer: Tokenizer | None
 
 
-def gather_members(
-    choice: TokenizerChoice,
-    aliases: Sequence[Alias],
-    space: Space,
-    place: Place | None,
-    model: LazyModel,
-    ingredients: Ingredients,
-) -> Members:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merging:
+    """What a merge says that matters for its vocabulary."""
+
+    choice: TokenizerChoice | None
+    aliases: Sequence[Alias]
+    space: Space
+    place: Place | None
+
+
+def gather_members(merging: Merging, choice: TokenizerChoice, model: LazyModel, ingredients: Ingredients) -> Members:
     """The members of a merge, made sure to fit together.
 
     Raises:
         Misfit, Unsupported, ManifestInvalid, IntegrityFault.
     """
-    found = _Gathering(choice, place, model, ingredients)
-    found.add_bricks(dict.fromkeys((*aliases, *choice.aliases)))
-    home = 0 if space == "weight" else found.base
+    found = _Gathering(choice, merging.place, model, ingredients)
+    found.add_bricks(dict.fromkeys((*merging.aliases, *choice.aliases)))
+    home = 0 if merging.space == "weight" else found.base
     for number, member in enumerate(found.members):
         found.check_shapes(member)
         if number != home and member.alias == BASE:  # of the running model and the base one counts
-            found.members[number] = _uncounted(member)
+            found.members[number] = dataclasses.replace(member, counts=False)
     for token, rule in choice.tokens.items():
         found.check_rule(token, rule)
     source, tokenizer = found.source(), found.result()
@@ -88,17 +92,6 @@ def gather_members(
         names=found.names,
         tokens=found.rows(source, changed),
         tokenizer=changed,
-    )
-
-
-def _uncounted(member: Member) -> Member:
-    return Member(
-        alias=member.alias,
-        digest=member.digest,
-        model=member.model,
-        rows=member.rows,
-        ids=member.ids,
-        counts=False,
     )
 
 
@@ -238,6 +231,6 @@ class _Gathering:
 
 
 def _says_nothing_else(model: LazyModel, first: LazyModel) -> bool:
-    """Whether a model has no tokenizer, or the very files of another's."""
-    own = {path: file for path, file in model.files.items() if is_of_tokenizer(path) and not path.endswith(".json")}
+    """Whether a model has no table of tokens, or the very ones of another."""
+    own = {path: file for path, file in model.files.items() if is_table(path)}
     return all(first.files.get(path) == file for path, file in own.items())

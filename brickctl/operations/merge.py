@@ -14,7 +14,8 @@ from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
-from brickctl.operations.one_vocabulary import Merging, in_one_vocabulary
+from brickctl.operations.members import Merging
+from brickctl.operations.one_vocabulary import in_one_vocabulary
 from brickctl.operations.operation import Ingredients, Operation, register
 from brickctl.vocabulary.rules import read_choice
 

@@ -12,7 +12,7 @@ from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import Change, Changes, kind_named
 from brickctl.operations.combine import untie
-from brickctl.operations.members import Members, gather_members
+from brickctl.operations.members import Members, Merging, gather_members
 from brickctl.operations.operation import Ingredients
 from brickctl.operations.same_tokens import listed, same_tokens
 from brickctl.operations.tokenizer_files import with_tokenizer
@@ -23,11 +23,8 @@ from brickctl.vocabulary.rules import TokenizerChoice
 from brickctl.vocabulary.tokenizer import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from brickctl.core.model import LazyModel
     from brickctl.errors import Place
-    from brickctl.merging.method import Space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +34,6 @@ class OneVocabulary:
     model: LazyModel
     ingredients: Ingredients
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merging:
-    """What a merge says that matters for its vocabulary."""
-
-    choice: TokenizerChoice | None
-    aliases: Sequence[Alias]
-    space: Space
-    place: Place | None
 
 
 def in_one_vocabulary(merging: Merging, model: LazyModel, ingredients: Ingredients) -> OneVocabulary:
@@ -62,7 +49,7 @@ def in_one_vocabulary(merging: Merging, model: LazyModel, ingredients: Ingredien
     choice = choice or TokenizerChoice(source=BASE)  # an earlier step has chosen; its tokens stay
     if choice.match == "id":
         return _as_they_stand(choice, model, ingredients, merging.place)
-    members = gather_members(choice, merging.aliases, merging.space, merging.place, model, ingredients)
+    members = gather_members(merging, choice, model, ingredients)
     return _Unification(members, choice, ingredients).result()
 
 

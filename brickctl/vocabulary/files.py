@@ -26,7 +26,7 @@ _ALL = (
     "*.model",
     "chat_template*",
 )
-_TABLES = ("added_tokens.json", "vocab*", "merges.txt", "*.model", "tokenizer.*.model")
+_TABLES = ("added_tokens.json", "vocab*", "merges.txt", "*.model")
 
 Files = dict[str, "File | bytes"]
 
@@ -34,6 +34,11 @@ Files = dict[str, "File | bytes"]
 def is_of_tokenizer(path: str) -> bool:
     """Whether a file beside a model belongs to its tokenizer; its chat template does."""
     return "/" not in path and any(fnmatchcase(path, pattern) for pattern in _ALL)
+
+
+def is_table(path: str) -> bool:
+    """Whether a file lists tokens, beside `tokenizer.json` or in place of it."""
+    return any(fnmatchcase(path, pattern) for pattern in _TABLES)
 
 
 def taken_from(files: Mapping[str, File | bytes], brick: Iterable[File]) -> Files:
@@ -49,7 +54,7 @@ def rewritten(
 
     `config` is `tokenizer_config.json`, where there is one: the added tokens in it are those of the tokenizer.
     """
-    stale = tuple(path for path in files if path != FILE and any(fnmatchcase(path, table) for table in _TABLES))
+    stale = tuple(path for path in files if is_table(path))
     kept: Files = {path: file for path, file in files.items() if path not in stale}
     kept[FILE] = content(tokenizer)
     if config is not None and "added_tokens_decoder" in config:

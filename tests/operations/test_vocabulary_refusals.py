@@ -47,6 +47,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(composed, tuned(folder / "larger", folder / "composed"))
     slow = shutil.copytree(folder / "larger", folder / "slow")
     (slow / "tokenizer.json").rename(slow / "tokenizer.model")
+    listed = tuned(base, folder / "listed")
+    (listed / "tokenizer.json").rename(listed / "vocab.json")
     renamed(base, folder / "chatty", {"<|user|>": "<|im_start|>"})
     tiny_model(folder / "bare", seed=3, vocab_size=len(numbers(base)) + 2)
     more = tuned(base, folder / "more")
@@ -94,6 +96,7 @@ REFUSED: dict[str, tuple[str, str, type[BrickctlError], str, str]] = {
         "`a` has no tokenizer.json",
         "save it with transformers",
     ),
+    "only lists of tokens": ("listed", merge('"base"'), Unsupported, "`a` has no tokenizer.json", 'match = "id"'),
     "another width": ("wide", merge('"union"'), Misfit, "no `lm_head.weight` of the shape [32, 32]", ""),
     "an adapter for a source": ("lora", merge('"a"'), ManifestInvalid, "`a` has no vocabulary of its own", "`base`"),
     "rows that are not as many": (
