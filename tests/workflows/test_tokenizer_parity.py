@@ -1,8 +1,8 @@
 """Recipes with tokenizers, built by mergekit in float32 and by brickctl: the same row for every token.
 
 mergekit numbers the tokens of a union anew, and not the same way twice; rows are compared by the text of their token.
-What it cannot build is not here: tokens that are added to the tokenizer of the base end in a KeyError (here
-`tests/operations/test_vocabularies.py` has them), and `base` without a `base_model` is whichever model comes first by chance.
+What it cannot build is not here: tokens that are added to the tokenizer of the base end in a KeyError (here they are in
+`tests/operations/test_vocabularies.py`), and `base` without a `base_model` is whichever model comes first by chance.
 """
 
 from __future__ import annotations
