@@ -45,13 +45,13 @@ def _compared(model: LazyModel, ingredients: Ingredients, alias: Alias) -> Itera
         return
     texts = ingredients.text_of_tokenizer(model), ingredients.text_of_tokenizer(expert)
     try:
-        ours, theirs = (read_tokenizer(text[0], where=text[1]) for text in texts if text is not None)
+        ours, theirs = (read_tokenizer(text[0], where=text[1]).ids for text in texts if text is not None)
     except IntegrityFault as fault:  # what a merge by number does not need may be of any form
         reason = ": ".join((fault.message, *fault.causes))
         yield f"whether `{alias}` has the tokens of the base cannot be told: {reason}"
         return
-    _refuse_others(alias, ingredients, ours.ids, theirs.ids)
-    more = [token for token, number in theirs.ids.items() if token not in ours.ids and number < (rows_of(model) or 0)]
+    _refuse_others(alias, ingredients, ours, theirs)
+    more = [token for token, number in theirs.items() if token not in ours and number < (rows_of(model) or 0)]
     if more:
         yield (
             f"`{alias}` has {len(more)} tokens that the base's tokenizer does not have ({listed(more)}), "

@@ -70,6 +70,7 @@ def read_tokenizer(content: bytes, *, where: str) -> Tokenizer:
     for entry in added:
         entries.setdefault(entry["content"], entry)
     _check_numbers(ids, where)
+    _share_texts(model, ids)
     return Tokenizer(document=document, ids=ids, added=entries)
 
 
@@ -105,6 +106,18 @@ def _check_numbers(ids: Mapping[str, int], where: str) -> None:
         if tokens.setdefault(number, token) != token:
             reason = f"the number {number} belongs to `{shown(tokens[number])}` and to `{shown(token)}`"
             raise _damaged(where, reason)
+
+
+def _share_texts(model: dict[str, Any], ids: Mapping[str, int]) -> None:
+    """Let merges, of which there may be twice as many as tokens, hold the texts of the tokens and no copies of them."""
+    merges = model.get("merges")
+    if isinstance(merges, list):
+        texts = {token: token for token in ids}
+        model["merges"] = [_shared(merge, texts) if isinstance(merge, list) else merge for merge in merges]
+
+
+def _shared(merge: list[Any], texts: Mapping[str, str]) -> Any:
+    return tuple(texts.get(part, part) for part in merge) if all(isinstance(part, str) for part in merge) else merge
 
 
 def _damaged(where: str, reason: str) -> IntegrityFault:

@@ -137,7 +137,7 @@ def _pairs(tokenizer: Tokenizer) -> Iterator[Pair]:
     merges = tokenizer.model.get("merges") or ()
     for merge in merges if isinstance(merges, list) else ():
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(parts, list) or [type(part) for part in parts] != [str, str]:
+        if not isinstance(parts, list | tuple) or [type(part) for part in parts] != [str, str]:
             raise Unsupported(
                 "a merge of a tokenizer is no pair of tokens",
                 causes=(f"it is {shown(merge)}",),
