@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pages import command_line, errors, formats, plugins, skills
+from pages import command_line, errors, formats, measured, plugins, skills
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ REFERENCE = Path(__file__).parent / "reference"
 README = Path(__file__).parent.parent / "README.md"
 
 PAGES: dict[str, Callable[[], str]] = {
+    "accuracy.md": measured.accuracy,
     "artifact.md": formats.artifact,
     "cli.md": command_line.page,
     "environment.md": formats.environment,

@@ -43,8 +43,10 @@ class Artifact:
         root: the model.
         parts: file path below the artifact -> a file carried byte for byte, or the text of a new one.
         notes: what the user should know about the result, one sentence each.
+        restacked: whether a stitch gave layers other numbers than they have in the base.
     """
 
     root: LazyModel
     parts: Mapping[str, File | bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    restacked: bool = False

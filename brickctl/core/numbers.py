@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
     from brickctl.errors import Place
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)(?:\.|$)")
-_BEFORE_LAYERS = re.compile(r"(?:^|\.)(?:embed\w*|\w*_embed(?:ding)?s?|wte|wpe|\w*embeddings?)(?:\.|$)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|\w*blocks?)\.(\d+)(?:\.|$)")
+_BEFORE_LAYERS = re.compile(r"(?:^|\.)(?:embed(?!_out)\w*|\w*_embed(?:ding)?s?|wte|wpe|\w*embeddings?)(?:\.|$)")
+
+
+def split_layer(name: str) -> tuple[str, int, str] | None:
+    """The stack, the number and the rest of a tensor in a layer: `model.layers`, 3, `.mlp.up_proj.weight`."""
+    match = _LAYER.search(name)
+    return None if match is None else (name[: match.start(1) - 1], int(match.group(1)), name[match.end(1) :])
 
 
 def stack_of(name: str) -> str:
-    """What stands before the layers of a tensor: a model with several towers has several stacks of layers."""
+    """What stands before the number of a layer: a model with several towers has several stacks of layers."""
     match = _LAYER.search(name)
-    return "" if match is None else name[: match.start()]
+    return "" if match is None else name[: match.start(1) - 1]
 
 
 def layer_of(name: str) -> int | None:
@@ -41,7 +47,12 @@ def depth_of(name: str, layers: int) -> float:
     layer = layer_of(name)
     if layer is not None:
         return 0.0 if layers <= 1 else layer / (layers - 1)
-    return 0.0 if _BEFORE_LAYERS.search(name) else 1.0
+    return 0.0 if is_before_layers(name) else 1.0
+
+
+def is_before_layers(name: str) -> bool:
+    """Whether a tensor outside of the layers comes before them, as embeddings do, and not behind them."""
+    return _BEFORE_LAYERS.search(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from brickctl.kinds.adapters.config import (
 from brickctl.kinds.adapters.fused_experts import INNER
 from brickctl.kinds.adapters.keys import AdapterTensors, check_modules, sort_tensors
 from brickctl.kinds.adapters.module import IN_FLOATS, SAVE_AGAIN, Module, layout_of
-from brickctl.kinds.kind import Change, Changes, register
+from brickctl.kinds.kind import Change, Changes, register, tuned_model
 from brickctl.kinds.prompt import PROMPT_TYPES
 from brickctl.tensors.arithmetic import add, subtract
 
@@ -78,6 +78,10 @@ class AdapterKind:
             config = read_config(brick.name, brick.contents.documents[FILE])
             tensors = sort_tensors(brick.name, config.type, brick.contents.tensors)
             return _Adapter(brick, config, tensors, base).changes()
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The base with the adapter merged."""
+        return tuned_model(base, self.changes(brick, base))
 
 
 @dataclass(frozen=True, slots=True)

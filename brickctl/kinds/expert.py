@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE
+from brickctl.core.numbers import layer_of
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
 _OTHER_TOKENS = 'it has other tokens than the base: say in the merge whose the result has, as tokenizer = "union"'
+_STITCH = "write a target that stitches them"
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (
     "position_ids",
@@ -56,7 +58,7 @@ class ExpertKind:
 
     def check(self, brick: Brick, base: LazyModel) -> None:
         """It fits where it can be merged; that it has a row for more tokens, or for fewer, a merge can deal with."""
-        expert = whole_model(brick)
+        expert = self.model(brick, base)
         tensors = {
             name: base.node(name) if _has_other_rows(name, expert, base) else node
             for name, node in expert.tensors.items()
@@ -65,7 +67,7 @@ class ExpertKind:
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
-        return self.changes_of(brick, whole_model(brick), base)
+        return self.changes_of(brick, self.model(brick, base), base)
 
     def changes_of(self, brick: Brick, expert: LazyModel, base: LazyModel) -> Changes:
         """The same of the brick's model as somebody has put it into the vocabulary of the base.
@@ -74,12 +76,17 @@ class ExpertKind:
             Misfit: the brick does not fit this base.
             Unsupported: the brick needs something that is not built.
         """
-        for owner, model in ((brick.name, expert), (BASE, base)):
-            _refuse_quantised_config(brick, owner, model.config)
         names = dict.fromkeys((*base.tensors, *base.ties))
         _refuse_strangers(brick, expert, names)
         found = {name: _change(brick, name, expert, base.node(name)) for name in names}
         return {name: change for name, change in found.items() if change is not None}
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The expert as it is."""
+        expert = whole_model(brick)
+        for owner, model in ((brick.name, expert), (BASE, base)):
+            _refuse_quantised_config(brick, owner, model.config)
+        return expert
 
 
 def _has_other_rows(name: str, expert: LazyModel, base: LazyModel) -> bool:
@@ -90,9 +97,8 @@ def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -
     strange = [name for name in (*expert.tensors, *expert.ties) if name not in names]
     if strange:
         cause = f"it has `{strange[0]}`, which the base does not have"
-        raise Misfit(
-            f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_TUNED_FROM
-        )
+        hint = _TUNED_FROM if layer_of(strange[0]) is None else f"{_TUNED_FROM}; to use only layers of it, {_STITCH}"
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
 
 
 def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -76,6 +77,24 @@ class Kind(Protocol):
             Misfit: the brick does not fit this base.
             Unsupported: the brick needs something that is not built.
         """
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The whole model that the brick stands for, which may have other layers than the base; reads no weights.
+
+        Raises:
+            Misfit: the brick does not fit this base, or stands for no model.
+            Unsupported: the brick needs something that is not built.
+        """
+
+
+def tuned_model(base: LazyModel, changes: Changes) -> LazyModel:
+    """The base with these changes; a tied tensor that is no longer equal becomes one of its own."""
+    names = dict.fromkeys((*base.tensors, *base.ties))
+    nodes = {name: changes[name].model(base.node(name)) if name in changes else base.node(name) for name in names}
+    ties = {name: source for name, source in base.ties.items() if nodes[name] == nodes[source]}
+    added = {name: change.tuned for name, change in changes.items() if name not in names and change.tuned is not None}
+    tensors = {name: node for name, node in nodes.items() if name not in ties}
+    return dataclasses.replace(base, tensors={**tensors, **added}, ties=ties)
 
 
 _KINDS: list[Kind] = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE
 from brickctl.errors import Misfit, Unsupported
-from brickctl.kinds.kind import Change, Changes, register
+from brickctl.kinds.kind import Change, Changes, register, tuned_model
 from brickctl.tensors.arithmetic import subtract
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class ModuleKind:
         if not found:
             raise Misfit(f"`{brick.name}` has no tensor at all", place=brick.required_by)
         return found
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """The base with these tensors laid over it."""
+        return tuned_model(base, self.changes(brick, base))
 
 
 def _change(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:

@@ -8,7 +8,7 @@ from brickctl.errors import Misfit
 from brickctl.kinds.adapters.adapter_type import unmergeable_types
 from brickctl.kinds.adapters.config import FILE, base_hint, declared_base, not_mergeable, peft_type
 from brickctl.kinds.adapters.module import SAVE_AGAIN
-from brickctl.kinds.kind import Changes, register
+from brickctl.kinds.kind import Changes, register, tuned_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,10 @@ class PromptKind:
     def changes(self, brick: Brick, base: LazyModel) -> Changes:  # noqa: ARG002 - it changes none
         """Unsupported: a prompt cannot be merged."""
         raise not_mergeable(brick.name, unmergeable_types()[peft_type(brick.contents.documents[FILE])])
+
+    def model(self, brick: Brick, base: LazyModel) -> LazyModel:
+        """Unsupported: a prompt stays outside of the weights."""
+        return tuned_model(base, self.changes(brick, base))
 
     def check(self, brick: Brick, base: LazyModel) -> None:
         """Its embeddings must be there, and as wide as those of the base."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from brickctl.core.nodes import BLOCK_ELEMENTS
 from brickctl.merging.linear import weighted_sum
 from brickctl.tensors.finite import is_finite
 from brickctl.tensors.strips import in_strips
@@ -20,8 +21,11 @@ Elect = Literal["weighted", "unweighted", "count"]
 Divide = Literal["weight", "count", "none"]
 """What a sum is divided by: the weights that take part, their number, or nothing."""
 
-ELECTION_SCRATCH = 16
-"""Bytes that `elected_sum` takes for each element of a block, at most."""
+_STRIP = BLOCK_ELEMENTS // 2
+"""Elements that are worked on at once."""
+
+ELECTION_SCRATCH = 24
+"""Bytes that `elected_sum` takes for each element of a block, at most: strips of fp64, and masks."""
 
 _NOTHING = 1e-12
 """A sum of weights this small beside them is what rounding leaves of 0."""
@@ -36,18 +40,17 @@ def elected_sum(
     else 0. The divisor is sum_i m_i w_i, sum_i m_i or 1; where it is 0 (nobody takes part, or weights of both signs
     cancel) the sum stays undivided. What is not finite never loses: some such number comes out.
     """
-    for *parts, result in in_strips(*inputs, out):
+    for *parts, result in in_strips(*inputs, out, size=_STRIP):
         if elect != "unweighted":
             for part, weight in zip(parts, weights, strict=True):
                 part.mul_(weight)
         if elect == "count" and not all(map(is_finite, parts)):  # one vote among many, whatever its size
             result.fill_(math.nan)
             continue
-        sign = _count_votes(parts) if elect == "count" else _sum_votes(parts)
+        votes = _count(parts) if elect == "count" else _sum(parts)
         factors = weights if elect == "unweighted" else None
-        _add_agreeing(parts, sign, result, factors)
-        if divide != "none":
-            _divide(result, parts, weights if divide == "weight" else [1.0] * len(parts))
+        shares = None if divide == "none" else weights if divide == "weight" else [1.0] * len(parts)
+        _add_agreeing(parts, votes, result, factors, shares)
 
 
 def plain_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor, *, divide: Divide) -> None:
@@ -64,59 +67,49 @@ def no_mean(weights: Sequence[float], divide: Divide) -> str | None:
     return None
 
 
-def _sum_votes(inputs: Sequence[Tensor]) -> Tensor:
-    """The sign of the sum, 1 or -1.
+def _sum(inputs: Sequence[Tensor]) -> Tensor:
+    """The sum of the inputs, in their order."""
+    total = inputs[0] + inputs[1] if len(inputs) > 1 else inputs[0].clone()
+    for block in inputs[2:]:
+        total.add_(block)
+    return total
 
-    What is above 0 and what is below are added apart, so that nothing cancels on the way: no order of up to three
-    inputs elects another sign.
+
+def _count(inputs: Sequence[Tensor]) -> Tensor:
+    """How many more inputs are above 0 than below."""
+    return _sum([block.sign() for block in inputs])
+
+
+def _add_agreeing(
+    inputs: Sequence[Tensor],
+    votes: Tensor,
+    out: Tensor,
+    factors: Sequence[float] | None,
+    shares: Sequence[float] | None,
+) -> None:
+    """Write the sum of the inputs that have the sign of the votes, times factors if there are some.
+
+    It is divided by the sum of the shares of those inputs, if there are some. Overwrites the inputs and the votes.
+    Masks are NumPy's: it compares in a fifth of the time, and torch turns its bytes into fp64 in a quarter of it.
     """
+    import numpy as np
     import torch
 
-    above, below = inputs[0].clamp(min=0.0), inputs[0].clamp(max=0.0)
-    part = torch.empty_like(above)
-    for block in inputs[1:]:
-        above.add_(torch.clamp(block, min=0.0, out=part))
-        below.add_(torch.clamp(block, max=0.0, out=part))
-    return _as_sign(above.add_(below))
-
-
-def _count_votes(inputs: Sequence[Tensor]) -> Tensor:
-    """The sign that more inputs have, 1 or -1."""
-    import torch
-
-    votes = inputs[0].sign()
-    part = torch.empty_like(votes)
-    for block in inputs[1:]:
-        votes.add_(torch.sign(block, out=part))
-    return _as_sign(votes)
-
-
-def _as_sign(total: Tensor) -> Tensor:
-    """Overwrite with -1 below 0, else with 1: a selection by mask takes ten times as long."""
-    return total.lt_(0.0).mul_(-2.0).add_(1.0)
-
-
-def _add_agreeing(inputs: Sequence[Tensor], sign: Tensor, out: Tensor, factors: Sequence[float] | None) -> None:
-    """Write the sum of the inputs that have the sign, times factors if there are some.
-
-    Overwrites each input with its magnitude where it takes part, else with 0.
-    """
-    import torch
-
-    part = torch.empty_like(out) if factors else None
+    elected = votes.numpy() >= 0.0
+    agrees, is_something = np.empty_like(elected), np.empty_like(elected)
+    mask, divisor = torch.empty_like(out), votes.zero_()
     out.zero_()
     for at, block in enumerate(inputs):
-        block.mul_(sign).clamp_min_(0.0)
-        out.add_(torch.mul(block, factors[at], out=part) if factors else block)
-    out.mul_(sign)
-
-
-def _divide(total: Tensor, agreeing: Sequence[Tensor], shares: Sequence[float]) -> None:
-    """Divide by the sum of the shares of those that are not 0; overwrites them."""
-    divisor, *others = (block.gt_(0.0).mul_(share) for block, share in zip(agreeing, shares, strict=True))
-    for other in others:
-        divisor.add_(other)
-    total.div_(_without_zeros(divisor, shares))
+        values = block.numpy()
+        np.equal(np.greater(values, 0.0, out=agrees), elected, out=agrees)
+        agrees &= np.not_equal(values, 0.0, out=is_something)
+        mask.copy_(torch.from_numpy(agrees.view(np.uint8)))
+        block.mul_(mask)
+        out.add_(block.mul_(factors[at]) if factors else block)
+        if shares:
+            divisor.add_(mask.mul_(shares[at]) if shares[at] != 1.0 else mask)
+    if shares:
+        out.div_(_without_zeros(divisor, shares))
 
 
 def _without_zeros(divisor: Tensor, shares: Sequence[float]) -> Tensor:

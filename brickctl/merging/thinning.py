@@ -63,10 +63,9 @@ def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any])
     del given
     before, after = Total(), Total()
     for (block,), region in scan():
-        kept = _kept(block.abs_(), arguments, region)
-        for part, mask in in_strips(block, kept):
+        for part, kept in in_strips(block.abs_(), _kept(block, arguments, region)):
             before.add(part)
-            after.add(mask.to(torch.float64).mul_(part))
+            after.add(part.mul_(kept))
     return torch.tensor([[before.value(), after.value()]], dtype=torch.float64)
 
 
@@ -74,29 +73,38 @@ def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any])
 def run_thin(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Multiply a block by its mask, which keeps NaN and makes it of infinity, and rescale it."""
     values = inputs[0]
-    out.copy_(_kept(values, arguments, block)).mul_(values)
+    _kept(values, arguments, block, out)
+    out.mul_(values)
     if len(inputs) > 1:
         out.mul_(ratio(inputs[1]))
     elif arguments["divided"]:
         out.div_(arguments["density"])
 
 
-def _kept(values: Tensor, arguments: Mapping[str, Any], block: Region) -> Tensor:
-    """1 where an entry of a block of whole rows is kept, else 0.
+def _kept(values: Tensor, arguments: Mapping[str, Any], block: Region, out: Tensor | None = None) -> Tensor:
+    """1.0 where an entry of a block of whole rows is kept, else 0.0.
 
-    As integers of 16 bits, which become fp64 in a fifth of the time that truth values take.
+    The truth values are NumPy's, and go to torch as bytes: it turns those into fp64 in a quarter of the time.
     """
+    import numpy as np
     import torch
 
-    rows, columns = block.shape
-    drawn = draws(arguments["stream"], block.top * columns, block.elements)
-    if not arguments["epsilon"]:
-        limit = limit_of(arguments["density"])
-        return torch.from_numpy((drawn < limit).astype("int16")).view(rows, columns)
-    limits = _limits(columns, arguments["density"], arguments["epsilon"])
+    drawn = draws(arguments["stream"], block.top * values.shape[1], values.numel())
+    if arguments["epsilon"]:
+        kept = drawn < _limits_by_rank(values, arguments["density"], arguments["epsilon"])
+    else:
+        kept = drawn < limit_of(arguments["density"])
+    mask = torch.empty_like(values) if out is None else out
+    return mask.copy_(torch.from_numpy(kept.view(np.uint8)).view(values.shape))
+
+
+def _limits_by_rank(values: Tensor, density: float, epsilon: float) -> Any:
+    """The number that the draw of each entry must be below, one row after the other."""
+    import torch
+
     order = values.abs().argsort(dim=1, stable=True)
-    own = torch.empty((rows, columns), dtype=torch.int32).scatter_(1, order, limits.expand(rows, columns))
-    return (torch.from_numpy(drawn.astype("int32")).view(rows, columns) < own).to(torch.int16)
+    limits = _limits(values.shape[1], density, epsilon).expand(values.shape)
+    return torch.empty(values.shape, dtype=torch.int32).scatter_(1, order, limits).numpy().reshape(-1)
 
 
 def _limits(columns: int, density: float, epsilon: float) -> Tensor:

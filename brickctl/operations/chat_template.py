@@ -33,6 +33,7 @@ class ChatTemplate:
 
     reproducible = "bitwise"
     computes = False
+    takes_layers = False
 
     @property
     def aliases(self) -> tuple[Alias, ...]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brickctl.core.parameters import Chosen
     from brickctl.errors import Place
     from brickctl.merging.method import Declared, MergeMethod
-    from brickctl.operations.operation import Ingredients
+    from brickctl.operations.operation import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Combination:
         """What the method declares."""
         return self.chosen.declared.declared
 
-    def combine_models(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
+    def combine_models(self, model: LazyModel, ingredients: Sources) -> dict[str, Node]:
         """The node of every tensor after the merge, tied ones under their own names.
 
         Raises:
@@ -81,7 +81,7 @@ class Combination:
         numbers = {key: entry.settings.get(key, self.chosen.numbers[key]) for key in each_of(self.chosen.declared)}
         return Share(weight, {key: depths.number(number, name) for key, number in numbers.items()})
 
-    def _added(self, model: LazyModel, ingredients: Ingredients) -> dict[str, Node]:
+    def _added(self, model: LazyModel, ingredients: Sources) -> dict[str, Node]:
         """Tensors that a brick adds to the model; there is nothing to weigh them against, so its weight must be 1."""
         added: dict[str, Node] = {}
         for entry in self.entries:
@@ -96,7 +96,7 @@ class Combination:
         return added
 
     def _in_delta_space(
-        self, method: MergeMethod, name: str, running: Node, ingredients: Ingredients, shares: Shares
+        self, method: MergeMethod, name: str, running: Node, ingredients: Sources, shares: Shares
     ) -> Node:
         """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
         found = [(alias, share, ingredients.changes(alias).get(name)) for alias, share in shares]
@@ -110,7 +110,7 @@ class Combination:
         return add(running, self._combined(method, name, [_part(ingredients, *delta, base) for delta in deltas]))
 
     def _in_weight_space(
-        self, method: MergeMethod, name: str, running: Node, ingredients: Ingredients, shares: Shares
+        self, method: MergeMethod, name: str, running: Node, ingredients: Sources, shares: Shares
     ) -> Node:
         """The combined tensors of whole models; `base` stands for the running model."""
         if not running.spec.dtype.is_mergeable:
@@ -142,28 +142,31 @@ class Share:
 Shares = list[tuple[Alias, Share]]
 
 
-def _part(ingredients: Ingredients, alias: Alias, share: Share, node: Node, base: Node | None = None) -> Part:
+def _part(ingredients: Sources, alias: Alias, share: Share, node: Node, base: Node | None = None) -> Part:
     digest = ingredients.brick(alias).digest
     return Part(node=node, weight=share.weight, settings=share.settings, brick=digest, base=base)
 
 
-def _tuned(name: str, ingredients: Ingredients, alias: Alias) -> Node:
+def _tuned(name: str, ingredients: Sources, alias: Alias) -> Node:
     change = ingredients.changes(alias).get(name)
     base = ingredients.base.node(name)
     return base if change is None else change.model(base)
 
 
 class Depths:
-    """Where each tensor of a model lies, counted per stack of layers (a model may have several towers)."""
+    """Where each tensor of a model lies, counted per stack of layers (a model may have several towers).
+
+    A slice of layers is a model too, and begins with whatever number its first layer has.
+    """
 
     def __init__(self, model: LazyModel) -> None:
         self._ties = dict(model.ties)
-        self._layers: dict[str, int] = {}
+        self._layers: dict[str, tuple[int, int]] = {}
         for name in model.tensors:
             layer = layer_of(name)
             if layer is not None:
-                stack = stack_of(name)
-                self._layers[stack] = max(self._layers.get(stack, 0), layer + 1)
+                first, last = self._layers.get(stack_of(name), (layer, layer))
+                self._layers[stack_of(name)] = min(first, layer), max(last, layer)
 
     def number(self, number: Number, name: str) -> float:
         """A number in one tensor; a tied head has that of the tensor it shares."""
@@ -179,7 +182,10 @@ class Depths:
     def _depth(self, name: str) -> float:
         name = self._ties.get(name, name)
         layer = layer_of(name)
-        return depth_of(name, 1 if layer is None else self._layers[stack_of(name)])
+        if layer is None:
+            return depth_of(name, 1)
+        first, last = self._layers[stack_of(name)]
+        return 0.0 if first == last else (layer - first) / (last - first)
 
 
 def untie(model: LazyModel, merged: dict[str, Node]) -> tuple[LazyModel, tuple[str, ...]]:

@@ -16,18 +16,20 @@ from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
 from brickctl.operations.members import Merging
 from brickctl.operations.one_vocabulary import in_one_vocabulary
-from brickctl.operations.operation import Ingredients, Operation, register
+from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
 from brickctl.vocabulary.rules import read_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from brickctl.core.document import Table
     from brickctl.core.manifest import Step
-    from brickctl.core.model import Artifact
+    from brickctl.core.model import Artifact, LazyModel
+    from brickctl.core.nodes import Node
     from brickctl.core.parameters import Chosen
     from brickctl.errors import Place
     from brickctl.merging.method import Declared, MergeMethod
+    from brickctl.operations.operation import Sources
     from brickctl.vocabulary.rules import TokenizerChoice
 
 
@@ -41,6 +43,7 @@ class Merge:
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     computes = True
+    takes_layers = False
 
     @property
     def reproducible(self) -> str:
@@ -71,14 +74,10 @@ class Merge:
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
+        refuse_restacked(artifact, self.aliases, self.place)
         one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
-        model = one.model
-        names = (*model.tensors, *model.ties)
-        for label, number in self._numbers():
-            check_number(number, names, label=label, place=self.place)
-        combination = Combination(self.chosen, self._ordered(ingredients), self.place, model.ties)
-        merged = combination.combine_models(model, one.ingredients)
-        root, notes = untie(model, merged)
+        self.check_numbers((*one.model.tensors, *one.model.ties))
+        root, notes = untie(one.model, self.combine(one.model, one.ingredients))
         return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
 
     def _merging(self) -> Merging:
@@ -86,13 +85,29 @@ class Merge:
         space = self.chosen.at("", 0.0).space
         return Merging(choice=self.tokenizer, aliases=aliases, space=space, place=self.place)
 
+    def check_numbers(self, names: Iterable[str]) -> None:
+        """Make sure that every number speaks of every one of these tensors, and every filter of some."""
+        names = tuple(names)
+        for label, number in self._numbers():
+            check_number(number, names, label=label, place=self.place)
+
+    def combine(self, model: LazyModel, sources: Sources) -> dict[str, Node]:
+        """The node of every tensor of the model after the merge, tied ones under their own names.
+
+        Raises:
+            Misfit, Unsupported: a brick does not fit.
+            ManifestInvalid: the weights of a tensor have no result.
+        """
+        combination = Combination(self.chosen, self._ordered(sources), self.place, model.ties)
+        return combination.combine_models(model, sources)
+
     def _numbers(self) -> Iterator[tuple[str, Number]]:
         """Everything that may depend on the tensor, with what messages call it."""
         yield from ((f"`{name}`", number) for name, number in self.chosen.numbers.items())
         for entry in self.entries:
             yield from entry.numbers()
 
-    def _ordered(self, ingredients: Ingredients) -> tuple[Entry, ...]:
+    def _ordered(self, sources: Sources) -> tuple[Entry, ...]:
         """The order of the arithmetic: by digest where order does not matter, so that no renaming changes a bit.
 
         Among bricks of equal content the weights decide.
@@ -102,7 +117,7 @@ class Merge:
 
         def content(entry: Entry) -> tuple[str, bytes]:
             numbers = [number.document() for _, number in entry.numbers()]
-            return ingredients.brick(entry.alias).digest, canonical_json(numbers)
+            return sources.brick(entry.alias).digest, canonical_json(numbers)
 
         return tuple(sorted(self.entries, key=content))
 
@@ -110,16 +125,17 @@ class Merge:
 def read_merge(step: Step) -> Operation:
     """Read `{ op = "merge", method = ..., bricks = ..., the method's parameters, tokenizer = ... }`."""
     table = step.table.fresh()
-    method = _read_method(table)
-    entries = _read_bricks(table, method)
+    method = read_method(table)
+    entries = read_bricks(table, method)
     chosen = parameters.read(method.method, table)
     tokenizer = read_choice(table)
     table.finish()
-    _check_entries(entries, chosen, step.place)
+    check_entries(entries, chosen, step.place)
     return Merge(chosen=chosen, entries=entries, tokenizer=tokenizer, place=step.place)
 
 
-def _read_method(table: Table) -> Declared:
+def read_method(table: Table) -> Declared:
+    """The merge method that a step names."""
     name = table.string("method")
     found = methods().get(name)
     if found is None:
@@ -128,13 +144,13 @@ def _read_method(table: Table) -> Declared:
     return found
 
 
-def _read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
+def read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
     """A table of weights where order does not matter; an array of names, where there are no weights; or of tables."""
     bricks = table.take("bricks")
     if isinstance(bricks, list):
         if not method.weighted and all(isinstance(entry, str) for entry in bricks):
             return tuple(Entry(Alias(name), Scalar(1.0)) for name in table.strings_or_none("bricks") or ())
-        return tuple(_read_entry(entry, method) for entry in table.tables_or_none("bricks") or ())
+        return tuple(read_entry(entry, method) for entry in table.tables_or_none("bricks") or ())
     weights = table.table_or_none("bricks")
     if weights is None:
         example = "NAME = 0.5, OTHER = 0.5"
@@ -151,7 +167,8 @@ def _read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
     return entries
 
 
-def _read_entry(table: Table, method: Declared) -> Entry:
+def read_entry(table: Table, method: Declared) -> Entry:
+    """One brick with its weight and what it has for itself of the method's parameters."""
     alias = table.string("brick")
     if table.has("weight") and not method.weighted:
         raise table.error(f"`{method.name}` gives bricks no weights", key="weight", hint="leave `weight` out")
@@ -166,7 +183,8 @@ def _weight(table: Table, key: str) -> Number:
     return Scalar(1.0) if number is None else number
 
 
-def _check_entries(entries: tuple[Entry, ...], chosen: Chosen[MergeMethod], place: Place | None) -> None:
+def check_entries(entries: tuple[Entry, ...], chosen: Chosen[MergeMethod], place: Place | None) -> None:
+    """Make sure that the bricks are as many as the method takes, each once, and no base among deltas."""
     method = chosen.declared.declared
     if not entries:
         raise ManifestInvalid("a merge without bricks does nothing", place=place, hint="name at least one brick")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plugins import import_all
-from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound, asked_for
+from brickctl.errors import IntegrityFault, ManifestInvalid, Misfit, NotFound, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import Changes, kind_named
 from brickctl.sources.naming import file_label
@@ -16,12 +16,31 @@ from brickctl.vocabulary.tokenizer import FILE as TOKENIZER
 from brickctl.vocabulary.tokenizer import LARGEST, Tokenizer, read_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from brickctl.core.brick import Brick, File
     from brickctl.core.digests import Sha256
     from brickctl.core.manifest import Step
     from brickctl.core.model import Artifact, LazyModel
+    from brickctl.errors import Place
+
+
+class Sources(Protocol):
+    """What a merge is made of: bricks, and what they do to a base."""
+
+    @property
+    def base(self) -> LazyModel:
+        """What deltas are relative to."""
+
+    def brick(self, alias: Alias) -> Brick:
+        """The brick of that alias, or the base."""
+
+    def changes(self, alias: Alias) -> Changes:
+        """What the brick does to the base.
+
+        Raises:
+            Misfit: it does not fit.
+        """
 
 
 class Ingredients:
@@ -40,6 +59,7 @@ class Ingredients:
         self.read = read or _nothing_to_read
         self._changes: dict[Alias, Changes] = {}
         self._tokenizers: dict[Sha256 | bytes | None, Tokenizer | None] = {}
+        self._models: dict[Alias, LazyModel] = {BASE: self.base}
 
     def brick(self, alias: Alias) -> Brick:
         """The brick of that alias, or the base."""
@@ -55,6 +75,17 @@ class Ingredients:
             brick = self.bricks[alias]
             self._changes[alias] = kind_named(brick.kind).changes(brick, self.base)
         return self._changes[alias]
+
+    def model(self, alias: Alias) -> LazyModel:
+        """The whole model that a brick stands for; an expert may have other layers than the base.
+
+        Raises:
+            Misfit, Unsupported: it stands for none.
+        """
+        if alias not in self._models:
+            brick = self.bricks[alias]
+            self._models[alias] = kind_named(brick.kind).model(brick, self.base)
+        return self._models[alias]
 
     def tokenizer(self, model: LazyModel) -> Tokenizer | None:
         """The tokenizer of a model that is made of these; None where it has no `tokenizer.json`.
@@ -112,6 +143,10 @@ class Operation(Protocol):
         """Whether it does arithmetic on tensors, or only carries files."""
 
     @property
+    def takes_layers(self) -> bool:
+        """Whether whole models may have other layers than the base, because it takes layers and not models."""
+
+    @property
     def aliases(self) -> tuple[Alias, ...]:
         """The bricks that it uses, in the order of the manifest; `base` among them where it is named."""
 
@@ -124,6 +159,19 @@ class Operation(Protocol):
         Raises:
             Misfit, Unsupported, ManifestInvalid.
         """
+
+
+def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place | None) -> None:
+    """Refuse to put bricks that were made for the layers of the base upon a model whose layers are others.
+
+    Raises:
+        Misfit: a stitch has come before.
+    """
+    alias = next((alias for alias in aliases if alias != BASE), None)
+    if artifact.restacked and alias is not None:
+        cause = "it was made for the layers of the base, and a stitch has given layers other numbers"
+        hint = f"merge `{alias}` before the stitch, or in one of its slices"
+        raise Misfit(f"`{alias}` does not fit a stitched model", causes=(cause,), place=place, hint=hint)
 
 
 class Reader(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.numbers import split_layer
 from brickctl.tensors.arithmetic import cast
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _KEYS = ("dtype", "torch_dtype")
 def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifact:
     """Round every floating tensor once: to `dtype`, or to the type that it has where the target starts."""
     root = artifact.root
-    tensors = {name: cast(node, _wanted(name, node, start, dtype)) for name, node in root.tensors.items()}
+    stored = _Types(start)
+    tensors = {name: cast(node, stored.wanted(name, node, dtype)) for name, node in root.tensors.items()}
     if dtype is None or not _must_change(root.config, dtype):
         return dataclasses.replace(artifact, root=dataclasses.replace(root, tensors=tensors))
     config = _with_dtype(root.config, dtype)
@@ -29,10 +31,29 @@ def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifac
     )
 
 
-def _wanted(name: str, node: Node, start: LazyModel, dtype: DType | None) -> DType:
-    is_new = name not in start.tensors and name not in start.ties
-    stored = (node if is_new else start.node(name)).spec.dtype
-    return stored if dtype is None or not stored.is_mergeable else dtype
+class _Types:
+    """In which type the tensors of a model are stored; a layer that it does not have is like those that it has."""
+
+    def __init__(self, start: LazyModel) -> None:
+        self._start = start
+        self._by_layer: dict[tuple[str, str], DType] = {}
+        for name, node in start.tensors.items():
+            place = split_layer(name)
+            if place is not None:
+                self._by_layer.setdefault((place[0], place[2]), node.spec.dtype)
+
+    def wanted(self, name: str, node: Node, dtype: DType | None) -> DType:
+        """The type of a tensor in the result; numbers that only a loader can read, such as quantised ones, stay."""
+        stored = self._stored(name, node)
+        if stored.is_mergeable is not node.spec.dtype.is_mergeable:
+            return node.spec.dtype
+        return stored if dtype is None or not stored.is_mergeable else dtype
+
+    def _stored(self, name: str, node: Node) -> DType:
+        if name in self._start.tensors or name in self._start.ties:
+            return self._start.node(name).spec.dtype
+        place = split_layer(name)
+        return node.spec.dtype if place is None else self._by_layer.get((place[0], place[2]), node.spec.dtype)
 
 
 def _must_change(config: Mapping[str, Any], dtype: DType) -> bool:

@@ -108,8 +108,8 @@ class Evaluator:
             self.give_back(part)
         return result.reshape(node.spec.rows, node.spec.columns)
 
-    def _scan(self, node: Statistic) -> Iterator[tuple[list[Tensor], Region]]:
-        for region in node.scanned():
+    def _scan(self, node: Statistic, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
+        for region in node.scanned() if regions is None else regions:
             self._results.check_wanted()
             inputs = self.together(node.inputs, region)
             yield [part.matrix for part in inputs], region

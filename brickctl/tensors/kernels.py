@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from brickctl.errors import EngineMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -31,9 +30,14 @@ class Kernel(Protocol):
         """
 
 
-Scan = Callable[[], "Iterator[tuple[Sequence[Tensor], Region]]"]
-"""Visits every block of the inputs in order, and tells where it lies; can be called again. A kernel may overwrite the
-blocks, which are gone at the next one."""
+class Scan(Protocol):
+    """The blocks of whole inputs."""
+
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+        """Visit every block in order, or these rectangles, and tell where each lies; can be called again.
+
+        A kernel may overwrite the blocks, which are gone at the next one.
+        """
 
 
 class StatisticKernel(Protocol):

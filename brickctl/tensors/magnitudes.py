@@ -1,12 +1,13 @@
 """Magnitudes as integers that can be counted: the bits of |x| rounded to fp32, 31 of them, which grow with |x|.
 
-Two scans find any order statistic of a tensor: one counts the upper 16 bits, one the lower 15 inside a bucket.
+Two scans find any order statistic of a tensor: one counts the upper 16 bits, one the lower 15 inside a bucket. Keys are
+NumPy arrays: it compares, selects and counts them in a fraction of the time that torch takes.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,16 +16,30 @@ if TYPE_CHECKING:
 
 LOW_BITS = 15
 HIGH_COUNT, LOW_COUNT = 1 << 16, 1 << LOW_BITS
-FIRST_INFINITE = 0x7F800000 >> LOW_BITS
+INFINITE = 0x7F800000
+"""Keys from here on are those of infinity and NaN."""
+FIRST_INFINITE = INFINITE >> LOW_BITS
 """Buckets from here on hold infinity and NaN."""
 LARGEST_KEY = 0x7FFFFFFF
 
 
-def keys_of(block: Tensor) -> Tensor:
-    """The keys of a block, as one row of integers; overwrites nothing."""
-    import torch
+class Keys:
+    """Makes the keys of one block after another, in memory that is taken once."""
 
-    return block.to(torch.float32).abs_().view(torch.int32).view(-1)
+    def __init__(self) -> None:
+        import torch
+
+        self._memory = torch.empty(0, dtype=torch.float32)
+
+    def of(self, block: Tensor) -> Any:
+        """The keys of a block, row by row, as one array of int32, which is gone at the next block."""
+        if self._memory.numel() < block.numel():
+            self._memory = self._memory.new_empty(block.numel())
+        rounded = self._memory[: block.numel()]
+        rounded.view(block.shape).copy_(block)
+        keys = rounded.numpy().view("int32")
+        keys &= LARGEST_KEY
+        return keys
 
 
 def value_of(key: int) -> float:
@@ -33,13 +48,27 @@ def value_of(key: int) -> float:
     return number
 
 
-def count_high(scan: Scan) -> tuple[Tensor, int]:
-    """How often each value of the upper bits occurs, and how often the key 0 does."""
-    import torch
+def count_high(scan: Scan) -> tuple[Any, int]:
+    """How often each value of the upper bits occurs, and how many keys are not 0."""
+    import numpy as np
 
-    high, zeros = torch.zeros(HIGH_COUNT, dtype=torch.int64), 0
+    high, nonzero, made = np.zeros(HIGH_COUNT, dtype=np.int64), 0, Keys()
     for (block,), _ in scan():
-        keys = keys_of(block)
-        high += torch.bincount(keys >> LOW_BITS, minlength=HIGH_COUNT)
-        zeros += len(keys) - int(keys.count_nonzero())
-    return high, zeros
+        keys = made.of(block)
+        nonzero += int(np.count_nonzero(keys))
+        keys >>= LOW_BITS
+        high += np.bincount(keys, minlength=HIGH_COUNT)
+    return high, nonzero
+
+
+def count_low(scan: Scan, buckets: list[int]) -> dict[int, Any]:
+    """For each of these values of the upper bits, how often each value of the lower bits occurs beside it."""
+    import numpy as np
+
+    made = Keys()
+    low = {bucket: np.zeros(LOW_COUNT, dtype=np.int64) for bucket in buckets}
+    for (block,), _ in scan():
+        keys = made.of(block)
+        for bucket in low:
+            low[bucket] += np.bincount(keys[keys >> LOW_BITS == bucket] & (LOW_COUNT - 1), minlength=LOW_COUNT)
+    return low

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Node, Op, Spec, Statistic
 from brickctl.tensors.kernels import Scan, statistic_kernel
-from brickctl.tensors.magnitudes import FIRST_INFINITE, HIGH_COUNT, LOW_BITS, LOW_COUNT, count_high, keys_of, value_of
+from brickctl.tensors.magnitudes import FIRST_INFINITE, HIGH_COUNT, LOW_BITS, LOW_COUNT, count_high, count_low, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,27 +45,19 @@ def run_quartiles(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, A
 
 def _at_ranks(scan: Scan, ranks: Sequence[int]) -> list[float]:
     """The magnitudes at these places, ascending from 0: count the upper bits, then the lower ones of their buckets."""
-    import torch
-
     high, _ = count_high(scan)
     if int(high[FIRST_INFINITE:].sum()):
         return [math.nan] * len(ranks)
-    behind = high.cumsum(0)
+    behind = high.cumsum()
     buckets = [_place(behind, rank) for rank in ranks]
-    lows = {bucket: torch.zeros(LOW_COUNT, dtype=torch.int64) for bucket in buckets}
-    for (block,), _ in scan():
-        keys = keys_of(block)
-        for bucket in lows:
-            lows[bucket] += torch.bincount(keys[keys >> LOW_BITS == bucket] & (LOW_COUNT - 1), minlength=LOW_COUNT)
+    lows = count_low(scan, buckets)
     found = []
     for bucket, rank in zip(buckets, ranks, strict=True):
         inside = rank - int(behind[bucket] - high[bucket])
-        found.append(value_of((bucket << LOW_BITS) + _place(lows[bucket].cumsum(0), inside)))
+        found.append(value_of((bucket << LOW_BITS) + _place(lows[bucket].cumsum(), inside)))
     return found
 
 
-def _place(behind: Tensor, rank: int) -> int:
+def _place(behind: Any, rank: int) -> int:
     """Where the element of this rank lies, given how many lie at each place and below."""
-    import torch
-
-    return int(torch.searchsorted(behind, rank, right=True))
+    return int(behind.searchsorted(rank, side="right"))

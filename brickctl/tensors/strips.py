@@ -19,11 +19,11 @@ STRIP_ELEMENTS = 1 << 16
 """Elements in a part. A constant of the engine: sums depend on it."""
 
 
-def in_strips(*blocks: Tensor) -> Iterator[Sequence[Tensor]]:
+def in_strips(*blocks: Tensor, size: int = STRIP_ELEMENTS) -> Iterator[Sequence[Tensor]]:
     """The same elements of several blocks of one shape, part by part, each as one row; they share their memory."""
     flat = [block.view(-1) for block in blocks]
-    for begin in range(0, flat[0].shape[0], STRIP_ELEMENTS):
-        yield [row[begin : begin + STRIP_ELEMENTS] for row in flat]
+    for begin in range(0, flat[0].shape[0], size):
+        yield [row[begin : begin + size] for row in flat]
 
 
 class Total:

@@ -14,16 +14,8 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, block_height
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
-from brickctl.tensors.magnitudes import (
-    FIRST_INFINITE,
-    HIGH_COUNT,
-    LARGEST_KEY,
-    LOW_BITS,
-    LOW_COUNT,
-    count_high,
-    keys_of,
-    value_of,
-)
+from brickctl.tensors.magnitudes import LARGEST_KEY, value_of
+from brickctl.tensors.ranking import FIXED, Grid, NotFinite, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +50,8 @@ def limits(node: Node, count: float, *, of_nonzero: bool = False) -> Statistic:
     """
     blocks = -(-node.spec.rows // block_height(node.spec))
     wanted = {"share": count} if of_nonzero else {"count": count}
-    op = Op.make("top-k", 1, **wanted, height=block_height(node.spec), blocks=blocks)
+    grid = {"rows": node.spec.rows, "columns": node.spec.columns, "height": block_height(node.spec)}
+    op = Op.make("top-k", 1, **wanted, **grid)
     return Statistic(Spec(DType.F64, (1, _BEFORE + blocks + 1)), op, (node,), whole_rows=True)
 
 
@@ -68,48 +61,39 @@ def _keep(node: Node, found: Statistic, *, mark: bool = False) -> Node:
     return Map(Spec(DType.F64, node.spec.shape), op, (wide, Input(found, Access.ALL)), whole_rows=True)
 
 
-@statistic_kernel("top-k", scratch=16, fixed=8 * (2 * HIGH_COUNT + LOW_COUNT))
+@statistic_kernel("top-k", scratch=8, fixed=FIXED)
 def run_limits(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
-    """Count the upper bits, then the lower ones of one bucket, then the ties of every block where some must go."""
+    """Find the key of the smallest element that is kept, and in which blocks those lie that tie with it."""
     import torch
 
     del given
-    found = torch.zeros(1, _BEFORE + arguments["blocks"] + 1, dtype=torch.float64)
-    high, zeros = count_high(scan)
-    if int(high[FIRST_INFINITE:].sum()):
+    grid = Grid(rows=arguments["rows"], columns=arguments["columns"], height=arguments["height"])
+    found = torch.zeros(1, _BEFORE + grid.blocks + 1, dtype=torch.float64)
+    try:
+        last = ranked(scan, grid, lambda elements, nonzero: _wanted(arguments, elements, nonzero))
+    except NotFinite:
         return found.fill_(math.nan)
-    count = _wanted(arguments, int(high.sum()) - zeros)
-    if count == 0:
+    if last is None:
         found[0, _ABOVE] = found[0, _FROM] = math.inf
         return found
-    if int(high.sum()) <= count:
+    if last.key == 0 and last.quota == sum(last.equals):
         found[0, _ABOVE] = found[0, _FROM] = -1.0
         return found
-    bucket, above = _descend(high, count)
-    low = torch.zeros(LOW_COUNT, dtype=torch.int64)
-    for (block,), _ in scan():
-        keys = keys_of(block)
-        low += torch.bincount(keys[keys >> LOW_BITS == bucket] & (LOW_COUNT - 1), minlength=LOW_COUNT)
-    place, higher = _descend(low, count - above)
-    key = (bucket << LOW_BITS) + place
-    found[0, _ABOVE], found[0, _FROM] = _edge(key + 1), _edge(key)
-    found[0, _QUOTA] = count - above - higher
-    if int(low[place]) > count - above - higher:
-        ties = [int((keys_of(block) == key).sum()) for (block,), _ in scan()]
-        found[0, _BEFORE + 1 :] = torch.tensor(ties).cumsum(0)
+    found[0, _ABOVE], found[0, _FROM], found[0, _QUOTA] = _edge(last.key + 1), _edge(last.key), last.quota
+    if last.quota < sum(last.equals):
+        found[0, _BEFORE + 1 :] = torch.tensor(last.equals).cumsum(0)
     return found
 
 
-def _wanted(arguments: Mapping[str, Any], nonzero: int) -> int:
+def _wanted(arguments: Mapping[str, Any], elements: int, nonzero: int) -> int:
     """How many elements are to be kept: the count, or a share of those that are not 0."""
     if "count" in arguments:
-        count: int = arguments["count"]
-        return count
+        return min(int(arguments["count"]), elements)
     share: float = arguments["share"]
     return max(math.floor(share * nonzero), min(nonzero, math.ceil(share)))
 
 
-@kernel("keep-largest", scratch=24)
+@kernel("keep-largest", scratch=24, overwrites=False)
 def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """Keep what lies above a limit; where ties of a block are kept in part, the first ones."""
     import torch
@@ -121,24 +105,17 @@ def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
         return
     number = block.top // arguments["height"]
     before, behind = found[0, _BEFORE + number : _BEFORE + number + 2].tolist()
-    ties_go = before >= row[_QUOTA] and behind > before
-    kept = torch.nn.functional.hardshrink(values, row[_ABOVE if ties_go else _FROM]) if row[_FROM] >= 0 else values
-    out.copy_(kept)
+    if row[_FROM] >= 0:
+        ties_go = before >= row[_QUOTA] and behind > before
+        torch.hardshrink(values, row[_ABOVE if ties_go else _FROM], out=out)
+    else:
+        out.copy_(values)
     if before < row[_QUOTA] < behind:
         tied = (out != 0) & (out.abs() <= row[_ABOVE])
         late = tied.view(-1).cumsum(0).view(tied.shape) > row[_QUOTA] - before
         out.masked_fill_(tied & late, 0.0)
     if arguments["mark"]:
         out.copy_(out != 0)
-
-
-def _descend(counts: Tensor, wanted: int) -> tuple[int, int]:
-    """The place where the `wanted`-th element from above lies, and how many lie above that place."""
-    import torch
-
-    from_above = counts.flip(0).cumsum(0)
-    step = int(torch.searchsorted(from_above, wanted))
-    return len(counts) - 1 - step, int(from_above[step]) - int(counts[len(counts) - 1 - step])
 
 
 def _edge(key: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from brickctl.tensors.evaluate import Block, Evaluator
 from brickctl.tensors.finite import is_finite, not_finite
+from brickctl.tensors.malloc import keep_freed_memory
 from brickctl.tensors.results import Results
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Workers:
     """A pool of threads, each with an evaluator of its own; torch uses one thread in each."""
 
     def __init__(self, blobs: Blobs, buffers: Buffers, share: Share) -> None:
+        keep_freed_memory()
         self._room = share.room
         self._blobs = blobs
         self._buffers = buffers

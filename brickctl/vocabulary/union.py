@@ -127,15 +127,20 @@ def _merges(base: Tokenizer, ids: Mapping[str, int], additions: Iterable[Additio
             left, right = pair
             if left in ids and right in ids and left + right.removeprefix(prefix) in ids:
                 pairs.setdefault(pair)
-    in_words = any(isinstance(merge, str) for merge in base.model.get("merges") or ())
+    in_words = any(isinstance(merge, str) for merge in _merges_of(base))
     if in_words and not any(" " in part for pair in pairs for part in pair):
         return [" ".join(pair) for pair in pairs]
     return [list(pair) for pair in pairs]
 
 
+def _merges_of(tokenizer: Tokenizer) -> list[Any]:
+    """The merges as they stand in the file; none where it has no list of them."""
+    merges = tokenizer.model.get("merges")
+    return merges if isinstance(merges, list) else []
+
+
 def _pairs(tokenizer: Tokenizer) -> Iterator[Pair]:
-    merges = tokenizer.model.get("merges") or ()
-    for merge in merges if isinstance(merges, list) else ():
+    for merge in _merges_of(tokenizer):
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list | tuple) or [type(part) for part in parts] != [str, str]:
             raise Unsupported(

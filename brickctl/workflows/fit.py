@@ -10,6 +10,7 @@ from brickctl.errors import PolicyViolation, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
+from brickctl.operations.chat_template import ChatTemplate
 from brickctl.operations.merge import Merge
 from brickctl.workflows.assemble import locked_brick
 
@@ -30,12 +31,13 @@ def check_fit(
     entries: Mapping[Alias, Locked],
     found: Mapping[Alias, Brick],
     changed: Collection[Alias],
-    merged: Collection[Alias] = (),
+    by_layers: Collection[Alias],
+    merged: Collection[Alias],
 ) -> None:
     """Make sure that every changed brick fits the base; every brick, where the base itself changed.
 
-    Experts that are `merged` by the numbers of rows must have as many rows of tokens as the base.
-
+    Of those that are used `by_layers`, only what makes them a model is looked at; experts that are `merged` by the
+    numbers of rows must have as many rows of tokens as the base.
     Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
 
     Raises:
@@ -52,6 +54,9 @@ def check_fit(
     for alias in doubtful:
         with asked_for(session.manifest.requirements[alias].place):
             kind = kind_named(entries[alias].kind)
+            if alias in by_layers:
+                kind.model(brick(alias), model)
+                continue
             if alias in merged and isinstance(kind, ExpertKind):
                 kind.changes(brick(alias), model)
             kind.check(brick(alias), model)
@@ -71,6 +76,14 @@ def _by_number(recipe: Recipe) -> tuple[list[Alias], bool]:
         elif isinstance(operation, Merge) and not is_said:
             aliases += [alias for alias in operation.aliases if alias != BASE]
     return aliases, is_said
+
+
+def used_by_layers(recipes: Iterable[Recipe]) -> Collection[Alias]:
+    """Bricks of which only layers are used: they may have more or fewer than the base, and each use is checked."""
+    steps = [step for recipe in recipes for step in recipe.operations if not isinstance(step, ChatTemplate)]
+    uses = [(alias, step.takes_layers) for step in steps for alias in step.aliases]
+    whole = [alias for alias, takes_layers in uses if not takes_layers]
+    return tuple(dict.fromkeys(alias for alias, _ in uses if alias not in whole))
 
 
 def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
-from brickctl.core.names import BASE, Alias, alias_from
 from brickctl.core.reference import HubReference
-from brickctl.errors import NotFound, Unsupported, UsageFault
-from brickctl.merging.method import methods
+from brickctl.errors import NotFound, UsageFault
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import write_atomically
-from brickctl.workflows.mergekit_methods import METHODS, RANDOM, SUMS
-from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe, Model, read_mergekit
-from brickctl.workflows.mergekit_step import MergeStep
+from brickctl.workflows.mergekit_cast import Cast
+from brickctl.workflows.mergekit_methods import METHODS, RANDOM
+from brickctl.workflows.mergekit_recipe import MergekitRecipe, read_mergekit
+from brickctl.workflows.mergekit_step import MergeStep, takes_deltas
+from brickctl.workflows.mergekit_stitch import stitch_lines
 from brickctl.workflows.mergekit_tokenizer import written, written_template
 from brickctl.workflows.requirement import path_from
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from brickctl.core.names import Alias
     from brickctl.core.reference import PathReference
+    from brickctl.workflows.mergekit_model import Model
 
 TARGET = "merged"
 """How the one target of the manifest is called."""
@@ -70,17 +73,12 @@ class _Translation:
     def __init__(self, recipe: MergekitRecipe, root: Path) -> None:
         self._recipe = recipe
         self._root = root
-        self._base = (recipe.base or recipe.inputs[0].model).model
-        self._bricks: dict[Alias, Model] = {}
-        if recipe.base is not None and recipe.base.lora is not None:
-            hint = "merge it into a model first, or name the adapter in `models`"
-            raise Unsupported("a `base_model` with an adapter upon it is not built", hint=hint)
-        self._entries = [(self._alias(entry), entry) for entry in self._taking_part()]
-        tokens = recipe.tokens
-        named = None if tokens is None else written(tokens, self._named, has_base=recipe.base is not None)
-        self._check_entries()
-        deltas = recipe.base is not None and METHODS[recipe.method].base == "optional"
-        self._step = MergeStep(recipe, self._entries, deltas=deltas, tokenizer=named)
+        self._cast = Cast(recipe)
+        self._merges = [self._cast.of_slice(recipe, part) for part in recipe.slices] or [recipe]
+        self._entries = [self._cast.entries(merge) for merge in self._merges]
+        named = partial(self._cast.named, place=recipe.first.place)
+        tokens, has_base = recipe.tokens, recipe.base is not None
+        self._tokenizer = None if tokens is None else written(tokens, named, has_base=has_base)
 
     def text(self, recipe: Path) -> str:
         """The manifest."""
@@ -88,8 +86,8 @@ class _Translation:
         lines = [
             f"# Written by `brickctl import {recipe.name}`.",
             *("", "[project]", f"name = {json.dumps(_project_name(recipe))}"),
-            *("", "[base]", *(f"{key} = {value}" for key, value in self._source(self._base).items())),
-            *("", "[bricks]", *(self._brick(alias, model) for alias, model in self._bricks.items())),
+            *("", "[base]", *(f"{key} = {value}" for key, value in self._source(self._cast.base).items())),
+            *("", "[bricks]", *(self._brick(alias, model) for alias, model in self._cast.bricks.items())),
             *("", f"[targets.{TARGET}]", *([] if dtype is None else [f"dtype = {json.dumps(dtype)}"])),
             *self._apply(),
         ]
@@ -102,75 +100,28 @@ class _Translation:
             yield f"mergekit would round to {recipe.computed_in} before it computes; brickctl rounds once, at the end"
         if method in RANDOM:
             yield f"{method} keeps entries by chance: other ones than mergekit, and the same ones in every build"
-        if method == "task_arithmetic" and recipe.settings.switches.get("normalize"):
+        if method == "task_arithmetic" and any(merge.settings.switches.get("normalize") for merge in self._merges):
             yield "task_arithmetic with `normalize` is written as breadcrumbs that drop nothing, divided by the weights"
-        for key in recipe.settings.ignored:
+        said = (recipe.settings, *(part.settings for part in recipe.slices))
+        ignored = (key for settings in said for key in settings.ignored)
+        for key in dict.fromkeys(ignored):
             yield f"`{key}` changes no number, and is left out"
-        if METHODS[method].base in {"origin", "optional"} and recipe.base is not None:
-            for key in (key for entry in recipe.inputs if self._is_base(entry) for key in entry.settings.numbers):
-                yield f"the {key} of the base has no effect in {method}, and is left out"
-
-    def _taking_part(self) -> Iterator[Input]:
-        """The models of the merge; the base is added where mergekit adds it."""
-        recipe, role = self._recipe, METHODS[self._recipe.method].base
-        place = recipe.inputs[0].place
-        if recipe.base is None and role in {"start", "origin"}:
-            raise UsageFault(
-                f"{recipe.method} needs a `base_model`", place=place, hint="write `base_model: owner/name`"
-            )
-        listed = [entry for entry in recipe.inputs if self._is_base(entry)]
-        others = [entry for entry in recipe.inputs if not self._is_base(entry)]
-        if role == "origin" or (role == "optional" and recipe.base is not None):
-            return iter(others)
-        if recipe.base is None or (listed and role == "model"):
-            return iter(recipe.inputs)
-        base = listed or [Input(model=recipe.base, place=place)]
-        return iter([*base, *others] if role == "start" else [*others, *base])
-
-    def _check_entries(self) -> None:
-        """Make sure that as many models take part as the method takes."""
-        recipe, count = self._recipe, len(self._entries)
-        adapter = next((entry for _, entry in self._entries if entry.model.lora is not None), None)
-        if adapter is not None and recipe.method in SUMS and recipe.settings.switches.get("normalize"):
-            cause = "mergekit divides by its weight even the tensors that it does not change"
-            hint = "divide the weights by their sum, and leave `normalize` out"
-            message = f"`normalize: true` in {recipe.method} with an adapter is not built"
-            raise Unsupported(message, causes=(cause,), place=adapter.place, hint=hint)
-        declared = methods()[recipe.method]
-        least = max(declared.least, METHODS[recipe.method].least)
-        if not least <= count <= declared.most:
-            wanted = f"{least}" if least == declared.most else f"at least {least}"
-            role = METHODS[recipe.method].base
-            which = "beside the base" if role != "start" and recipe.base is not None else "in all"
-            raise UsageFault(
-                f"{recipe.method} takes {wanted} models {which}, and the recipe has {count}",
-                place=recipe.inputs[0].place,
-                hint="name those that it is to combine, and no others",
+        for key in dict.fromkeys(self._idle()):
+            yield f"the {key} of the base has no effect in {method}, and is left out"
+        if recipe.slices and len(recipe.slices[0].inputs) < len(recipe.slices[-1].inputs):
+            count = len(recipe.slices[0].inputs)
+            yield (
+                f"what comes after the layers is made of all models of the last slice; mergekit takes {count} of them, "
+                "as many as the first slice has"
             )
 
-    def _is_base(self, entry: Input) -> bool:
-        return entry.model == Model(model=self._base)
-
-    def _alias(self, entry: Input) -> Alias:
-        """The name of a model among the bricks, which get it as a new one; an adapter stands for its base with it."""
-        model = entry.model
-        if self._is_base(entry):
-            return BASE
-        if model.lora is not None and model.model != self._base:
-            cause = f"its base is {model.model}; the recipe's base is {self._base}"
-            hint = "merge that adapter into its own base first, and use the result as a model"
-            raise Unsupported(
-                "an adapter on another base cannot take part", causes=(cause,), place=entry.place, hint=hint
-            )
-        alias = alias_from(str(model.lora or model.model), self._bricks)
-        self._bricks[alias] = model
-        return alias
-
-    def _named(self, model: Model) -> Alias:
-        """The name of a model that tokens come from; one that takes no part otherwise becomes a brick for that."""
-        known = {BASE: Model(model=self._base), **self._bricks}
-        found = next((alias for alias, brick in known.items() if brick == model), None)
-        return found or self._alias(Input(model=model, place=self._recipe.inputs[0].place))
+    def _idle(self) -> Iterator[str]:
+        """What is said of the base and has no effect, where deltas are relative to it."""
+        for merge in self._merges:
+            if METHODS[merge.method].base in {"origin", "optional"} and merge.base is not None:
+                yield from (
+                    key for entry in merge.inputs if entry.model == merge.base for key in entry.settings.numbers
+                )
 
     def _source(self, reference: HubReference | PathReference) -> dict[str, str]:
         if not isinstance(reference, HubReference):
@@ -184,13 +135,22 @@ class _Translation:
         return f"{alias} = {{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
 
     def _apply(self) -> Iterator[str]:
-        changes = not self._step.changes_nothing or self._bricks
-        steps = [*self._step.lines()] if changes else []
+        lines = [*self._steps()]
         if self._recipe.template is not None:
-            steps = [*(steps[:-1] or ["["]), f"  {written_template(self._recipe.template)},", "]"]
-        if steps:  # otherwise the base as it is
-            yield f"apply = {steps[0]}"
-            yield from steps[1:]
+            lines = [*(lines[:-1] or ["apply = ["]), f"  {written_template(self._recipe.template)},", "]"]
+        yield from lines
+
+    def _steps(self) -> Iterator[str]:
+        if self._recipe.slices:
+            yield from stitch_lines(self._recipe, self._merges, self._entries)
+            return
+        deltas = takes_deltas(self._recipe)
+        step = MergeStep(self._recipe, self._entries[0], deltas=deltas, tokenizer=self._tokenizer)
+        if step.changes_nothing and not self._cast.bricks:
+            return  # the base as it is
+        first, *others = step.lines()
+        yield f"apply = {first}"
+        yield from others
 
 
 def _project_name(recipe: Path) -> str:

@@ -15,7 +15,7 @@ from brickctl.core.staleness import echo, stale_reasons, standing
 from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
-from brickctl.workflows.fit import by_number, check_declared_bases, check_fit
+from brickctl.workflows.fit import by_number, check_declared_bases, check_fit, used_by_layers
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -141,15 +141,15 @@ def resolve(
     Raises:
         ManifestInvalid, NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
     """
-    targets = session.manifest.targets.items()
-    recipes = [read_recipe(session.manifest, target) for name, target in targets if name not in unfinished]
+    targets = session.manifest.targets
+    recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
     before = {} if old is None else standing(session.manifest, old)
     kept = {alias: entry for alias, entry in before.items() if alias not in anew}
     wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]
     found = dict(zip((entry.alias for entry in wanted), in_parallel(_Finder(session, old, anew), wanted), strict=True))
     entries = kept | {alias: _locked(brick) for alias, brick in found.items()}
     changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
-    check_fit(session, entries, found, changed, by_number(recipes))
+    check_fit(session, entries, found, changed, used_by_layers(recipes), by_number(recipes))
     bricks = {alias: entries[alias] for alias in sorted(session.manifest.bricks)}
     lock = Lock(base=entries[BASE], bricks=bricks, manifest=echo(session.manifest))
     check_declared_bases(session, lock, changed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from brickctl.core.document import shown
 from brickctl.core.numbers import Filtered, Gradient, Number, Rule, Scalar
@@ -79,7 +79,15 @@ def _read_number(table: Table, key: str, value: Any) -> float:
     return table.finite(key, value)
 
 
-def translate(*scopes: Rules) -> Number | None:
+Where = Literal["model", "layers", "layer", "outside"]
+"""What a number is for: a whole model, several layers of a slice, its only layer, or what lies outside of all layers.
+
+Over the layers of a slice a gradient runs from its first value to its last; a single layer has the last, and what lies
+outside has the first.
+"""
+
+
+def translate(*scopes: Rules, where: Where = "model") -> Number | None:
     """The number that says what these settings say, those of the first scope going before the others.
 
     None where some tensor is left without a value: mergekit demands one for each.
@@ -91,15 +99,18 @@ def translate(*scopes: Rules) -> Number | None:
             break
     if not conditions or conditions[-1].part is not None:
         return None
-    rules = tuple(rule for condition in conditions for rule in _rules(condition))
+    rules = tuple(rule for condition in conditions for rule in _rules(condition, where))
     return rules[0].value if len(rules) == 1 else Filtered(rules)
 
 
-def _rules(condition: Condition) -> tuple[Rule, ...]:
+def _rules(condition: Condition, where: Where) -> tuple[Rule, ...]:
     part, value = condition.part, condition.value
     everywhere = None if part is None else f"*{glob.escape(part)}*"
     if isinstance(value, float):
         return (Rule(everywhere, Scalar(value)),)
+    if where != "model":
+        found = Gradient(value) if where == "layers" else Scalar(value[-1] if where == "layer" else value[0])
+        return (Rule(everywhere, found),)
     first = Rule(everywhere, Scalar(value[0]))
     if part is not None and any(part in name for name in _HEADS) and not _reaches_norm(part):
         return (first,)

@@ -1,23 +1,24 @@
-"""The merge step of brick.toml that says what a mergekit recipe says."""
+"""The merge step, or the slice of a stitch, that says in brick.toml what a mergekit recipe says of some models."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from brickctl.core.names import BASE, Alias
 from brickctl.core.numbers import Gradient, Number, Scalar
 from brickctl.core.parameters import defaults, each_of
 from brickctl.errors import UsageFault
 from brickctl.merging.method import methods
 from brickctl.workflows.mergekit_methods import METHODS, name_here
-from brickctl.workflows.mergekit_numbers import Condition, Rules, translate
+from brickctl.workflows.mergekit_numbers import Condition, Rules, Where, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from brickctl.core.names import Alias
     from brickctl.workflows.mergekit_methods import Numeric
-    from brickctl.workflows.mergekit_recipe import Input, MergekitRecipe
+    from brickctl.workflows.mergekit_model import Input
+    from brickctl.workflows.mergekit_recipe import MergekitRecipe
 
 
 class MergeStep:
@@ -33,12 +34,14 @@ class MergeStep:
         entries: Sequence[tuple[Alias, Input]],
         *,
         deltas: bool,
+        where: Where = "model",
         tokenizer: str | None = None,
     ) -> None:
         self._recipe = recipe
-        self._tokenizer = tokenizer
         self._entries = entries
         self._deltas = deltas
+        self._where = where
+        self._tokenizer = tokenizer
         self._declared = methods()[name_here(recipe.method, recipe.settings.switches)]
         self._usual = defaults(self._declared.method)
 
@@ -50,17 +53,39 @@ class MergeStep:
 
     def lines(self) -> Iterator[str]:
         """TOML: the value of `apply`."""
+        yield "["
+        yield from indented(self._table('op = "merge", ', {}), ",")
+        yield "]"
+
+    def slice_lines(self, base: Input | None) -> Iterator[str]:
+        """TOML: a slice of a stitch, or what lies outside of its layers; `base` has those that deltas are added to."""
+        entries = [*([] if base is None else [(BASE, base)]), *self._entries]
+        layers = {alias: self._layers(entry) for alias, entry in entries}
+        if self._declared.name == "passthrough" or not self._entries:
+            options = "".join(f", {key} = {value}" for key, value in self._options() if self._entries)
+            alias = entries[0][0]
+            yield f"{{ brick = {json.dumps(alias)}{layers[alias]}{options} }}"
+        elif len(dict.fromkeys(layers.values())) == 1:
+            yield from self._table("", {}, next(iter(layers.values())))
+        else:
+            yield from self._table("", layers)
+
+    def _layers(self, entry: Input) -> str:
+        return "" if self._where == "outside" or entry.layers is None else f", layers = {list(entry.layers)}"
+
+    def _table(self, start: str, layers: Mapping[Alias, str], common: str = "") -> Iterator[str]:
+        """The method, its parameters and the bricks; what is `common` to these goes before them."""
         said = [] if self._tokenizer is None else [("tokenizer", self._tokenizer)]
         options = "".join(f"{key} = {value}, " for key, value in (*self._options(), *said))
-        yield "["
-        start = f'  {{ op = "merge", method = "{self._declared.name}", {options}bricks = ['
-        if not self._declared.weighted and not self._own_keys():
-            yield f"{start}{', '.join(json.dumps(alias) for alias, _ in self._entries)}] }},"
-        else:
-            yield start
-            yield from (f"    {{ {self._brick(alias, entry)} }}," for alias, entry in self._entries)
-            yield "  ] },"
-        yield "]"
+        start = f'{{ {start}method = "{self._declared.name}"{common}, {options}bricks = ['
+        if not self._declared.weighted and not self._own_keys() and not layers:
+            yield f"{start}{', '.join(json.dumps(alias) for alias, _ in self._entries)}] }}"
+            return
+        yield start
+        if BASE in layers and BASE not in dict(self._entries):
+            yield f'  {{ brick = "{BASE}"{layers[BASE]} }},'
+        yield from (f"  {{ {self._brick(alias, entry, layers.get(alias, ''))} }}," for alias, entry in self._entries)
+        yield "] }"
 
     def _options(self) -> Iterator[tuple[str, str]]:
         """The parameters of the method."""
@@ -76,9 +101,9 @@ class MergeStep:
                 rules = (*self._rules_of_one(name), self._recipe.settings.numbers.get(name, ()))
                 yield from self._written(number, *rules, who=self._recipe.method)
 
-    def _brick(self, alias: Alias, entry: Input) -> str:
-        """One brick with its weight, and what differs from brick to brick."""
-        keys = [("brick", json.dumps(alias))]
+    def _brick(self, alias: Alias, entry: Input, layers: str) -> str:
+        """One brick with its layers and its weight, and what differs from brick to brick."""
+        keys = [("brick", json.dumps(alias) + layers)]
         for name, number in METHODS[self._recipe.method].numbers.items():
             if number.ours == "weight" or name in self._own_keys():
                 rules = entry.settings.numbers.get(name, ()), self._recipe.settings.numbers.get(name, ())
@@ -100,7 +125,7 @@ class MergeStep:
     ) -> Iterator[tuple[str, str]]:
         """A number, unless it is what ours is without a word."""
         usual: Rules = () if number.default is None else (Condition(None, number.default),)
-        found = translate(*rules, usual)
+        found = translate(*rules, usual, where=self._where)
         if found is None and number.required:
             what = f"no `{number.ours}`" + (" for every tensor" if any(rules) else "")
             hint = "give it one; end a list of filters with `- value: N`"
@@ -113,6 +138,18 @@ class MergeStep:
             yield number.ours, _toml(found)
         elif isinstance(found, Scalar) and found.value != plain:
             yield number.ours, repr(type(plain)(found.value))
+
+
+def takes_deltas(recipe: MergekitRecipe) -> bool:
+    """Whether a method that may have a base has one, and merges deltas then."""
+    return recipe.base is not None and METHODS[recipe.method].base == "optional"
+
+
+def indented(lines: Iterable[str], end: str) -> Iterator[str]:
+    """Lines of one value further in, with what follows the value."""
+    *others, last = lines
+    yield from (f"  {line}" for line in others)
+    yield f"  {last}{end}"
 
 
 def _toml(number: Number) -> str:

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 FILE = "README.md"
 
 
+_MERGING = ("merge", "stitch")
+"""Operations that put several models into one."""
+
+
 def model_card(recipe: Recipe, base: Locked, bricks: Sequence[Locked]) -> bytes:
     """The card as Markdown with the Hub's front matter; bricks are named by source, so aliases change nothing."""
     chain = chain_license([base, *bricks])
-    merges = any(step["op"] == "merge" for step in _steps(recipe.document()))
+    merges = any(step["op"] in _MERGING for step in _steps(recipe.document()))
     ordered = sorted(bricks, key=lambda locked: (locked.pin.digest, locked.alias))
     lines = [
         "---",

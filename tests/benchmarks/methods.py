@@ -186,7 +186,7 @@ def run_row(name: str, rounds: int, scratch: Path, environment: dict[str, str]) 
                 shutil.rmtree(output, ignore_errors=True)
             done = measure(command, environment)
             found[contestant].append(done)
-            figures = f"{done.wall:8.2f} s {done.cores:8.2f} core s {done.peak:8.0f} MiB"
+            figures = f"{done.wall:8.2f} s {done.cores:8.2f} core s {done.anonymous:8.0f} MiB"
             print(f"{name:16} round {number}  {contestant:24}{figures}", flush=True)
     return found
 
@@ -194,13 +194,21 @@ def run_row(name: str, rounds: int, scratch: Path, environment: dict[str, str]) 
 def report(results: dict[str, dict[str, Round]]) -> None:
     """Medians: how many times faster than mergekit at its best, and how many times the floor."""
     print(
-        f"\n{'median':16}{'mergekit':>10}{'best':>10}{'brickctl':>10}{'faster':>9}{'wanted':>8}{'floors':>8}{'peak':>10}"
+        f"\n{'median':16}{'mergekit':>10}{'best':>10}{'brickctl':>10}{'faster':>9}{'wanted':>8}{'floors':>8}{'memory':>10}"
     )
     for name, middle in results.items():
         ours, best = middle["brickctl"], min(middle["mergekit"].wall, middle["mergekit, best flags"].wall)
         walls = "".join(f"{middle[one].wall:>8.1f} s" for one in ("mergekit", "mergekit, best flags", "brickctl"))
         ratios = f"{best / ours.wall:>9.1f}{ROWS[name].wanted or 0:>8g}{ours.wall / middle['floor'].wall:>8.1f}"
-        print(f"{name:16}{walls}{ratios}{ours.peak:>6.0f} MiB")
+        print(f"{name:16}{walls}{ratios}{ours.anonymous:>6.0f} MiB")
+
+
+def machine() -> str:
+    """In words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return f"{os.cpu_count()} cores ({model}{', AVX-512' if 'avx512f' in flags else ''})"
 
 
 def main() -> None:
@@ -222,8 +230,9 @@ def main() -> None:
     results = {name: {one: medians(done) for one, done in found.items()} for name, found in rounds.items()}
     report(results)
     if wanted.json is not None:
-        plain = {name: {one: asdict(middle) for one, middle in found.items()} for name, found in results.items()}
-        wanted.json.write_text(json.dumps(plain, indent=2) + "\n")
+        rows = {name: {one: asdict(middle) for one, middle in found.items()} for name, found in results.items()}
+        document = {"machine": machine(), "rounds": wanted.rounds, "rows": rows}
+        wanted.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

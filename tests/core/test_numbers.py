@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brickctl.core.document import Table
-from brickctl.core.numbers import Filtered, Gradient, Number, Rule, Scalar, check_number, depth_of, parse_number
+from brickctl.core.numbers import (
+    Filtered,
+    Gradient,
+    Number,
+    Rule,
+    Scalar,
+    check_number,
+    depth_of,
+    parse_number,
+    split_layer,
+)
 from brickctl.errors import BrickctlError, ManifestInvalid, Place
 
 NAMES = (
@@ -51,6 +61,8 @@ def test_a_list_of_tables_is_a_list_of_rules() -> None:
         ("model.layers.4.mlp.up_proj.weight", 1.0),
         ("model.norm.weight", 1.0),
         ("lm_head.weight", 1.0),
+        ("embed_out.weight", 1.0),
+        ("single_transformer_blocks.3.attn.to_q.weight", 0.75),
     ],
 )
 def test_a_gradient_runs_from_the_first_layer_to_the_last(name: str, weight: float) -> None:
@@ -62,6 +74,22 @@ def test_a_gradient_of_three_values_bends_in_the_middle() -> None:
     gradient = Gradient((0.0, 1.0, 0.5))
     at = [gradient.at(name, depth_of(name, 5)) for name in (f"model.layers.{layer}.x" for layer in range(5))]
     assert at == [0.0, 0.5, 1.0, 0.75, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("model.layers.11.mlp.experts.3.up_proj.weight", ("model.layers", 11, ".mlp.experts.3.up_proj.weight")),
+        ("transformer.h.0.attn.c_attn.bias", ("transformer.h", 0, ".attn.c_attn.bias")),
+        ("encoder.block.2.layer.1.DenseReluDense.wi.weight", ("encoder.block", 2, ".layer.1.DenseReluDense.wi.weight")),
+        ("h.7.ln_1.weight", ("h", 7, ".ln_1.weight")),
+        ("transformer_blocks.4.attn1.to_q.weight", ("transformer_blocks", 4, ".attn1.to_q.weight")),
+        ("model.norm.weight", None),
+        ("conv_blocks_0.weight", None),
+    ],
+)
+def test_a_layer_is_told_by_its_name(name: str, place: tuple[str, int, str] | None) -> None:
+    assert split_layer(name) == place
 
 
 def test_a_model_of_one_layer_takes_the_first_value() -> None:

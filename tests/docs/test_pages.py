@@ -78,7 +78,7 @@ def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Map
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["look-after-the-caches", "run-in-ci", "verify-and-reproduce"])
+@pytest.mark.parametrize("name", ["look-after-the-caches", "run-in-ci", "stitch-layers", "verify-and-reproduce"])
 def test_a_guide_to_a_project_does_what_it_says(name: str, starter: Path, environment: Mapping[str, str]) -> None:
     run(how_to(name), starter, environment)
 
@@ -126,6 +126,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "look-after-the-caches",
         "merge-adapters-of-the-hub",
         "run-in-ci",
+        "stitch-layers",
         "use-a-private-registry",
         "verify-and-reproduce",
     }

@@ -25,3 +25,12 @@ def test_each_tower_has_its_own_depth() -> None:
     number = Gradient((0.0, 1.0))
 
     assert [depths.number(number, name) for name in (*vision, *text)] == [0.0, 0.5, 1.0, 0.0, 1.0]
+
+
+def test_a_slice_of_layers_has_its_own_depth() -> None:
+    node = Stored(Spec(DType.F32, (1,)), sha256_bytes(b""), 0)
+    names = [f"model.layers.{layer}.weight" for layer in (4, 5, 6)]
+    depths = Depths(LazyModel(config={}, tensors=dict.fromkeys(names, node)))
+    number = Gradient((0.0, 1.0))
+
+    assert [depths.number(number, name) for name in names] == [0.0, 0.5, 1.0]

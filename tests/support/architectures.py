@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_DECODER = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64,
+}  # fmt: skip
 _MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gpt2": (
         "GPT2Config",
@@ -55,6 +59,29 @@ _MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {
             "vocab_size": 96, "hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8,
             "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2,
+        },
+    ),
+    "llama": ("LlamaConfig", "LlamaForCausalLM", _DECODER),
+    "mistral": ("MistralConfig", "MistralForCausalLM", _DECODER),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {**_DECODER, "use_sliding_window": True, "max_window_layers": 1}),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**_DECODER, "head_dim": 8}),
+    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", {**_DECODER, "head_dim": 8}),
+    "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {**_DECODER, "head_dim": 8}),
+    "phi": ("PhiConfig", "PhiForCausalLM", {**_DECODER, "num_key_value_heads": 4}),
+    "gpt_neox": (
+        "GPTNeoXConfig",
+        "GPTNeoXForCausalLM",
+        {
+            "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "max_position_embeddings": 32,
+        },
+    ),
+    "qwen2_moe": (
+        "Qwen2MoeConfig",
+        "Qwen2MoeForCausalLM",
+        {
+            **_DECODER, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 4,
+            "num_experts_per_tok": 2, "mlp_only_layers": [1],
         },
     ),
     "mixtral": (

@@ -110,7 +110,7 @@ REFUSED = [
     (HEAD + "    parameters: {weight: 1, densty: 0.5}\n", 2, "did you mean `density`?", 5),
     (HEAD + "    parameters: {weight: 1, density: 0.5}\n", 2, "`density` in models[0].parameters has no effect", 5),
     (HEAD + "    parameters: {weight: 1, normalize: true}\n", 2, "mergekit reads it at the top", 5),
-    (HEAD + WEIGHT + "slices: []\n", 1, "`slices` takes models apart", 6),
+    (HEAD + WEIGHT + "slices: []\n", 2, "`slices` in recipe.yml is empty", 6),
     (HEAD + WEIGHT + "modules: {}\n", 1, "`modules` merges modules apart", 6),
     (HEAD + WEIGHT + "tokenizer_source: union\ntokenizer: {source: base}\n", 2, "both stand here", 7),
     (HEAD + WEIGHT + "tokenizer: {source: base, token: {}}\n", 2, "did you mean `tokens`?", 6),

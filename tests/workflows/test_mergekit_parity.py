@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from brickctl.workflows.mergekit_methods import METHODS, RANDOM
+from tests.support.mergekit import built_by_brickctl, built_by_mergekit, needs_mergekit
 from tests.support.models import adapter, tiny_model, tuned, weights, worst_ratio
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from tests.support.sandbox import Sandbox
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(importlib.util.find_spec("mergekit") is None, reason="mergekit is not installed"),
-]
+pytestmark = [pytest.mark.full, needs_mergekit]
 
 GRADIENT = "[{filter: mlp, value: [0, 1]}, {filter: norm, value: [1, 0.2, 0.6]}, {value: [0.1, 0.9]}]"
 ONE_TWO = "- model: ./one\n  parameters: {weight: 0.7}\n- model: ./two\n  parameters: {weight: 0.4}\n"
@@ -79,15 +71,6 @@ RECIPES = {
     "ties of opposed weights": recipe("ties", OPPOSED, "density: 0.5, normalize: false, rescale: true"),
     "ties with an adapter": recipe("ties", WITH_LORA, "density: 0.5, int8_mask: true"),
 }
-THEIRS = """
-import pathlib, sys, yaml
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-options = MergeOptions(lora_merge_cache="merged", copy_tokenizer=False, write_model_card=False, quiet=True)
-for path in sorted(pathlib.Path(sys.argv[1]).glob("*.yml")):
-    run_merge(MergeConfiguration.model_validate(yaml.safe_load(path.read_text())), str(path.with_suffix("")), options)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -103,34 +86,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(models: Path) -> Path:
-    """Every recipe as mergekit builds it, in one process: starting it takes longer than all of the merges."""
-    folder = models / "theirs"
-    folder.mkdir()
-    for name, text in RECIPES.items():
-        (folder / f"{name}.yml").write_text(text)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(models / "hf")}
-    command = [sys.executable, "-c", THEIRS, str(folder)]
-    done = subprocess.run(
-        command, cwd=models, env=environment, check=False, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
-
-
-def built(text: str, models: Path, sandbox: Sandbox) -> dict[str, Tensor]:
-    """What brickctl makes of a recipe."""
-    sandbox.write({"recipe.yml": text})
-    for folder in models.iterdir():
-        (sandbox.root / folder.name).symlink_to(folder)
-    for arguments in (("import", "recipe.yml"), ("build",)):
-        outcome = sandbox.run(*arguments)
-        assert outcome.code == 0, outcome.err
-    return weights(sandbox.root / "dist" / "merged")
+    return built_by_mergekit(RECIPES, models)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_mergekit_and_brickctl_agree(name: str, models: Path, theirs: Path, empty: Sandbox) -> None:
-    ours, reference = built(RECIPES[name], models, empty), weights(theirs / name)
+    ours, reference = built_by_brickctl(RECIPES[name], models, empty), weights(theirs / name)
     assert ours.keys() == reference.keys()
     assert worst_ratio(ours, reference) <= 1e-6
 
@@ -142,7 +103,7 @@ def test_every_method_is_compared() -> None:
 @pytest.mark.parametrize("method", RANDOM)
 def test_a_random_method_builds_and_drops_some_entries(method: str, models: Path, empty: Sandbox) -> None:
     text = recipe(method, ONE_TWO, "density: 0.4")
-    ours, base = built(text, models, empty), weights(models / "base")
+    ours, base = built_by_brickctl(text, models, empty), weights(models / "base")
     same = sum(int((ours[name] == base[name]).sum()) for name in base)
     count = sum(tensor.numel() for tensor in base.values())
     assert 0.3 < same / count < 0.42  # 0.6 ** 2: neither of the two deltas keeps the entry

@@ -8,10 +8,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from brickctl.core.brick import Pin
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.lock import Locked
+from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
+from brickctl.operations.target import read_recipe
 from brickctl.workflows.build import make_plan, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
-from brickctl.workflows.model_card import FILE
+from brickctl.workflows.model_card import FILE, model_card
 from brickctl.workflows.provenance import uri
 from tests.support.projects import opened, rewrite, starter_project
 
@@ -61,3 +63,24 @@ def test_of_a_folder_outside_the_project_only_its_name_is_told(source: str, told
     pin = Pin(source=source, files=())
     brick = Locked(alias=Alias("sql"), kind="adapter", pin=pin, interface=sha256_bytes(b""), license="MIT")
     assert uri(brick) == told
+
+
+@pytest.mark.parametrize(
+    ("step", "relation"),
+    [
+        ('{ op = "merge", method = "linear", bricks = { sql = 1.0 } }', "merge"),
+        ('{ op = "stitch", slices = [{ brick = "sql", layers = [0, 1] }] }', "merge"),
+        ('{ op = "stack", bricks = ["sql"] }', "adapter"),
+    ],
+)
+def test_a_card_tells_how_the_model_is_related_to_its_base(step: str, relation: str) -> None:
+    pin = Pin(source="hf:acme/base", files=(), commit="0" * 40)
+    base, sql = (
+        Locked(alias=Alias(name), kind=kind, pin=pin, interface=sha256_bytes(b""), license="MIT")
+        for name, kind in (("base", "base"), ("sql", "adapter"))
+    )
+    text = '[project]\nname = "x"\n[base]\nsource = "hf:acme/base"\n[bricks]\nsql = { source = "hf:acme/sql" }\n'
+    manifest = parse_manifest(f"{text}[targets.t]\napply = [{step}]\n")
+    card = model_card(read_recipe(manifest, manifest.targets[Alias("t")]), base, [sql])
+    data = ModelCard(card.decode()).data
+    assert (data.base_model, data.to_dict()["base_model_relation"]) == ("acme/base", relation)

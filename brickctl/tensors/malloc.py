@@ -1,0 +1,23 @@
+"""The C library's allocator: told to keep what kernels free for themselves, since they ask for the same again at once.
+
+glibc gives pieces of 128 KiB and more back to the system whenever they are freed, and the system hands out zeroed pages
+the next time: for a block of fp64 that takes longer than most arithmetic on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
+_LARGEST = 32 << 20  # glibc allows no more; what is larger goes back to the system
+
+
+def keep_freed_memory() -> None:
+    """Raise both thresholds of glibc; other C libraries are left as they are."""
+    if sys.platform != "linux":
+        return
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        adjust(_MMAP_THRESHOLD, _LARGEST)
+        adjust(_TRIM_THRESHOLD, 4 * _LARGEST)

@@ -1,0 +1,222 @@
+"""The key of a rank among the magnitudes of a tensor, exactly, without sorting and without holding it.
+
+A sample of rows says between which two keys (see `magnitudes`) it must lie, with room for how much rows differ. One
+scan counts what lies above, and notes the keys between, block by block. Where the sample was misleading, or more lies
+between than may be noted, two scans of counting find the same key, and a third one its equals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.nodes import Region
+from brickctl.tensors.magnitudes import FIRST_INFINITE, INFINITE, LARGEST_KEY, LOW_BITS, Keys, count_high, count_low
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brickctl.tensors.kernels import Scan
+
+_SAMPLED = 1 << 18
+"""Elements of a sample, at most, unless a single row has more."""
+
+_SPARSE = 16
+"""A sample is at most this part of a tensor."""
+
+_FEWEST_ROWS = 16
+"""So many rows show how much rows differ."""
+
+_DEVIATIONS = 5.0
+"""Standard errors between what the sample says and either end of the bracket."""
+
+_NOTED = 1 << 20
+"""Keys that are noted, each with its count, at most."""
+
+FIXED = 8 * _NOTED + 12 * _SAMPLED
+"""Bytes that a search takes, beside the keys of a block."""
+
+Rank = Callable[[int, int], int]
+"""From the number of elements, and of those that are not 0, the rank that is wanted: 1 is the largest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How a tensor is scanned: its rows and columns, and how many rows are a block."""
+
+    rows: int
+    columns: int
+    height: int
+
+    @property
+    def elements(self) -> int:
+        """Elements of the tensor."""
+        return self.rows * self.columns
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the tensor."""
+        return -(-self.rows // self.height)
+
+    def sample(self) -> Iterator[Region]:
+        """A few rows of every block, or of every n-th block."""
+        wanted = max(1, _SAMPLED // self.columns)
+        rows = max(1, min(wanted // self.blocks, self.height // _SPARSE))
+        for top in range(0, self.rows, max(1, self.blocks // wanted) * self.height):
+            yield Region(top, min(top + rows, self.rows), 0, self.columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """The key of a rank.
+
+    Attributes:
+        key: of the element.
+        quota: how many of the elements with that key have a rank up to the wanted one.
+        equals: how many elements with that key each block holds.
+    """
+
+    key: int
+    quota: int
+    equals: list[int]
+
+
+class NotFinite(Exception):
+    """The tensor holds NaN or infinity."""
+
+
+def ranked(scan: Scan, grid: Grid, rank: Rank) -> Ranked | None:
+    """Find the key of a rank; None for rank 0.
+
+    Raises:
+        NotFinite: the tensor holds NaN or infinity.
+    """
+    between = _bracket(scan, grid, rank)
+    noted = None if between is None else _note(scan, *between)
+    if between is not None and noted is not None:
+        wanted = rank(grid.elements, noted.nonzero)
+        if wanted == 0 or noted.above < wanted <= noted.above + noted.count:
+            return None if wanted == 0 else noted.at(wanted - noted.above, *between)
+    return _by_counting(scan, grid, rank)
+
+
+def _bracket(scan: Scan, grid: Grid, rank: Rank) -> tuple[int, int] | None:
+    """Two keys between which the wanted one lies, almost surely; None where a sample cannot tell."""
+    import numpy as np
+
+    if grid.rows <= grid.height:
+        return (0, LARGEST_KEY) if grid.elements <= _NOTED else None
+    made = Keys()
+    keys = np.concatenate([made.of(block).reshape(-1, grid.columns).copy() for (block,), _ in scan(grid.sample())])
+    if len(keys) < _FEWEST_ROWS or int(keys.max()) >= INFINITE:
+        return None
+    nonzero = round(np.count_nonzero(keys) / keys.size * grid.elements)
+    share = rank(grid.elements, nonzero) / grid.elements
+    guess = _quantiles(keys, share)[0]
+    shares = np.count_nonzero(keys > guess, axis=1) / grid.columns
+    error = math.hypot(np.std(shares, ddof=1) / math.sqrt(len(keys)), math.sqrt(share * (1 - share) / keys.size))
+    margin = _DEVIATIONS * error + 2 / keys.size
+    low, high = _quantiles(keys, share + margin, share - margin)
+    return (0 if share + margin >= 1 else low), (LARGEST_KEY if share <= margin else high)
+
+
+def _quantiles(keys: Any, *shares: float) -> list[int]:
+    """For each share, the key above which no more than this share of the keys lies."""
+    import numpy as np
+
+    places = [min(max(0, keys.size - 1 - math.floor(share * keys.size)), keys.size - 1) for share in shares]
+    ordered = np.partition(keys, places, axis=None)
+    return [int(ordered[place]) for place in places]
+
+
+@dataclass(slots=True)
+class Noted:
+    """What one scan found: how many keys lie above the bracket, how many are not 0, and those between, by block."""
+
+    above: int = 0
+    nonzero: int = 0
+    keys: list[Any] = field(default_factory=list)
+    counts: list[Any] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Elements between."""
+        return sum(int(counts.sum()) for counts in self.counts)
+
+    def at(self, rank: int, low: int, high: int) -> Ranked:
+        """The key of a rank among those between: the largest with so many from it on; halving takes no memory."""
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if sum(self._from(middle)) >= rank else (low, middle - 1)
+        higher = self._from(low + 1)
+        equals = [here - above for here, above in zip(self._from(low), higher, strict=True)]
+        return Ranked(key=low, quota=rank - sum(higher), equals=equals)
+
+    def _from(self, key: int) -> list[int]:
+        """How many of the elements noted in each block have this key or a larger one."""
+        return [
+            int(counts[keys.searchsorted(key) :].sum()) for keys, counts in zip(self.keys, self.counts, strict=True)
+        ]
+
+
+def _note(scan: Scan, low: int, high: int) -> Noted | None:
+    """Count what lies above a bracket and note what lies in it; None where that is too much."""
+    import numpy as np
+
+    noted, made, size = Noted(), Keys(), 0
+    for (block,), _ in scan():
+        keys = made.of(block)
+        if int(keys.max()) >= INFINITE:
+            raise NotFinite
+        above = keys > high
+        between = keys >= low
+        between &= ~above
+        noted.above += int(np.count_nonzero(above))
+        noted.nonzero += int(np.count_nonzero(keys))
+        different, counts = _tally(keys[between], low, high)
+        noted.keys.append(different)
+        noted.counts.append(counts.astype(np.int32))
+        size += len(different)
+        if size > _NOTED:
+            return None
+    return noted
+
+
+def _tally(keys: Any, low: int, high: int) -> tuple[Any, Any]:
+    """The different keys, ascending, and how often each occurs; counted where they are many in a narrow bracket."""
+    import numpy as np
+
+    if high - low > len(keys):
+        return np.unique(keys, return_counts=True)
+    counts = np.bincount(keys - low)
+    places = np.flatnonzero(counts)
+    return places.astype(np.int32) + np.int32(low), counts[places]
+
+
+def _by_counting(scan: Scan, grid: Grid, rank: Rank) -> Ranked | None:
+    """Count the upper bits, then the lower ones of one bucket, then the equals in every block."""
+    import numpy as np
+
+    high, nonzero = count_high(scan)
+    if int(high[FIRST_INFINITE:].sum()):
+        raise NotFinite
+    wanted = rank(grid.elements, nonzero)
+    if wanted == 0:
+        return None
+    bucket, above = _descend(high, wanted)
+    low = count_low(scan, [bucket])[bucket]
+    place, higher = _descend(low, wanted - above)
+    key, made = (bucket << LOW_BITS) + place, Keys()
+    equals = [int(np.count_nonzero(made.of(block) == key)) for (block,), _ in scan()]
+    return Ranked(key=key, quota=wanted - above - higher, equals=equals)
+
+
+def _descend(counts: Any, wanted: int) -> tuple[int, int]:
+    """The place where the `wanted`-th element from above lies, and how many lie above that place."""
+    import numpy as np
+
+    from_above = np.cumsum(counts[::-1])
+    step = int(np.searchsorted(from_above, wanted))
+    return len(counts) - 1 - step, int(from_above[step]) - int(counts[len(counts) - 1 - step])
