@@ -91,6 +91,14 @@ def test_a_tokenizer_that_is_not_what_was_locked_is_not_read(online: Sandbox) ->
     assert "tokenizer.json" in outcome.err
 
 
+def test_a_brick_that_only_gives_its_chat_template_may_have_any_tokens(hub: Hub, online: Sandbox) -> None:
+    hub.find("acme/chat").commit({"chat_template.jinja": b"{{ messages }}"})
+    step = '[{ op = "chat-template", brick = "chat" }]'
+    online.write({"brick.toml": f"{(PROJECT % '').partition('apply')[0]}apply = {step}\n"})
+    assert online.spawn("build").code == 0
+    assert (online.root / "dist/assistant/chat_template.jinja").read_text() == "{{ messages }}"
+
+
 @pytest.mark.parametrize(("tokens", "code"), [("", 1), ('tokenizer = "union", ', 0)])
 def test_another_number_of_tokens_is_no_obstacle_to_a_lock_where_a_merge_deals_with_it(
     hub: Hub, online: Sandbox, tokens: str, code: int

@@ -74,6 +74,13 @@ REFUSED: dict[str, tuple[str, str, type[BrickctlError], str, str]] = {
         "row 2 is `<|user|>` in the base and `<|im_start|>` in `a`",
         'tokenizer = { source = "a", match = "id" }',
     ),
+    "a stitch with the embedding of another": (
+        "chatty",
+        '{ op = "stitch", slices = [{ brick = "base", layers = [0, 3] }], before = { brick = "a" } }',
+        Misfit,
+        "row 2 is `<|user|>` in the base and `<|im_start|>` in `a`",
+        "",
+    ),
     "as many rows, all shifted": (
         "shifted",
         WITHOUT,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli
 
-from tests.workflows.test_import_mergekit import HEAD, WEIGHT, apply_of, manifest
+from tests.workflows.test_import_mergekit import HEAD, WEIGHT, apply_of, imported, manifest
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox
@@ -62,3 +62,28 @@ def test_a_chat_template_is_the_last_step_and_chatml_is_written_out(empty: Sandb
     (empty.root / "brick.toml").unlink()
     manifest(empty, HEAD + WEIGHT + "chat_template: chatml\n")
     assert "<|im_start|>assistant" in tomli.loads(empty.manifest)["targets"]["merged"]["apply"][1]["text"]
+
+
+SLICES = """merge_method: passthrough
+slices:
+- sources: [{model: acme/a, layer_range: [0, 2]}]
+- sources: [{model: acme/b, layer_range: [1, 3]}]
+"""
+
+
+def test_a_stitch_keeps_the_tokens_of_the_base_and_may_get_a_template(empty: Sandbox) -> None:
+    manifest(empty, f"{SLICES}tokenizer_source: base\nchat_template: chatml\n")
+    steps = tomli.loads(empty.manifest)["targets"]["merged"]["apply"]
+    assert [step["op"] for step in steps] == ["stitch", "chat-template"]
+    assert "tokenizer" not in steps[0]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    ["tokenizer_source: union", "tokenizer_source: acme/b", "tokenizer: {source: base, pad_to_multiple_of: 64}"],
+)
+def test_slices_with_other_tokens_than_the_bases_are_refused(empty: Sandbox, tokens: str) -> None:
+    outcome = imported(empty, f"{SLICES}{tokens}\n")
+    assert outcome.code == 1
+    assert "with `slices` changes the vocabulary; this brickctl does not" in outcome.err
+    assert "recipe.yml line 5" in outcome.err
