@@ -11,7 +11,7 @@ from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.tensors.arithmetic import subtract
-from brickctl.vocabulary.axis import differs_in_vocabulary, vocabulary_tensors
+from brickctl.vocabulary.axis import vocabulary_tensors, with_other_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -59,10 +59,8 @@ class ExpertKind:
     def check(self, brick: Brick, base: LazyModel) -> None:
         """It fits where it can be merged; that it has a row for more tokens, or for fewer, a merge can deal with."""
         expert = self.model(brick, base)
-        tensors = {
-            name: base.node(name) if _has_other_rows(name, expert, base) else node
-            for name, node in expert.tensors.items()
-        }
+        others = with_other_rows(expert, base)
+        tensors = {name: base.node(name) if name in others else node for name, node in expert.tensors.items()}
         self.changes_of(brick, dataclasses.replace(expert, tensors=tensors), base)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
@@ -87,10 +85,6 @@ class ExpertKind:
         for owner, model in ((brick.name, expert), (BASE, base)):
             _refuse_quantised_config(brick, owner, model.config)
         return expert
-
-
-def _has_other_rows(name: str, expert: LazyModel, base: LazyModel) -> bool:
-    return (name in base.tensors or name in base.ties) and differs_in_vocabulary(name, expert, base)
 
 
 def _refuse_strangers(brick: Brick, expert: LazyModel, names: Collection[str]) -> None:

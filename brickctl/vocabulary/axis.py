@@ -16,11 +16,11 @@ EMBEDDING = re.compile(
 """How the name of the table that turns tokens into vectors ends."""
 
 _HEAD = re.compile(
-    r"(?:^|\.)(?:lm_head|embed_out|output|head|output_projection|generator_lm_head)\.(?:weight|bias)$"
+    r"(?:^|\.)(?:lm_head|embed_out|output|head|output_projection|vocab_projector)\.(?:decoder\.)?(?:weight|bias)$"
     r"|(?:^|\.)cls\.predictions\.(?:bias|decoder\.(?:weight|bias))$"
-    r"|(?:^|\.)(?:lm_head|vocab_projector)\.(?:decoder\.)?(?:weight|bias)$"
 )
 _TOUCHED = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|lm_head|embed_out)\.")
+_NUMBERS = ("_token_id", "_token_ids", "_token_index", "suppress_tokens")
 
 
 def rows_of(model: LazyModel) -> int | None:
@@ -44,11 +44,12 @@ def touches_vocabulary(names: Iterable[str]) -> bool:
     return any(_TOUCHED.search(name) for name in names)
 
 
-def differs_in_vocabulary(name: str, model: LazyModel, base: LazyModel) -> bool:
-    """Whether a tensor of two models differs in nothing but the number of their tokens."""
-    ours, theirs = model.node(name).spec.shape, base.node(name).spec.shape
-    named = name in vocabulary_tensors(model) and name in vocabulary_tensors(base)
-    return named and ours[0] != theirs[0] and ours[1:] == theirs[1:]
+def with_other_rows(model: LazyModel, base: LazyModel) -> tuple[str, ...]:
+    """The tensors of two models that differ in nothing but the number of their tokens."""
+    theirs = vocabulary_tensors(base)
+    names = [name for name in vocabulary_tensors(model) if name in theirs]
+    shapes = [(name, model.node(name).spec.shape, base.node(name).spec.shape) for name in names]
+    return tuple(name for name, own, other in shapes if own[0] != other[0] and own[1:] == other[1:])
 
 
 def with_rows(config: Mapping[str, Any], before: int, rows: int) -> Mapping[str, Any]:
@@ -75,6 +76,3 @@ def token_numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, list[int]]]:
         found = value if isinstance(value, list) else [value]
         if key.endswith(_NUMBERS) and found and all(type(number) is int for number in found):
             yield key, found
-
-
-_NUMBERS = ("_token_id", "_token_ids", "_token_index", "suppress_tokens")
