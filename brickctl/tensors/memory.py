@@ -91,6 +91,16 @@ def peak_memory(plan: Plan) -> int:
     return _most_demanding(plan, _SMALLEST_ROOM)[0]
 
 
+def expected_memory(plan: Plan, *, threads: int, memory: int) -> int:
+    """Bytes of buffers that a run in this budget will hold at most.
+
+    Raises:
+        NoSpace: one block does not fit.
+    """
+    part = share(plan, threads=threads, memory=memory)
+    return min(memory, part.window * _most_demanding(plan, part.room)[0])
+
+
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
     """A rectangle cut into columns so narrow that no part that stays for one of them is larger than `room` bytes."""
     widths = [room // _bytes_a_column(entry) for entry in node.inputs if entry.access in _NARROWED]

@@ -150,12 +150,12 @@ def _project(save: Path | None) -> Iterator[Path]:
         raise
 
 
-def preview(composition: Composition, output: Path, events: Events, *, offline: bool) -> Outline:
+def preview(composition: Composition, output: Path, events: Events, budget: Budget, *, offline: bool) -> Outline:
     """What `run` would do."""
     manifest = _read(composition.manifest())
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
-    return outline(session, recipe, output.absolute(), resolve(session))
+    return outline(session, recipe, output.absolute(), resolve(session), budget)
 
 
 def _read(text: str) -> Manifest:
