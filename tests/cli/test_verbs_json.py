@@ -34,7 +34,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
     "doctor": (("--project", "models"), 1, "not-found"),
-    "import": (("slices.yml", "-o", "new.toml"), 1, "unsupported"),
+    "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
     "install": (("--locked",), 3, "lock-stale"),
@@ -72,7 +72,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
 @pytest.fixture
 def prepared(project: Sandbox) -> Sandbox:
     recipe = RECIPE.format("linear").replace("base\ndtype", "base\n    parameters: {weight: 1}\ndtype")
-    project.write({"linear.yml": recipe, "slices.yml": f"{recipe}slices: []\n"})
+    project.write({"linear.yml": recipe, "modules.yml": f"{recipe}modules: {{}}\n"})
     return project
 
 
