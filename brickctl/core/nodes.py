@@ -88,6 +88,8 @@ class Access(Enum):
     ACROSS = "across"  # every row, and the columns that are numbered as the block's rows are
     BESIDE = "beside"  # the rows that are numbered as the block's columns are, every column
     ALL = "all"  # the whole tensor
+    PACKED = "packed"  # the same rows, eight columns for each of the block
+    BITS = "bits"  # the same rows, one column for each eight of the block
 
     __hash__ = object.__hash__  # as that of `DType`
 
@@ -95,17 +97,22 @@ class Access(Enum):
         """The rectangle of an input of this `spec` that the output's `block` needs."""
         match self:
             case Access.BLOCK:
-                return block
+                found = block
             case Access.ROWS:
-                return Region(block.top, block.bottom, 0, spec.columns)
+                found = Region(block.top, block.bottom, 0, spec.columns)
             case Access.COLUMNS:
-                return Region(0, spec.rows, block.left, block.right)
+                found = Region(0, spec.rows, block.left, block.right)
             case Access.ACROSS:
-                return Region(0, spec.rows, block.top, block.bottom)
+                found = Region(0, spec.rows, block.top, block.bottom)
             case Access.BESIDE:
-                return Region(block.left, block.right, 0, spec.columns)
+                found = Region(block.left, block.right, 0, spec.columns)
             case Access.ALL:
-                return Region(0, spec.rows, 0, spec.columns)
+                found = Region(0, spec.rows, 0, spec.columns)
+            case Access.PACKED:
+                found = Region(block.top, block.bottom, block.left * 8, min(block.right * 8, spec.columns))
+            case Access.BITS:
+                found = Region(block.top, block.bottom, block.left // 8, -(-block.right // 8))
+        return found
 
     @property
     def stays(self) -> bool:
@@ -303,8 +310,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return node.bundle.inputs
 
 
-def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
-    """Cut a tensor into rectangles of about `BLOCK_ELEMENTS` elements, in row-major order.
+def blocks(spec: Spec, *, whole_rows: bool = False, elements: int = BLOCK_ELEMENTS) -> Iterator[Region]:
+    """Cut a tensor into rectangles of about so many elements, in row-major order.
 
     Rows that are longer than a block are cut into columns unless `whole_rows`; all blocks of a row come together, so
     that concatenating the blocks of a tensor whose rows are not cut gives its bytes.
@@ -312,11 +319,18 @@ def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
     rows, columns = spec.rows, spec.columns
     if rows == 0 or columns == 0:
         return
-    width = columns if whole_rows else min(columns, BLOCK_ELEMENTS)
-    height = max(1, BLOCK_ELEMENTS // width) if width == columns else 1
+    width = columns if whole_rows else min(columns, elements)
+    height = max(1, elements // width) if width == columns else 1
     for top in range(0, rows, height):
         for left in range(0, columns, width):
             yield Region(top, min(top + height, rows), left, min(left + width, columns))
+
+
+def blocks_of(node: Node) -> Iterator[Region]:
+    """The rectangles in which a node is made; of packed bits so few bytes that they come from a block of elements."""
+    packs = isinstance(node, Map) and any(entry.access is Access.PACKED for entry in node.inputs)
+    elements = BLOCK_ELEMENTS // 8 if packs else BLOCK_ELEMENTS
+    return blocks(node.spec, whole_rows=needs_whole_rows(node), elements=elements)
 
 
 def block_height(spec: Spec) -> int:
@@ -330,7 +344,8 @@ def needs_whole_rows(node: Node) -> bool:
         return node.arrangement is Arrangement.ROWS and any(map(needs_whole_rows, node.sources))
     if not isinstance(node, Map):
         return False
-    return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)
+    beside = (entry.node for entry in node.inputs if entry.access in {Access.BLOCK, Access.PACKED})
+    return node.whole_rows or any(map(needs_whole_rows, beside))
 
 
 def _spec_document(spec: Spec) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
+from brickctl.operations.masks import refuse_masked, with_masks
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
 
 if TYPE_CHECKING:
@@ -68,10 +69,19 @@ class Merge:
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
         refuse_restacked(artifact, self.aliases, self.place)
+        refuse_masked(artifact, self.place)
         model = artifact.root
         self.check_numbers((*model.tensors, *model.ties))
         root, notes = untie(model, self.combine(model, ingredients))
-        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+        merged = dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+        if not self.writes_masks:
+            return merged
+        return with_masks(merged, model, self._combination(model, ingredients), ingredients)
+
+    @property
+    def writes_masks(self) -> bool:
+        """Whether it writes a mask for each brick beside the model."""
+        return self.chosen.at("", 0.0).writes_masks
 
     def check_numbers(self, names: Iterable[str]) -> None:
         """Make sure that every number speaks of every one of these tensors, and every filter of some."""
@@ -86,8 +96,10 @@ class Merge:
             Misfit, Unsupported: a brick does not fit.
             ManifestInvalid: the weights of a tensor have no result.
         """
-        combination = Combination(self.chosen, self._ordered(sources), self.place, model.ties)
-        return combination.combine_models(model, sources)
+        return self._combination(model, sources).combine_models(model, sources)
+
+    def _combination(self, model: LazyModel, sources: Sources) -> Combination:
+        return Combination(self.chosen, self._ordered(sources), self.place, model.ties)
 
     def _numbers(self) -> Iterator[tuple[str, Number]]:
         """Everything that may depend on the tensor, with what messages call it."""
