@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, json_digest
+from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Spec, key
 from brickctl.errors import Misfit, Unsupported
@@ -87,7 +88,8 @@ def check_belongs(mask: Brick, unified: Brick) -> None:
         cause = f"it is of kind {unified.kind}" if unified.kind != "expert" else f"it has no {UNIFIED}"
         hint = "build it by a merge with masks = true; its masks lie below its folder"
         raise Misfit(f"`{unified.name}` is no unified model", causes=(cause,), place=unified.required_by, hint=hint)
-    if document.get("unified") != mask.contents.documents[FILE].get("unified"):
+    merge = document.get("unified")
+    if not isinstance(merge, str) or merge != mask.contents.documents[FILE].get("unified"):
         cause = f"{FILE} and the {UNIFIED} of `{unified.name}` name different merges"
         hint = "take the model and the mask from one build: the mask lies below masks/ in the folder of the model"
         raise Misfit(
@@ -108,7 +110,8 @@ def bits_name(name: str) -> str:
 def _check_document(brick: Brick, base: LazyModel) -> None:
     document = brick.contents.documents[FILE]
     if document.get("format") != FORMAT:
-        raise _misfit(brick, f"{FILE} has the format {document.get('format')!a}; this brickctl reads {FORMAT}")
+        found = shown(str(document.get("format")))
+        raise _misfit(brick, f"{FILE} has the format `{found}`; this brickctl reads `{FORMAT}`")
     if document.get("base") != identity(base):
         cause = f"the base that {FILE} names by its digest has other weights, or has them in other files"
         hint = "set [base] to the model that the merge had, from the files that it had"
@@ -120,10 +123,12 @@ def _check_bits(brick: Brick, name: str, stored: Stored, base: LazyModel) -> Non
         return
     masked = name.removesuffix(_BITS)
     if masked == name or (masked not in base.tensors and masked not in base.ties):
-        raise _misfit(brick, f"`{name}` is a mask of no tensor of the base")
+        raise _misfit(brick, f"`{shown(name)}` is a mask of no tensor of the base")
     shape = base.node(masked).spec.shape
     if not fits(stored.spec, shape):
-        cause = f"`{name}` is {stored.spec.dtype.code} {list(stored.spec.shape)}; the base has {list(shape)} there"
+        cause = (
+            f"`{shown(name)}` is {stored.spec.dtype.code} {list(stored.spec.shape)}; the base has {list(shape)} there"
+        )
         raise _misfit(brick, cause)
 
 

@@ -83,11 +83,17 @@ def read_mask(step: Step) -> Operation:
     running model plus l m (unified - base), with the bits m and the factor l of the mask.
     """
     table = step.table.fresh()
+    for key in ("brick", "unified"):
+        if not table.has(key):
+            hint = 'write { op = "mask", brick = NAME, unified = OTHER }: a mask, and the model that it lies below'
+            raise table.missing(f"a mask step needs `{key}`", key, hint=hint)
     brick, unified = Alias(table.string("brick")), Alias(table.string("unified"))
     table.finish()
     for key, alias in (("brick", brick), ("unified", unified)):
         if alias == BASE:
-            raise table.error(f"`{key}` may not be the base", key=key, hint="name a brick")
+            raise table.error(
+                f"`{key}` may not be the base", key=key, hint="name a brick that a merge with `masks` has written"
+            )
     return Mask(brick=brick, unified=unified, place=step.place)
 
 

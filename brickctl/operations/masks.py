@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brickctl.operations.operation import Ingredients
 
 FOLDER = "masks"
+_FIRST = "let the merge with `masks` be the first step of a target that starts with the base"
 
 
 def with_masks(artifact: Artifact, before: LazyModel, combination: Combination, ingredients: Ingredients) -> Artifact:
@@ -39,10 +40,12 @@ def with_masks(artifact: Artifact, before: LazyModel, combination: Combination, 
         raise _no_masks("an earlier step changed the model, and a mask is of the merge minus the base", place)
     added = next((name for name in root.tensors if name not in before.tensors and name not in before.ties), None)
     if added is not None:
-        raise _no_masks(f"it adds `{added}` to the model, which no mask can take away again", place)
+        raise _no_masks(
+            f"it adds `{added}` to the model, which no mask can take away again", place, "leave out that brick"
+        )
     found = _Masks(combination, before, ingredients, tuple(root.tensors))
     if not found.tensors:
-        raise _no_masks("no brick changes any tensor", place)
+        raise _no_masks("no brick changes any tensor", place, hint="give some brick a weight that is not 0")
     documents = {FILE: readable_json(config(root, ingredients.base))}
     aliases = [entry.alias for entry in combination.entries]
     weights = {f"{FOLDER}/{alias}": found.of(alias, number) for number, alias in enumerate(aliases)}
@@ -97,6 +100,5 @@ class _Masks:
                 yield bits_name(name), mask(tuple(parts.values()), list(parts).index(alias), self._scales[name])
 
 
-def _no_masks(cause: str, place: Place | None) -> ManifestInvalid:
-    hint = "let the merge with `masks` be the first step of a target that starts with the base"
+def _no_masks(cause: str, place: Place | None, hint: str = _FIRST) -> ManifestInvalid:
     return ManifestInvalid("this merge can have no masks", causes=(cause,), place=place, hint=hint)

@@ -254,7 +254,7 @@ def test_bits_that_cannot_be_those_of_the_base_are_refused(change: Tensors, caus
 def test_a_format_of_tomorrow_is_refused(project: Sandbox) -> None:
     file = mask_file(project, "code").with_name("mask_config.json")
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": "brickctl-mask-2"}))
-    assert "'brickctl-mask-2'; this brickctl reads brickctl-mask-1" in refusal(project, of_code())
+    assert "`brickctl-mask-2`; this brickctl reads `brickctl-mask-1`" in refusal(project, of_code())
 
 
 def test_a_mask_that_was_changed_behind_the_lock_is_not_used(project: Sandbox) -> None:
@@ -302,6 +302,32 @@ STITCH = '{ op = "stitch", slices = [{ brick = "base", layers = [0, 2] }] }'
 def test_masks_where_they_mean_nothing_are_refused(steps: str, message: str, project: Sandbox) -> None:
     text = manifest(f"[targets.t]\napply = [{steps}]\n", code="models/code", law="models/law")
     assert message in refusal(project, text)
+
+
+def test_a_model_made_of_the_unified_one_does_not_say_that_masks_belong_to_it(project: Sandbox) -> None:
+    text = manifest('[targets.half]\ndtype = "bfloat16"\n').replace("path:models/base", "path:dist/unified")
+    project.write({"brick.toml": text})
+    done = project.run("build")
+    assert done.code == 0, done.err
+    assert (project.root / "dist/unified/unified_config.json").exists()
+    assert not (project.root / "dist/half/unified_config.json").exists()
+
+
+def test_a_tied_head_follows_the_embedding(tmp_path: Path, models: Mapping[str, Tensors]) -> None:
+    project = Sandbox(tmp_path / "project", tmp_path / "home")
+    for name, tensors in models.items():
+        stored = {key: tensor for key, tensor in tensors.items() if key != "lm_head.weight"}
+        config = save(project.root / f"models/{name}", stored) / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))
+    project.write({"brick.toml": manifest(unified_target(), **{task: f"models/{task}" for task in TASKS})})
+    assert project.run("build").code == 0
+    assert "lm_head.weight.mask" not in load_file(mask_file(project, "code"))
+    project.write({"brick.toml": of_code()})
+    done = project.run("build")
+    assert done.code == 0, done.err
+    found = load_file(project.root / "dist/code/model.safetensors")
+    assert "lm_head.weight" not in found
+    assert json.loads((project.root / "dist/code/config.json").read_text())["tie_word_embeddings"] is True
 
 
 def test_an_adapter_has_masks_where_it_changes_something(tmp_path: Path) -> None:
