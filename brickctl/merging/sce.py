@@ -9,6 +9,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Op, Spec, Statistic, block_height
 from brickctl.core.parameters import Fraction, Interval, Varying
 from brickctl.merging.method import MergeMethod, merge_method
+from brickctl.tensors.angles import square_root_
 from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.top_k import limits, run_keep
@@ -89,7 +90,7 @@ class Sce(MergeMethod):
 def _limits(deltas: Sequence[Node], share: float) -> Statistic:
     """What tells the share of the entries that vary most."""
     spread = Map(deltas[0].spec, Op.make("spread", 1), tuple(map(Input, deltas)))
-    return limits(spread, share, of_nonzero=True)
+    return limits((spread,), (share,), of_nonzero=True)
 
 
 def _energies(deltas: Sequence[Node], selected: tuple[Node, ...]) -> Statistic:
@@ -117,7 +118,7 @@ def _select(deltas: Sequence[Tensor], found: Tensor, region: Region) -> None:
     """Set to 0, in blocks of whole rows, what does not vary enough; all is NaN where a delta holds NaN."""
     spread = _spread(deltas)
     height = block_height(Spec(DType.F64, region.shape))
-    run_keep((spread, found), spread, {"height": height, "mark": True}, region)
+    run_keep((spread, found), spread, {"height": height, "number": 0, "mark": True}, region)
     for delta in deltas:
         delta.mul_(spread)
 
@@ -141,4 +142,4 @@ def _spread(deltas: Sequence[Tensor]) -> Tensor:
     for delta in deltas:
         offset = (delta - first).sub_(mean)
         spread.add_(offset.mul_(offset))
-    return spread.div_(len(deltas)).sqrt_()
+    return square_root_(spread.div_(len(deltas)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
-from brickctl.errors import ManifestInvalid
+from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.kind import kind_named
 from brickctl.kinds.mask import FACTOR, bits, check_belongs
 from brickctl.operations.combine import untie
@@ -71,9 +71,17 @@ class Mask:
             delta = None if change is None else change.delta
             merged[name] = model.node(name)
             if stored is not None and delta is not None:
+                self._check_shape(name, model.node(name), delta)
                 kept = multiply(delta, unpacked(stored, delta.spec.shape))
                 merged[name] = add(merged[name], _times(kept, brick.contents.tensors[FACTOR]))
         return merged
+
+    def _check_shape(self, name: str, running: Node, delta: Node) -> None:
+        if running.spec.shape != delta.spec.shape:
+            cause = f"`{name}` has shape {list(running.spec.shape)} by now, and {list(delta.spec.shape)} in the base"
+            hint = f"let the step with `{self.brick}` be the first of its target"
+            message = f"`{self.brick}` does not fit the running model"
+            raise Misfit(message, causes=(cause,), place=self.place, hint=hint)
 
 
 def read_mask(step: Step) -> Operation:

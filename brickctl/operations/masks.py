@@ -25,19 +25,17 @@ if TYPE_CHECKING:
     from brickctl.operations.operation import Ingredients
 
 FOLDER = "masks"
-_FIRST = "let the merge with `masks` be the first step of a target that starts with the base"
+_FIRST = "let the merge with `masks` be the first step of a target that starts with the base, with the base's tokens"
 
 
 def with_masks(artifact: Artifact, before: LazyModel, combination: Combination, ingredients: Ingredients) -> Artifact:
     """The merged artifact with a folder for each mask; `before` is the model that the merge began with.
 
     Raises:
-        ManifestInvalid: that was not the base, or the merge has added tensors or changed none.
+        ManifestInvalid: the merge has added tensors or changed none.
     """
     place = combination.place
     root = artifact.root
-    if dict(before.tensors) != dict(ingredients.base.tensors):
-        raise _no_masks("an earlier step changed the model, and a mask is of the merge minus the base", place)
     added = next((name for name in root.tensors if name not in before.tensors and name not in before.ties), None)
     if added is not None:
         raise _no_masks(
@@ -54,6 +52,17 @@ def with_masks(artifact: Artifact, before: LazyModel, combination: Combination, 
     }
     parts[UNIFIED] = readable_json({"unified": identity(root)})
     return dataclasses.replace(artifact, parts={**artifact.parts, **parts}, weights={**artifact.weights, **weights})
+
+
+def refuse_other_start(before: LazyModel, base: LazyModel, place: Place | None) -> None:
+    """Refuse masks of a merge that begins with another model than the base, on which nobody could use them.
+
+    Raises:
+        ManifestInvalid: an earlier step changed the model, or the merge gives it other tokens.
+    """
+    if dict(before.tensors) != dict(base.tensors):
+        cause = "it begins with another model than the base, by an earlier step or by other tokens"
+        raise _no_masks(cause, place)
 
 
 def refuse_masked(artifact: Artifact, place: Place | None) -> None:

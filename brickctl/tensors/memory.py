@@ -33,7 +33,7 @@ from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
 from brickctl.tensors.sharing import shared_nodes
-from brickctl.tensors.views import parts
+from brickctl.tensors.views import largest_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,6 +89,16 @@ def share(plan: Plan, *, threads: int, memory: int) -> Share:
 def peak_memory(plan: Plan) -> int:
     """Bytes of buffers without which the plan cannot run: those of its most demanding block, in narrow strips."""
     return _most_demanding(plan, _SMALLEST_ROOM)[0]
+
+
+def expected_memory(plan: Plan, *, threads: int, memory: int) -> int:
+    """Bytes of buffers that a run in this budget will hold at most.
+
+    Raises:
+        NoSpace: one block does not fit.
+    """
+    part = share(plan, threads=threads, memory=memory)
+    return min(memory, part.window * _most_demanding(plan, part.room)[0])
 
 
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
@@ -203,7 +213,7 @@ def _scan_peak(node: Statistic, room: int) -> int:
 def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:
     """A view holds one part at a time; what must stay whole for the next rectangle stays."""
     passing, kept = 0, 0
-    for part in parts(node, region):
+    for part in largest_parts(node, region):
         needs, stays = _peaks(part.source, part.region, room)
         passing = max(passing, needs)
         kept = max(kept, stays + (needs if part.keep else 0))
