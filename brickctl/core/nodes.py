@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,7 @@ class Stored:
     spec: Spec
     blob: Sha256
     offset: int
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON."""
@@ -172,6 +173,7 @@ class Map:
     op: Op
     inputs: tuple[Input, ...]
     whole_rows: bool = False
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -197,6 +199,7 @@ class Statistic:
     inputs: tuple[Node, ...]
     given: tuple[Node, ...] = ()
     whole_rows: bool = False
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -230,6 +233,7 @@ class View:
     spec: Spec
     arrangement: Arrangement
     sources: tuple[Node, ...]
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
     rows: RowMap | None = None
 
     def document(self) -> dict[str, Any]:
@@ -266,6 +270,7 @@ class Output:
 
     bundle: Bundle
     index: int
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def spec(self) -> Spec:
@@ -281,8 +286,15 @@ Node = Stored | Map | Statistic | View | Output
 
 
 def key(node: Node) -> Sha256:
-    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON."""
-    return json_digest(node.document())
+    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON.
+
+    A node remembers it, since the key of a sum of many tensors is made of the keys of everything below it.
+    """
+    known = node.known_key
+    if known is None:
+        known = json_digest(node.document())
+        object.__setattr__(node, "known_key", known)
+    return known
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -44,7 +44,7 @@ class MaskKind:
     def facts(self, contents: Contents) -> Mapping[str, Any]:
         """The number of tensors that have a mask, and which unified model it belongs to."""
         masked = [name for name in contents.tensors if name.endswith(_BITS)]
-        return {"tensors": len(masked), "unified": contents.documents[FILE].get("unified")}
+        return {"tensors": len(masked), "unified": shown(str(contents.documents[FILE].get("unified")))}
 
     def check(self, brick: Brick, base: LazyModel) -> None:
         """Its format must be known, its base this one, and its bits as many as the base has weights."""

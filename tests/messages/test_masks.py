@@ -109,3 +109,26 @@ def test_a_mask_without_its_model(laid: Sandbox, said: Callable[[Outcome], str],
         laid.write({"brick.toml": text})
         refused.append(said(laid.run("build", "--dry-run")))
     assert refused == snapshot
+
+
+def words(first: str) -> bytes:
+    """A tokenizer of sixteen words that begin with a letter."""
+    vocab = {f"{first}{number}": number for number in range(16)}
+    return json.dumps({"added_tokens": [], "model": {"type": "WordLevel", "vocab": vocab}}).encode()
+
+
+def test_masks_and_other_tokens(laid: Sandbox, said: Callable[[Outcome], str], snapshot: SnapshotAssertion) -> None:
+    """A merge that takes up tokens has no masks, and on a model that has taken up some no mask fits."""
+    union = '{ op = "merge", method = "task_arithmetic", tokenizer = "union", bricks = { chat = 1.0 } }'
+    for name, fill, first in (("base", 7, "a"), ("sql", 8, "a"), ("mail", 9, "a"), ("chat", 8, "b")):
+        laid.write({**bricks.model(fill=fill), "tokenizer.json": words(first)}, name)
+    laid.write({"brick.toml": manifest(MASKED)})
+    assert laid.run("build").code == 0
+    chat = '[bricks]\nchat = { source = "path:chat" }\n'
+    taken = manifest(MASKED.replace("bricks", 'tokenizer = "union", bricks').replace("sql", "chat"))
+    late = manifest(f"{union}, {APPLIED}").replace("path:sql", "path:dist/assistant/masks/sql")
+    refused = []
+    for text in (taken, late.replace("path:mail", "path:dist/assistant")):
+        laid.write({"brick.toml": text.replace("[bricks]\n", chat)})
+        refused.append(said(laid.run("build", "--dry-run")))
+    assert refused == snapshot
