@@ -313,6 +313,24 @@ def test_a_model_made_of_the_unified_one_does_not_say_that_masks_belong_to_it(pr
     assert not (project.root / "dist/half/unified_config.json").exists()
 
 
+def test_masks_are_cut_into_shards_as_models_are(project: Sandbox) -> None:
+    """Long matrices have masks of 35 and 75 kB: they do not fit into one file of 80 kB together."""
+    sources = {task: f"models/{task}" for task in TASKS}
+    project.write({"brick.toml": manifest(unified_target(settings='shard-size = "80KB"'), **sources)})
+    done = project.run("build")
+    assert done.code == 0, done.err
+    folder = project.root / "dist/unified/masks/code"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    assert {path.name for path in folder.glob("*.safetensors")} == set(index.values())
+    assert len(set(index.values())) > 1
+    whole = (project.root / "dist/code/model.safetensors").read_bytes()
+    project.write({"brick.toml": of_code()})
+    (project.root / "brick.lock").unlink()
+    done = project.run("build", "--force")
+    assert done.code == 0, done.err
+    assert (project.root / "dist/code/model.safetensors").read_bytes() == whole
+
+
 def test_a_tied_head_follows_the_embedding(tmp_path: Path, models: Mapping[str, Tensors]) -> None:
     project = Sandbox(tmp_path / "project", tmp_path / "home")
     for name, tensors in models.items():
