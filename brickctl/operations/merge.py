@@ -43,8 +43,16 @@ class Merge:
     tokenizer: TokenizerChoice | None = None
     place: Place | None = dataclasses.field(default=None, compare=False)
 
-    computes = True
     takes_layers = False
+
+    @property
+    def computes(self) -> bool:
+        """Whether it does arithmetic: one whole model that passes through in every tensor is copied."""
+        if len(self.entries) > 1 or not all(isinstance(number, Scalar) for _, number in self._numbers()):
+            return True
+        method = self.chosen.at("", 0.0)
+        weights = [float(entry.weight.at("", 0.0) or 0.0) for entry in self.entries]
+        return method.space == "delta" or not method.passes_through(weights)
 
     @property
     def reproducible(self) -> str:

@@ -69,7 +69,7 @@ class Slice:
     @property
     def computes(self) -> bool:
         """Whether it does arithmetic, and does not only copy."""
-        return self.merge.declared.name != _ALONE or self.merge.chosen.numbers["scale"] != Scalar(1.0)
+        return self.merge.computes
 
     @property
     def aliases(self) -> tuple[Alias, ...]:

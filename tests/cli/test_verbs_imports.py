@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.models import tiny_model
+
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox
 
@@ -48,6 +50,20 @@ def test_help_imports_no_workflow(project: Sandbox) -> None:
 def test_a_stack_is_made_of_copies_and_imports_no_tensor_library(project: Sandbox) -> None:
     stack = ("stack", "./models/base", "./bricks/sql", "--output", "out")
     assert imported(project, *stack, watched=HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        '{ op = "merge", method = "passthrough", bricks = ["base"] }',
+        '{ op = "stitch", slices = [{ brick = "base", layers = [0, 1] }, { brick = "base", layers = [0, 2] }] }',
+    ],
+    ids=["passthrough", "stitch"],
+)
+def test_layers_and_models_that_are_copied_import_no_tensor_library(step: str, empty: Sandbox) -> None:
+    tiny_model(empty.root / "base")
+    empty.write({"brick.toml": f'[project]\nname="x"\n[base]\nsource="path:base"\n[targets.t]\napply=[{step}]\n'})
+    assert imported(empty, "build", watched=HEAVY) == []
 
 
 def test_a_merge_is_arithmetic_and_imports_torch_and_nothing_else_heavy(project: Sandbox) -> None:
