@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 from brickctl.core.parameters import Density, Scale
 from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
-from brickctl.tensors.spectral import NEGLIGIBLE, common_directions, common_directions_bytes
+from brickctl.tensors.spectral import NEGLIGIBLE, common_directions, common_directions_bytes, signs
 from brickctl.tensors.top_k import keep_largest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from brickctl.core.nodes import Node
+    from brickctl.merging.low_rank import Turned
     from brickctl.merging.method import Block, Part
 
 
@@ -59,21 +60,44 @@ class Knots(WholeMatrixMethod):
         import torch
 
         directions = common_directions(deltas.plain(), len(out), out.shape[1] * len(deltas.weights))
+        directions *= signs(directions)
         across = directions.T.contiguous()
-        aligned = [
-            _trimmed(torch.mm(across, delta), settings["density"])
-            for delta, settings in zip(deltas.plain(), deltas.settings, strict=True)
-        ]
-        merged = torch.empty_like(aligned[0])
-        if merged.numel():
-            elected_sum(aligned, deltas.weights, merged, elect=self.elect, divide=self.divide)
+        merged = self._elected(deltas, (torch.mm(across, delta) for delta in deltas.plain()))
         torch.mm(directions, merged, out=out).mul_(self.scale)
+
+    def merge_turned(self, deltas: Deltas, turned: Turned, left: Tensor, right: Tensor) -> None:
+        """Find the directions among the cores; what each delta does in them has as many columns as the tensor."""
+        import torch
+
+        rank = left.shape[1]
+        inside = common_directions(deltas.plain(), rank, rank * len(deltas.weights))
+        directions = torch.mm(turned.left, inside)
+        turns = signs(directions)
+        across = (inside * turns).T
+        merged = self._elected(deltas, (torch.mm(across @ core, turned.right) for core in deltas.plain()))
+        left.zero_()[:, : len(merged)].copy_(directions.mul_(turns))
+        right.zero_()[: len(merged)].copy_(merged.mul_(self.scale))
+
+    def _elected(self, deltas: Deltas, aligned: Iterator[Tensor]) -> Tensor:
+        """M, of all the c_i."""
+        import torch
+
+        trimmed = [_trimmed(one, settings["density"]) for one, settings in zip(aligned, deltas.settings, strict=True)]
+        merged = torch.empty_like(trimmed[0])
+        if merged.numel():
+            elected_sum(trimmed, deltas.weights, merged, elect=self.elect, divide=self.divide)
+        return merged
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
         """The directions twice; all deltas in them, and what an election takes, or the trimming of one."""
         rank = min(rows, columns * len(settings))
         aligned = rank * columns * (8 * (len(settings) + 1) + max(ELECTION_SCRATCH, _TRIMMING))
         return 16 * rows * rank + max(common_directions_bytes(rows, columns * len(settings), columns), aligned)
+
+    def room_turned(self, rows: int, columns: int, rank: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """The directions; all deltas in them, as above."""
+        aligned = rank * columns * (8 * (len(settings) + 1) + max(ELECTION_SCRATCH, _TRIMMING))
+        return 8 * rows * rank + max(common_directions_bytes(rank, rank * len(settings), rank), aligned)
 
     def prepare(self, part: Part, tensor: str) -> Node:
         """Trim a vector."""

@@ -41,7 +41,7 @@ class Tsv(WholeMatrixMethod):
         """Factorise one delta after another, then all their vectors."""
         import torch
 
-        counts = self._counts(min(out.shape), deltas.settings)
+        counts = self._counts(min(deltas.shape), deltas.settings)
         kept = [_strongest(delta, count) for delta, count in zip(deltas.weighted(), counts, strict=True)]
         left = torch.cat([found[0] for found in kept], dim=1)
         values = torch.cat([found[1] for found in kept])

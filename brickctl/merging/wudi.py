@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from brickctl.core.parameters import Interval, Scale
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
@@ -37,6 +37,8 @@ class Wudi(WholeMatrixMethod):
         learning_rate: the most that a step moves an entry, about; the published value suits deltas of about 1e-3.
         scale: factor on the result.
     """
+
+    keeps_low_rank: ClassVar[bool] = False
 
     steps: Annotated[int, Interval(0, 1_000_000)] = 300
     learning_rate: Annotated[float, Interval(0.0, 1.0)] = 1e-5

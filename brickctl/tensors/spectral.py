@@ -56,10 +56,14 @@ def common_directions(matrices: Iterable[Tensor], rows: int, columns: int) -> Te
     """The left singular vectors (rows, k) of matrices side by side, (rows, columns) in all, seen one after another.
 
     Where all together are wider than high, only the triangular factor of what was seen is kept, which has the same
-    ones. Each vector's entry of largest magnitude is positive.
+    ones. Their signs are LAPACK's choice.
     """
-    left, _, _ = factors(_side_by_side(matrices, rows, columns) if columns <= rows else _square(matrices, rows))
-    return left * left.gather(0, left.abs().argmax(dim=0, keepdim=True)).sign()
+    return factors(_side_by_side(matrices, rows, columns) if columns <= rows else _square(matrices, rows))[0]
+
+
+def signs(vectors: Tensor) -> Tensor:
+    """For each column 1 or -1, with which its entry of largest magnitude becomes positive: (1, columns)."""
+    return vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
 
 
 def common_directions_bytes(rows: int, columns: int, widest: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brickctl.tensors.spectral import common_directions, direction, factors
+from brickctl.tensors.spectral import common_directions, direction, factors, signs
 
 NUMBERS = torch.Generator().manual_seed(1)
 
@@ -40,4 +40,7 @@ def test_common_directions_are_those_of_all_matrices_side_by_side(rows: int, wid
     expected = torch.linalg.svd(torch.cat(matrices, dim=1), full_matrices=False).U
     found = common_directions(matrices, rows, sum(widths))
     torch.testing.assert_close((expected.T @ found).abs(), torch.eye(found.shape[1], dtype=torch.float64))
-    assert (found.gather(0, found.abs().argmax(dim=0, keepdim=True)) > 0).all()
+
+
+def test_a_sign_makes_the_largest_entry_of_each_column_positive() -> None:
+    assert signs(torch.tensor([[1.0, -0.5], [-3.0, 0.2], [2.0, 0.1]])).tolist() == [[-1.0, -1.0]]
