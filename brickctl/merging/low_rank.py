@@ -7,13 +7,15 @@ the ranks. Singular values are those of the cores, singular vectors those of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 from brickctl.tensors.factored import Product, is_zeros, product_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from torch import Tensor
 
@@ -29,7 +31,7 @@ class Turned:
 
     Attributes:
         left: Q, (rows, R), orthonormal columns.
-        cores: n of (R, R) fp64; zeros for a brick that does not change the tensor.
+        cores: n of (R, R) fp64, made anew whenever one is asked for; zeros for a brick that does not change the tensor.
         right: P^T, (R, columns), orthonormal rows.
     """
 
@@ -58,20 +60,32 @@ def turn(factors: Sequence[Tensor], scales: Sequence[float | None]) -> Turned:
 
     left, up = torch.linalg.qr(torch.cat(tuple(factors[::2]), dim=1))
     right, down = torch.linalg.qr(torch.cat(tuple(factors[1::2])).T)
-    cores, start, remaining = [], 0, iter(factors[1::2])
-    for scale in scales:
-        if scale is None:
-            cores.append(up.new_zeros(up.shape))
-            continue
-        end = start + len(next(remaining))
-        cores.append((up[:, start:end] @ down[:, start:end].T).mul_(scale))
-        start = end
-    return Turned(left=left, cores=cores, right=right.T)
+    ends = [0, *accumulate(len(factor) for factor in factors[1::2])]
+    spans = iter(pairwise(ends))
+    parts = tuple((0, 0, 0.0) if scale is None else (*next(spans), scale) for scale in scales)
+    return Turned(left=left, cores=_Cores(up, down, parts), right=right.T)
 
 
-def turn_bytes(rows: int, columns: int, rank: int, count: int) -> int:
-    """Bytes that this takes: one side's factors, their copy and Q; the other side's Q; the cores."""
-    return 8 * rank * (rows + columns + 2 * max(rows, columns) + (count + 4) * rank)
+def turn_bytes(rows: int, columns: int, rank: int) -> int:
+    """Bytes that this takes: one side's factors, their copy and Q; the other side's Q; triangles and a core."""
+    return 8 * rank * (rows + columns + 2 * max(rows, columns) + 4 * rank)
+
+
+class _Cores(Sequence["Tensor"]):
+    """The core of each delta, made when it is asked for."""
+
+    def __init__(self, up: Tensor, down: Tensor, parts: Sequence[tuple[int, int, float]]) -> None:
+        self._up = up
+        self._down = down
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, at: Any) -> Any:
+        """The core of this number."""
+        start, end, scale = self._parts[at]
+        return (self._up[:, start:end] @ self._down[:, start:end].T).mul_(scale)
 
 
 def scales_of(products: Sequence[Product | None]) -> list[float | None]:

@@ -41,8 +41,8 @@ class Deltas:
 
     Attributes:
         shape: rows and columns of the tensor.
-        matrices: n of (rows, columns) fp64, made in the same memory: each is gone when another one is asked for. Or
-            their cores, see `low_rank`.
+        matrices: n of (rows, columns) fp64, as often as they are asked for, made in the same memory: each is gone when
+            another one is asked for, and the memory when all have been seen. Or their cores, see `low_rank`.
         weights: n.
         settings: n, as in `Part`.
     """
@@ -65,8 +65,10 @@ class Deltas:
 
     def weighted(self) -> Iterator[Tensor]:
         """The same times their weights, w_i d_i."""
-        for matrix, weight in zip(self.plain(), self.weights, strict=True):
-            yield matrix.mul_(weight)
+        for matrix, weight in zip(self.matrices, self.weights, strict=True):
+            if not is_finite(matrix.mul_(weight)):
+                raise NotFiniteError
+            yield matrix
 
 
 class WholeMatrixMethod(MergeMethod):
@@ -87,7 +89,10 @@ class WholeMatrixMethod(MergeMethod):
         raise NotImplementedError
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """Bytes that `merge` takes for itself, beside one delta and the result; `settings` of n deltas."""
+        """The most bytes that `merge` holds at once, with the delta that it sees; `settings` of n deltas.
+
+        The result counts from when it is written: memory that nobody touched is not there.
+        """
         raise NotImplementedError
 
     def merge_turned(self, deltas: Deltas, turned: Turned, left: Tensor, right: Tensor) -> None:
@@ -97,13 +102,13 @@ class WholeMatrixMethod(MergeMethod):
         """
         import torch
 
-        core = torch.empty_like(turned.cores[0])
+        core = torch.empty(left.shape[1], right.shape[0], dtype=torch.float64)
         self.merge(deltas, core)
         torch.mm(turned.left, core, out=left)
         right.copy_(turned.right)
 
     def room_turned(self, rows: int, columns: int, rank: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """Bytes that `merge_turned` takes for itself; `rank` is R."""
+        """The most bytes that `merge_turned` holds at once beside its results; `rank` is R."""
         del rows, columns
         return 8 * rank * rank + self.room(rank, rank, settings)
 
@@ -174,7 +179,8 @@ def _register(declared: type[_W]) -> None:
     def room(bundle: Bundle) -> int:
         spec = bundle.specs[0]
         arguments = bundle.op.arguments()
-        return declared(**arguments["parameters"]).room(spec.rows, spec.columns, arguments["settings"])
+        needed = declared(**arguments["parameters"]).room(spec.rows, spec.columns, arguments["settings"])
+        return max(0, needed - spec.bytes)
 
     @bundle_kernel(f"merge.{name}", scratch=room, in_turn=True)
     def run(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
@@ -189,7 +195,7 @@ def _register(declared: type[_W]) -> None:
         (left, right), arguments = bundle.specs, bundle.op.arguments()
         method, settings = declared(**arguments["parameters"]), arguments["settings"]
         core = method.room_turned(left.rows, right.columns, left.columns, settings)
-        return turn_bytes(left.rows, right.columns, left.columns, len(settings)) + core
+        return turn_bytes(left.rows, right.columns, left.columns) + core
 
     @bundle_kernel(f"merge.{name}.factors", scratch=room_of_factors)
     def run_factors(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from brickctl.core.nodes import BLOCK_ELEMENTS
 from brickctl.core.parameters import Interval, Scale
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
+from brickctl.tensors.spectral import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 _FIRST, _SECOND = 0.9, 0.999
 _TINY = 1e-8
 """Adam's decay of the mean gradient and of its mean square, and what keeps its divisor above 0: torch's defaults."""
+
+_COLUMNS = 256
+"""Columns of a product that are made at once."""
 
 
 @whole_matrix_method("wudi", laws=["permutation"], reference="https://arxiv.org/abs/2503.08099")
@@ -45,17 +50,13 @@ class Wudi(WholeMatrixMethod):
     scale: Scale = 1.0
 
     def merge(self, deltas: Deltas, out: Tensor) -> None:
-        """Gather A and B, one delta after another, then go down."""
+        """Gather A and B, one delta after another, then go down, some rows at a time: none depends on another."""
         import torch
 
         products, target = out.new_zeros(out.shape[1], out.shape[1]), torch.zeros_like(out)
-        out.zero_()
-        for delta in deltas.weighted():
-            out.add_(delta)
-            largest = float(delta.abs().max())
-            if largest > 0.0:
-                _gather(delta, largest, products, target)
-        self._go_down(out, products, target)
+        _gather(deltas, out, products, target)
+        for rows, wanted in zip(rows_of(out)(), rows_of(target)(), strict=True):
+            self._go_down(rows, products, wanted)
         out.mul_(self.scale)
 
     def _go_down(self, out: Tensor, products: Tensor, target: Tensor) -> None:
@@ -72,19 +73,36 @@ class Wudi(WholeMatrixMethod):
             out.sub_(torch.div(mean, part, out=part).mul_(self.learning_rate / first))
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """A twice, while a delta is added to it; B, three more of Adam's and one for its parts."""
+        """A and B, a delta, and some columns of the products that are added to them, or Adam's four of some rows."""
         del settings
-        return 8 * (2 * columns * columns + 5 * rows * columns)
+        parts = 8 * max(4 * max(BLOCK_ELEMENTS, columns), 2 * _COLUMNS * (rows + columns))
+        return 8 * (columns * columns + 3 * rows * columns) + parts
 
 
-def _gather(delta: Tensor, largest: float, products: Tensor, target: Tensor) -> None:
+def _gather(deltas: Deltas, out: Tensor, products: Tensor, target: Tensor) -> None:
+    """Write the sum of all t, A and B."""
+    import torch
+
+    out.zero_()
+    for delta in deltas.weighted():
+        out.add_(delta)
+        largest = float(torch.linalg.vector_norm(delta, math.inf))
+        if largest > 0.0:
+            _add_products(delta, largest, products, target)
+
+
+def _add_products(delta: Tensor, largest: float, products: Tensor, target: Tensor) -> None:
     """Add t^T t / |t|^2 to A, and t t^T t / |t|^2 to B; overwrites the delta t, which is brought near 1 first."""
+    import torch
+
     unit = delta.div_(largest)
-    norm = math.sqrt(float((unit * unit).sum()))
+    norm = float(torch.linalg.vector_norm(unit))
     unit.div_(norm)
-    product = unit.T @ unit
-    products.add_(product)
-    target.add_((unit @ product).mul_(norm).mul_(largest))
+    for start in range(0, unit.shape[1], _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        product = unit.T @ unit[:, part]
+        products[:, part].add_(product)
+        target[:, part].add_((unit @ product).mul_(norm).mul_(largest))
 
 
 def _corrections(steps: int) -> Iterator[tuple[float, float]]:

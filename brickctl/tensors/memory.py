@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
-from brickctl.core.dtypes import DType
 from brickctl.core.nodes import (
     Access,
     Map,
@@ -204,13 +203,13 @@ def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, i
 
 
 def _bundle_bytes(bundle: Bundle) -> int:
-    """Bytes while a bundle is made; its outputs stay."""
+    """Bytes while a bundle is made; its outputs stay. A kernel that sees inputs in turn counts the one that it sees."""
     found = find_bundle(bundle.op)
     own = found.scratch(bundle) + sum(spec.bytes for spec in bundle.specs)
     if found.in_turn:
         firsts = ((node, next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)) for node in bundle.inputs)
         below = max((sum(_peaks(node, first, _LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
-        return own + below + DType.F64.itemsize * max(node.spec.elements for node in bundle.inputs)
+        return own + below
     below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)
     return own + below + sum(node.spec.bytes for node in bundle.inputs)
 
