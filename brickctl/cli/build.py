@@ -59,7 +59,8 @@ def command(
     folders = [session.artifact_folder(recipe.name) for recipe in recipes]
     if dry_run:
         outlines = [
-            build.outline(session, recipe, folder, lock) for recipe, folder in zip(recipes, folders, strict=True)
+            build.outline(session, recipe, folder, lock, budget, force=force)
+            for recipe, folder in zip(recipes, folders, strict=True)
         ]
         show_outlines(console, outlines)
         return
@@ -77,6 +78,8 @@ def show_built(console: Console, results: list[Built], *, verb: str = "built") -
     for result in results:
         for note in result.notes:
             console.note(f"note: {result.target}: {note}")
+        if result.shards.taken_over:
+            console.note(f"{result.target}: {result.shards}")
         state = verb if result.fresh or verb != "built" else "up to date"
         console.show(f"{result.target}: {state}  {result.folder}  sha256:{result.digest[:16]}")
 
@@ -87,6 +90,7 @@ def _document(result: Built) -> dict[str, Any]:
         "folder": str(result.folder),
         "digest": f"sha256:{result.digest}",
         "fresh": result.fresh,
+        "shards": {"made": result.shards.made, "taken-over": result.shards.taken_over},
         "notes": list(result.notes),
     }
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command(context: click.Context) -> None:
     """Look into the caches, check them, and tidy them up.
 
-    `hub` is the Hugging Face cache, shared with other tools; `brickctl` holds files of registries and the ledger of
-    verified files; `project` is `.brickctl` of a project.
+    `hub` is the Hugging Face cache, shared with other tools; `brickctl` holds files of registries, the ledger of
+    verified files, and which shards the artifacts of this machine hold; `project` is `.brickctl` of a project.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -104,7 +104,7 @@ def verify(*, project: Path | None, console: Console) -> None:
 @options.project_if_any
 @options.console
 def prune(*, quarantined: bool, dry_run: bool, project: Path | None, console: Console) -> None:
-    """Remove what interrupted commands left in the caches, and what the ledger need not remember.
+    """Remove what interrupted commands left in the caches, and what need not be remembered.
 
     Nothing that can be used goes: repositories of the Hub's cache are left alone, but for unfinished downloads in those
     that brickctl has used (`hf cache rm` removes repositories). What somebody may be writing stays.

@@ -28,8 +28,8 @@ def compose(
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import preview, run
 
-    if dry_run:
-        show_outlines(console, [preview(composition, output, console, offline=offline)])
-        return
     budget = Budget(threads=threads, memory=memory)
+    if dry_run:
+        show_outlines(console, [preview(composition, output, console, budget, offline=offline)])
+        return
     show_built(console, [run(composition, output, console, budget, offline=offline, save=save)])

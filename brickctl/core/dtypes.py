@@ -29,6 +29,10 @@ class DType(Enum):
         self.code = code
         self.bits = bits
 
+    __hash__ = (
+        object.__hash__
+    )  # members are single; the hash of an Enum is made of its name, in Python, at every look-up
+
     @property
     def itemsize(self) -> int:
         """Bytes per element."""

@@ -89,6 +89,8 @@ class Access(Enum):
     BESIDE = "beside"  # the rows that are numbered as the block's columns are, every column
     ALL = "all"  # the whole tensor
 
+    __hash__ = object.__hash__  # as that of `DType`
+
     def region(self, block: Region, spec: Spec) -> Region:
         """The rectangle of an input of this `spec` that the output's `block` needs."""
         match self:

@@ -60,7 +60,12 @@ class Plan:
     reproducible: str = "bitwise"
     notes: tuple[str, ...] = ()
 
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The tasks that make weights."""
+        return tuple(task for task in self.tasks if isinstance(task, Shard))
+
     def nodes(self) -> Mapping[Sha256, Node]:
         """Every node of the plan by its key."""
-        roots = (node for task in self.tasks if isinstance(task, Shard) for _, node in task.tensors)
+        roots = (node for shard in self.shards for _, node in shard.tensors)
         return {key(node): node for root in roots for node in walk(root)}

@@ -9,6 +9,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Op, Spec, Statistic, block_height
 from brickctl.core.parameters import Fraction, Interval, Varying
 from brickctl.merging.method import MergeMethod, merge_method
+from brickctl.tensors.angles import square_root_
 from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.top_k import limits, run_keep
@@ -141,4 +142,4 @@ def _spread(deltas: Sequence[Tensor]) -> Tensor:
     for delta in deltas:
         offset = (delta - first).sub_(mean)
         spread.add_(offset.mul_(offset))
-    return spread.div_(len(deltas)).sqrt_()
+    return square_root_(spread.div_(len(deltas)))

@@ -1,8 +1,9 @@
 """Angles with the same bits on every CPU: arc cosine, sine and square root in fp64, by arithmetic alone.
 
 The functions of torch go through vector libraries that differ between CPUs; of its square roots one in a hundred is not
-the nearest number. Additions, multiplications and divisions of single elements are the same everywhere (IEEE 754), and
-so is what is made of them here: halving an angle takes square roots only, and a small angle is a short power series.
+the nearest number, and which one depends on where an element lies in its block. Additions, multiplications and
+divisions of single elements are the same everywhere (IEEE 754), and so is what is made of them here: halving an angle
+takes square roots only, and a small angle is a short power series.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ def square_root(values: Tensor) -> Tensor:
 
     with np.errstate(invalid="ignore"):
         return torch.from_numpy(np.sqrt(values.contiguous().numpy()))
+
+
+def square_root_(values: Tensor) -> Tensor:
+    """The same in place."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        np.sqrt(values.numpy(), out=values.numpy())
+    return values
 
 
 def arc_cosine(cosine: Tensor) -> Tensor:

@@ -96,8 +96,7 @@ class LocalExecutor:
 
 
 def _computes(plan: Plan) -> bool:
-    shards = (task for task in plan.tasks if isinstance(task, Shard))
-    return any(not isinstance(node, Stored) for shard in shards for _, node in shard.tensors)
+    return any(not isinstance(node, Stored) for shard in plan.shards for _, node in shard.tensors)
 
 
 def _size(task: Task) -> int:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_LANES = 1 << 10
+"""Sums that are kept apart until the end. A constant of the engine: sums depend on it."""
+
+
 def gram(nodes: Sequence[Node]) -> Statistic:
     """The inner product of each tensor with each, flattened: (n, n) in fp64; squared norms in its diagonal."""
     count = len(nodes)
@@ -28,24 +32,43 @@ def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
     return Statistic(Spec(DType.F64, (count * count, columns)), op, tuple(nodes))
 
 
-@statistic_kernel("gram", scratch=24)
+@statistic_kernel("gram", scratch=8, fixed=1 << 20)
 def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
-    """Add the products of each block as a binary tree, and the blocks in order."""
+    """Fold the products of each block into lanes, add up the lanes of all blocks in order, and those as a tree."""
     import torch
 
     del given
     count = arguments["count"]
-    total = torch.zeros(count, count, dtype=torch.float64)
+    pairs = [(left, right) for left in range(count) for right in range(left, count)]
+    lanes = torch.zeros(len(pairs), _LANES, dtype=torch.float64)
+    terms = torch.empty(0, dtype=torch.float64)
     for inputs, _ in scan():
-        for left in range(count):
-            for right in range(left, count):
-                total[left, right] += total_of(inputs[left] * inputs[right])
-    return total.triu() + total.triu(1).T
+        if terms.numel() < inputs[0].numel():
+            terms = inputs[0].new_empty(inputs[0].numel())
+        for lane, (left, right) in zip(lanes, pairs, strict=True):
+            product = terms[: inputs[0].numel()]
+            torch.mul(inputs[left].view(-1), inputs[right].view(-1), out=product)
+            folded = _fold(product)
+            lane[: len(folded)].add_(folded)
+    total = torch.zeros(count, count, dtype=torch.float64)
+    for (left, right), lane in zip(pairs, lanes, strict=True):
+        total[left, right] = total[right, left] = total_of(lane)
+    return total
+
+
+def _fold(terms: Tensor) -> Tensor:
+    """Add the second half of a row to its first, and again, until no more than the lanes are left; overwrites it."""
+    size = len(terms)
+    while size > _LANES:
+        half = -(-size // 2)
+        terms[: size - half].add_(terms[half:size])
+        size = half
+    return terms[:size]
 
 
 def total_of(terms: Tensor) -> Tensor:
-    """The sum of all elements of a block, added as a binary tree: (1, 1)."""
-    return sum_along(terms.reshape(1, -1), dim=1)[0, 0]
+    """The sum of all elements of a block, added as a binary tree; overwrites it."""
+    return sum_along(_fold(terms.view(-1)).view(1, -1), dim=1)[0, 0]
 
 
 @statistic_kernel("gram-of-columns", scratch=24)

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _SMALLEST_ROOM = 1 << 16
 _LARGEST_ROOM = 1 << 40
 _PIECES_A_THREAD = 4
+_NARROWED = (Access.COLUMNS, Access.BESIDE)
+"""What of an input is smaller where a block is narrower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,21 @@ def peak_memory(plan: Plan) -> int:
     return _most_demanding(plan, _SMALLEST_ROOM)[0]
 
 
+def expected_memory(plan: Plan, *, threads: int, memory: int) -> int:
+    """Bytes of buffers that a run in this budget will hold at most.
+
+    Raises:
+        NoSpace: one block does not fit.
+    """
+    part = share(plan, threads=threads, memory=memory)
+    return min(memory, part.window * _most_demanding(plan, part.room)[0])
+
+
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
     """A rectangle cut into columns so narrow that no part that stays for one of them is larger than `room` bytes."""
+    widths = [room // _bytes_a_column(entry) for entry in node.inputs if entry.access in _NARROWED]
     columns = region.right - region.left
-    width = min((room // _bytes_a_column(entry) for entry in node.inputs), default=columns)
+    width = min(widths, default=columns)
     if width >= columns or needs_whole_rows(node):
         return (region,)
     width = max(1, width)
@@ -106,9 +119,9 @@ def _bundles(plan: Plan) -> int:
 
 
 def _bytes_a_column(entry: Input) -> int:
-    """Bytes of an input that stay for each column of the block; 1 where a narrower block would keep as much."""
+    """Bytes of an input that stay for each column of the block."""
     spec = entry.node.spec
-    height = {Access.COLUMNS: spec.rows, Access.BESIDE: spec.columns}.get(entry.access, 0)
+    height = spec.rows if entry.access is Access.COLUMNS else spec.columns
     return max(1, height * spec.dtype.itemsize)
 
 

@@ -44,4 +44,4 @@ class Total:
 
     def value(self) -> float:
         """The sum."""
-        return float(total_of(self._lanes))
+        return float(total_of(self._lanes.clone()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
@@ -19,9 +19,11 @@ from brickctl.tensors.memory import peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
+from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
+from brickctl.workflows.take_over import Shares, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +43,7 @@ class Built:
     Attributes:
         digest: tree digest over every file but the provenance.
         fresh: whether something was built; False when it was up to date.
+        shards: how many weight files were made, and how many taken over from an earlier build.
         notes: what the user should know about the result.
     """
 
@@ -48,12 +51,18 @@ class Built:
     folder: Path
     digest: Sha256
     fresh: bool
+    shards: Shares = field(default_factory=Shares)
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """What a build would do: the plan, and what it would read and write, in bytes."""
+    """What a build would do: the plan, what it would read and write, in bytes, and what that takes.
+
+    Attributes:
+        peak: bytes of buffers without which it cannot be done.
+        fresh: whether anything would be done; False when the artifact is up to date.
+    """
 
     target: Alias
     folder: Path
@@ -61,6 +70,8 @@ class Outline:
     inputs: int
     output: int
     peak: int
+    fresh: bool
+    estimate: Estimate
 
 
 def read_recipes(session: Session, names: Sequence[str]) -> tuple[Recipe, ...]:
@@ -81,6 +92,8 @@ def read_recipes(session: Session, names: Sequence[str]) -> tuple[Recipe, ...]:
 
 def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False) -> Built:
     """Build one recipe into a folder, unless that folder is its result already.
+
+    Shards that an earlier build made are taken over, but with `force`.
 
     Raises:
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
@@ -106,16 +119,21 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         if digest is not None:  # somebody else has built it while this one waited
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False, notes=plan.notes)
         refuse_strangers(folder)
+        if force:
+            bench.discard()
         room = {bench.folder: _size(plan) - _size_of(bench.new)}
         installed = bring(session, lock, (BASE, *recipe.aliases), later=room)
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
+        shares = _begin(session, plan, bench, force=force)
         files = _execute(session, recipe, plan, installed, bench, budget)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         bench.exchange()
         for file in files:
             session.ledger.record(folder / file.path, file.sha256)
-    return Built(target=recipe.name, folder=folder, digest=_digest(files), fresh=True, notes=plan.notes)
+        session.made_shards.record(folder, plan.shards, files)
+    digest = _digest(files)
+    return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
 
 
 def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
@@ -134,13 +152,24 @@ def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     return "numeric" if is_numeric else recipe.reproducible
 
 
-def outline(session: Session, recipe: Recipe, folder: Path, lock: Lock) -> Outline:
+def outline(
+    session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False
+) -> Outline:
     """What `build` would do; fetches nothing but headers."""
+    definition, card = _definition(recipe, lock), _card(recipe, lock)
+    fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)
-    aliases = (BASE, *recipe.aliases)
-    inputs = sum(file.size for alias in aliases for file in lock.entries[alias].pin.files)
-    peak = peak_memory(plan)
-    return Outline(target=recipe.name, folder=folder, plan=plan, inputs=inputs, output=_size(plan), peak=peak)
+    pins = [lock.entries[alias].pin for alias in (BASE, *recipe.aliases)]
+    return Outline(
+        target=recipe.name,
+        folder=folder,
+        plan=plan,
+        inputs=sum(file.size for pin in pins for file in pin.files),
+        output=_size(plan),
+        peak=peak_memory(plan),
+        fresh=fresh,
+        estimate=estimate(session, pins, plan, folder, budget, force=force),
+    )
 
 
 def up_to_date(session: Session, folder: Path, definition: Mapping[str, Any], card: bytes) -> Sha256 | None:
@@ -181,11 +210,18 @@ def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
             session.sources.locate(pin)
 
 
+def _begin(session: Session, plan: Plan, bench: Workbench, *, force: bool) -> Shares:
+    """Put on the workbench what need not be made, which may be what a killed build left there."""
+    bench.keep_only(frozenset(task.path for task in plan.tasks))
+    if force:
+        return Shares(made=len(plan.shards))
+    return take_over(session, plan, bench, Journal(bench.journal))
+
+
 def _execute(
     session: Session, recipe: Recipe, plan: Plan, installed: Installed, bench: Workbench, budget: Budget
 ) -> tuple[File, ...]:
-    """Run the plan on the workbench, over what a killed build left there."""
-    bench.keep_only(frozenset(task.path for task in plan.tasks))
+    """Run the plan on the workbench."""
     with Blobs(installed.files) as blobs:
         executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
         return executor.run(plan, bench.new, Journal(bench.journal))

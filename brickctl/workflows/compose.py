@@ -18,6 +18,7 @@ from brickctl.core.names import Alias, alias_from
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
+from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
 from brickctl.tensors.workers import begin_torch_import
@@ -83,6 +84,8 @@ def name_bricks(references: Sequence[str]) -> dict[Alias, str]:
 def merge_step(method: str, bricks: Sequence[Alias], weights: Sequence[float], parameters: Sequence[str]) -> str:
     """A merge as the manifest writes it; weights come 0, 1 or as many times as there are bricks.
 
+    A method that gives bricks no weights gets their names, where no weights are given.
+
     Raises:
         UsageFault: another number of weights, or a parameter that is not NAME=VALUE.
     """
@@ -90,11 +93,14 @@ def merge_step(method: str, bricks: Sequence[Alias], weights: Sequence[float], p
         hint = f"give --weight once for all, or {len(bricks)} times, in the order of the bricks"
         raise UsageFault(f"{len(weights)} weights for {len(bricks)} bricks", hint=hint)
     each = [*(weights or [1.0])] * (len(bricks) if len(weights) < len(bricks) else 1)
-    entries = ", ".join(
-        f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in zip(bricks, each, strict=True)
-    )
+    found = methods().get(method)
+    if found is None or found.weighted or weights:
+        pairs = zip(bricks, each, strict=True)
+        entries = [f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in pairs]
+    else:
+        entries = [_quoted(alias) for alias in bricks]
     more = "".join(f", {_parameter(text)}" for text in parameters)
-    return f'{{ op = "merge", method = {_quoted(method)}{more}, bricks = [{entries}] }}'
+    return f'{{ op = "merge", method = {_quoted(method)}{more}, bricks = [{", ".join(entries)}] }}'
 
 
 def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
@@ -150,12 +156,12 @@ def _project(save: Path | None) -> Iterator[Path]:
         raise
 
 
-def preview(composition: Composition, output: Path, events: Events, *, offline: bool) -> Outline:
+def preview(composition: Composition, output: Path, events: Events, budget: Budget, *, offline: bool) -> Outline:
     """What `run` would do."""
     manifest = _read(composition.manifest())
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
-    return outline(session, recipe, output.absolute(), resolve(session))
+    return outline(session, recipe, output.absolute(), resolve(session), budget)
 
 
 def _read(text: str) -> Manifest:

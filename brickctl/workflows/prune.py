@@ -14,6 +14,7 @@ from brickctl.sources.leftovers import CLIENTS, SET_ASIDE, UNFINISHED, InUse
 from brickctl.sources.naming import place_label
 from brickctl.workflows.caches import walk
 from brickctl.workflows.files import refuse_link
+from brickctl.workflows.made_shards import MadeShards
 
 if TYPE_CHECKING:
     import re
@@ -27,7 +28,7 @@ INTERRUPTED = "left by an interrupted command"
 QUARANTINED = "was not what it should be, and was moved aside"
 STALE = "remembers a file that changed or is gone"
 
-_OWN_FOLDERS = ("ledger", "registries", "registries/seen", "blobs/sha256")
+_OWN_FOLDERS = ("ledger", "shards", "registries", "registries/seen", "blobs/sha256")
 _LONG_PAUSE = 3600
 """Seconds for models that `brickctl test --bricks` made: measuring one of them writes nothing."""
 
@@ -73,6 +74,7 @@ def prune(caches: Caches, lock: Lock | None, events: Events, *, quarantined: boo
     idle = {path: _idle(path, caches, in_use) for path in unfinished}
     found = [_leftover(path, INTERRUPTED) for path, is_idle in idle.items() if is_idle]
     found += [_leftover(line.place, STALE) for line in ledger.lines() if line.sha256 is None]
+    found += [_leftover(place, STALE) for place in MadeShards(caches.own / "shards").stale()]
     found += [_leftover(path, QUARANTINED) for path in _set_aside(caches)] if quarantined else []
     gone = tuple(leftover for leftover in found if dry_run or _remove(leftover.path, events))
     return Pruned(gone=gone, busy=tuple(path for path, is_idle in idle.items() if not is_idle))

@@ -68,6 +68,12 @@ class Workbench:
             with suppress(Busy, OSError), self.opened():
                 pass
 
+    def discard(self) -> None:
+        """Remove what a killed build finished; it will be made again."""
+        for folder in (self.new, self.journal):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.new.mkdir(parents=True, exist_ok=True)
+
     def keep_only(self, paths: frozenset[str]) -> None:
         """Remove what an earlier, different build left in `new`, and every link."""
         for inside, folders, files in os.walk(self.new, topdown=False):

@@ -39,7 +39,7 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
         raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
     found = hash_files({name: folder / name for name in names_in(folder)}, session.events)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
-        built = build(session, recipe, Path(beside) / folder.name, lock, budget)
+        built = build(session, recipe, Path(beside) / folder.name, lock, budget, force=True)
         made = provenance.read_statement(built.folder)
         close = () if made is None else _close(made[0], folder, built.folder)
     wanted = {**({} if made is None else made[1]), **{path: found[path] for path in close if path in found}}

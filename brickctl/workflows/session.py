@@ -15,6 +15,7 @@ from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
 from brickctl.workflows.files import refuse_link, write_new, write_texts_of_user
+from brickctl.workflows.made_shards import MadeShards
 
 if TYPE_CHECKING:
     from brickctl.core.lock import Lock
@@ -42,6 +43,7 @@ class Session:
         manifest: what brick.toml says.
         sources: where bricks come from; uses no network when the session is offline.
         ledger: which files were verified before.
+        made_shards: what earlier builds on this machine made.
         events: who hears of progress, notes and warnings.
     """
 
@@ -49,6 +51,7 @@ class Session:
     manifest: Manifest
     sources: Source
     ledger: Ledger
+    made_shards: MadeShards
     events: Events
 
     @property
@@ -138,4 +141,5 @@ def session_for(root: Path, manifest: Manifest, events: Events, *, offline: bool
     cache = cache_folder()
     ledger = Ledger(cache / "ledger", events)
     sources = open_sources(root, manifest.registries, offline=offline, cache=cache, ledger=ledger)
-    return Session(root=root, manifest=manifest, sources=sources, ledger=ledger, events=events)
+    made_shards = MadeShards(cache / "shards")
+    return Session(root=root, manifest=manifest, sources=sources, ledger=ledger, made_shards=made_shards, events=events)

@@ -11,21 +11,50 @@ from brickctl.core.plan_format import plan_document as full_document
 from brickctl.core.sizes import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from brickctl.core.plan import Task
     from brickctl.workflows.build import Outline
+    from brickctl.workflows.estimate import Estimate
+
+_MINUTES_FROM = 100
 
 
 def describe_plan(outline: Outline) -> str:
     """The plan as a few lines of text."""
-    plan = outline.plan
+    plan, expected = outline.plan, outline.estimate
+    download = f"; {format_size(expected.fetch)} to download first" if expected.fetch else ""
     lines = [
-        f"{outline.target} -> {outline.folder}",
-        f"  reads {format_size(outline.inputs)}, writes {format_size(outline.output)}",
+        f"{outline.target} -> {outline.folder}" + ("" if outline.fresh else "  (up to date: nothing to do)"),
+        f"  reads {format_size(outline.inputs)}, writes {format_size(outline.output)}{download}",
         f"  needs {format_size(outline.peak)} of buffers; {plan.reproducible}; plan sha256:{plan_digest(plan)[:16]}",
+        *(f"  {line}" for line in _describe_estimate(expected)),
         *(f"  {_describe_task(task)}" for task in plan.tasks),
         *(f"  note: {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+def _describe_estimate(expected: Estimate) -> Iterator[str]:
+    """What is expected, and on what grounds."""
+    if expected.shares.taken_over:
+        yield f"{expected.shares}"
+    when = " without downloading" if expected.fetch else ""
+    yield f"about {_duration(expected.seconds)}{when}, and at most {format_size(expected.memory)} of memory"
+    speed = expected.speed
+    disk = f"the disk writes {format_size(round(speed.write))}/s and reads {format_size(round(speed.read))}/s"
+    disk = disk if speed.write else "no disk, since nothing can be written there"
+    hashing = f"a core hashes {format_size(round(speed.sha256))}/s"
+    yield f"estimated from what was measured here: {disk}, {hashing},"
+    yield f"{expected.free:.1f} of {expected.cores} cores are free now; {format_size(expected.read)} not yet in memory"
+
+
+def _duration(seconds: float) -> str:
+    """With no more digits than an estimate has: `0.7 s`, `12 s`, `4 min`, `2.5 h`."""
+    if seconds < _MINUTES_FROM:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - two digits
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < _MINUTES_FROM else f"{minutes / 60:.1f} h"
 
 
 def _describe_task(task: Task) -> str:
@@ -45,6 +74,19 @@ def plan_document(outline: Outline) -> dict[str, Any]:
         "bytes-in": outline.inputs,
         "bytes-out": outline.output,
         "peak-bytes": outline.peak,
+        "up-to-date": not outline.fresh,
+        "estimate": _estimate_document(outline.estimate),
         "digest": f"sha256:{plan_digest(outline.plan)}",
         "plan": full_document(outline.plan),
+    }
+
+
+def _estimate_document(expected: Estimate) -> dict[str, Any]:
+    return {
+        "download-bytes": expected.fetch,
+        "disk-read-bytes": expected.read,
+        "memory-bytes": expected.memory,
+        "seconds": round(expected.seconds, 1),
+        "shards": {"made": expected.shares.made, "taken-over": expected.shares.taken_over},
+        "measured": {**expected.speed.document(), "cores": expected.cores, "free-cores": round(expected.free, 2)},
     }

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _OWN = {
     "BRICKCTL_CACHE": (
-        "Folder for what brickctl keeps beside the Hub's cache: the ledger of verified files, pages and files of"
-        " registries. Default: the system's folder for caches."
+        "Folder for what brickctl keeps beside the Hub's cache: the ledger of verified files, which weight files"
+        " the artifacts of this machine hold, pages and files of registries. Default: the system's folder for caches."
     ),
     "BRICKCTL_MEMORY": "Default of `--memory`.",
     "BRICKCTL_THREADS": "Default of `--threads`.",

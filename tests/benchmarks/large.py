@@ -110,7 +110,8 @@ def manifest(method: str, models: Path) -> str:
     bricks = "\n".join(f'{name} = {{ source = "path:{models / name}", kind = "expert" }}' for name in names)
     return (
         f'[project]\nname = "large"\n[base]\nsource = "path:{models / "base"}"\n[bricks]\n{bricks}\n'
-        f'[targets.t]\nshard-size = "2GB"\napply = [{{ op = "merge", method = "{method}"{needed}, bricks = [{entries}] }}]\n'
+        '[targets.t]\nshard-size = "2GB"\n'
+        f'apply = [{{ op = "merge", method = "{method}"{needed}, bricks = [{entries}] }}]\n'
     )
 
 

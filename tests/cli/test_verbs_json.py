@@ -34,7 +34,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
     "doctor": (("--project", "models"), 1, "not-found"),
-    "import": (("slices.yml", "-o", "new.toml"), 1, "unsupported"),
+    "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
     "install": (("--locked",), 3, "lock-stale"),
@@ -72,7 +72,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
 @pytest.fixture
 def prepared(project: Sandbox) -> Sandbox:
     recipe = RECIPE.format("linear").replace("base\ndtype", "base\n    parameters: {weight: 1}\ndtype")
-    project.write({"linear.yml": recipe, "slices.yml": f"{recipe}slices: []\n"})
+    project.write({"linear.yml": recipe, "modules.yml": f"{recipe}modules: {{}}\n"})
     return project
 
 
@@ -168,3 +168,16 @@ def test_scores_are_told_also_where_one_misses_its_bar(prepared: Sandbox, monkey
     found = only_object(outcome)
     assert (found["ok"], found["error"]["code"]) == (False, "check-failed")  # type: ignore[index]
     assert [(score["value"], score["passed"]) for score in found["scores"]] == [(1.5, True), (2.5, False)]  # type: ignore[attr-defined]
+
+
+def test_a_rebuild_says_how_many_weight_files_it_made_and_took_over(project: Sandbox) -> None:
+    assert project.run("build", "--json").json["targets"][0]["shards"] == {"made": 1, "taken-over": 0}
+    artifact = project.root / "dist" / "assistant"
+    (artifact / "config.json").unlink()
+
+    outcome = project.run("build")
+
+    assert "assistant: 0 of 1 shard made, 1 taken over\n" in outcome.err
+    assert project.run("build", "--json").json["targets"][0]["shards"] == {"made": 0, "taken-over": 0}
+    (artifact / "config.json").unlink()
+    assert project.run("build", "--json").json["targets"][0]["shards"] == {"made": 0, "taken-over": 1}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BRICKS = ("first", "second", "third")
 TINY, HUGE = 1e-9, 1e6
+MANY = 1000
 """What stands for an end that does not belong to an interval, and for one that is infinite."""
 
 
@@ -108,8 +109,9 @@ def _extremes(hint: Any) -> Sequence[Any]:
     if get_origin(hint) is not Annotated or interval is None:
         return ()
     low = interval.low + TINY if interval.open_below else interval.low
-    ends = low, min(interval.high, HUGE)
-    return tuple(map(int, ends)) if get_args(hint)[0] is int else ends
+    if get_args(hint)[0] is int:
+        return int(low), int(min(interval.high, MANY))
+    return low, min(interval.high, HUGE)
 
 
 @cache

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,16 +10,15 @@ from brickctl.kinds.adapters.adapter_type import adapter_types
 from tests.support.adapters import adapter_of
 from tests.support.building import manifest, sum_of
 from tests.support.models import LINEAR, adapter, tiny_model, tuned
+from tests.support.surroundings import LEVELS, MEBIBYTE, drive, has
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.full
 
 BITWISE = [name for name, found in adapter_types().items() if found.reproducible == "bitwise"]
-ROOT = Path(__file__).parents[2]
-MEBIBYTE = 1 << 20
-LEVELS = {"default": "DEFAULT", "avx2": "AVX2", "avx512": "AVX512"}
 
 SURROUNDINGS: dict[str, dict[str, Any]] = {
     "one thread": {"threads": 1},
@@ -72,27 +66,6 @@ def text(scratch: Path) -> str:
         for name, (dtype, step) in targets.items()
     )
     return manifest(base, {**bricks, **types}, "", more=more)
-
-
-def drive(text: str, folder: Path, surrounding: Mapping[str, Any]) -> dict[str, Any]:
-    """Build every target in a process of its own."""
-    folder.mkdir(parents=True)
-    (folder / "brick.toml").write_text(text)
-    budget = [str(surrounding.get("threads", 2)), str(surrounding.get("memory", 64 * MEBIBYTE))]
-    command = [sys.executable, "-m", "tests.support.drive", str(folder / "brick.toml"), str(folder), *budget]
-    variables = {key: value for key, value in surrounding.items() if key.isupper()}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **variables}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def has(level: str) -> bool:
-    """Whether this CPU can run the kernels of a level: the flags that torch asks for."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    needed = {"default": [], "avx2": ["avx2", "fma"], "avx512": ["avx512f", "avx512bw", "avx512vl", "avx512dq"]}
-    return all(flag in flags for flag in needed[level])
 
 
 @pytest.fixture(scope="module")

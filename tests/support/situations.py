@@ -134,9 +134,11 @@ def ask_for_other_shards(stage: Stage) -> None:
 
 
 def everything(stage: Stage) -> dict[str, str]:
-    """What lies in the project and in the caches; without the ledger, which remembers times and places."""
+    """What lies in the project and in the caches, without what remembers times and places there."""
     found = stage.state("project", "home")
-    return {path: digest for path, digest in found.items() if "/ledger/" not in path and not path.endswith(BALLAST)}
+    memory = ("/ledger/", "/cache/shards/")
+    kept = (path for path in found if not any(part in path for part in memory) and not path.endswith(BALLAST))
+    return {path: found[path] for path in kept}
 
 
 def results(stage: Stage) -> dict[str, str]:

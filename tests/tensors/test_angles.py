@@ -8,7 +8,7 @@ import mpmath
 import pytest
 import torch
 
-from brickctl.tensors.angles import arc_cosine, sine_of, square_root
+from brickctl.tensors.angles import arc_cosine, sine_of, square_root, square_root_
 
 
 def doubles(*values: float) -> torch.Tensor:
@@ -49,6 +49,8 @@ def test_a_root_is_the_nearest_number() -> None:
     values = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert square_root(values).tolist() == [math.sqrt(one) for one in values.tolist()]
     assert math.isnan(square_root(doubles(-1.0)).item())
+    turned = values.reshape(200, 100).T
+    assert square_root_(turned.clone()).equal(square_root(turned)), "the one in place, on columns too"
 
 
 def test_what_is_no_number_stays_none() -> None:

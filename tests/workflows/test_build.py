@@ -280,7 +280,7 @@ def test_a_licence_that_changed_gets_onto_the_card(project: Path) -> None:
 def test_an_outline_says_what_would_be_written_and_writes_nothing(project: Path) -> None:
     session = opened(project)
     (recipe,) = read_recipes(session, ["assistant"])
-    plan = outline(session, recipe, project / "dist" / "assistant", current_lock(session, LockMode.REFRESH))
+    plan = outline(session, recipe, project / "dist" / "assistant", current_lock(session, LockMode.REFRESH), BUDGET)
 
     assert plan.output > 3_000_000
     assert plan.peak < 16 << 20

@@ -70,6 +70,14 @@ def test_a_bare_name_is_refused_because_it_could_mean_anything() -> None:
         name_bricks(["sql"])
 
 
+def test_bricks_of_a_method_without_weights_are_only_named() -> None:
+    bricks = (Alias("a"), Alias("b"))
+    assert merge_step("slerp", bricks, [], ["t=0.3"]) == (
+        '{ op = "merge", method = "slerp", t = 0.3, bricks = ["a", "b"] }'
+    )
+    assert "weight = 0.5" in merge_step("slerp", bricks, [0.5], [])  # which is refused as any manifest is that says so
+
+
 def test_the_steps_are_those_of_a_manifest() -> None:
     merge = merge_step("linear", (Alias("a"),), [0.5], ["normalize=false"])
     stack = stack_step((Alias("a"), Alias("b")), "b")

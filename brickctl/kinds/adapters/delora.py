@@ -15,6 +15,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import Pattern, ignore, positive, rank_pattern
+from brickctl.tensors.angles import square_root_
 from brickctl.tensors.arithmetic import scale_columns, scale_rows
 from brickctl.tensors.exact import exact_product, sum_of_squares
 from brickctl.tensors.kernels import kernel
@@ -69,7 +70,7 @@ def run_factors(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, A
     """Strength of each pair: lambda / r / (|A_i| |B_i|)."""
     del arguments, block
     down, up, strength = (matrix.double() for matrix in inputs)
-    rows, columns = sum_of_squares(down, dim=1).T.sqrt(), sum_of_squares(up, dim=0).sqrt()
+    rows, columns = square_root_(sum_of_squares(down, dim=1).T), square_root_(sum_of_squares(up, dim=0))
     lengths = rows.clamp_(min=_SHORTEST) * columns.clamp_(min=_SHORTEST)
     out.copy_(strength / down.shape[0] / lengths)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.tensors.angles import square_root, square_root_
 from brickctl.tensors.exact import sum_of_squares
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 
@@ -47,7 +48,8 @@ def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     weight, product, magnitude = inputs
     out.copy_(weight)
     product.add_(out)
-    length = magnitude.reshape(-1, 1)[block.top : block.bottom].double() / sum_of_squares(product, dim=1).sqrt_()
+    norms = square_root_(sum_of_squares(product, dim=1))
+    length = magnitude.reshape(-1, 1)[block.top : block.bottom].double() / norms
     out.neg_().add_(product.mul_(length))
 
 
@@ -69,7 +71,7 @@ def run_columns(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, A
     """One block; the sums of squares of its columns are given."""
     del arguments
     weight, product, magnitude, squares = inputs
-    length = magnitude.reshape(1, -1)[:, block.left : block.right].double() / squares.sqrt()
+    length = magnitude.reshape(1, -1)[:, block.left : block.right].double() / square_root(squares)
     out.copy_(weight)
     product.add_(out)
     out.neg_().add_(product.mul_(length))

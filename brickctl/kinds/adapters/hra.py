@@ -15,6 +15,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import ignore, positive
+from brickctl.tensors.angles import square_root_
 from brickctl.tensors.exact import sum_along, sum_of_squares
 from brickctl.tensors.kernels import kernel
 
@@ -61,17 +62,15 @@ class Hra(AdapterType):
 @kernel("unit-columns", scratch=32)
 def run_unit_columns(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
     """All columns, each of length 1 and, if asked for, at right angles to those before it."""
-    import torch
-
     columns = inputs[0].double().clone()
     for at in range(columns.shape[1] if arguments["orthogonal"] else 0):
         column = columns[:, at : at + 1]
         for before in range(at):
             unit = columns[:, before : before + 1]
             column.sub_(unit * sum_along(unit * column, dim=0))
-        column.div_(sum_of_squares(column, dim=0).sqrt_())
+        column.div_(square_root_(sum_of_squares(column, dim=0)))
     if not arguments["orthogonal"]:
-        columns = columns / torch.sqrt(sum_of_squares(columns, dim=0))
+        columns = columns / square_root_(sum_of_squares(columns, dim=0))
     out.copy_(columns[block.top : block.bottom, block.left : block.right])
 
 

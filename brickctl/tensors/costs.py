@@ -1,0 +1,147 @@
+"""What a plan costs in time: bytes that move, and arithmetic, counted without doing any of it.
+
+The figures are for an estimate and decide nothing else. They are nanoseconds of one core of the machine on which they
+were measured (`REFERENCE_STEP` says how fast that is); a kernel that is not listed counts as plain element-wise steps,
+which is what most of them are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from brickctl.core.nodes import Access, Bundle, Map, Node, Output, Statistic, Stored, children, statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from brickctl.core.plan import Shard
+
+REFERENCE_STEP = 0.5
+"""Nanoseconds of one element on the machine of the table: widened from fp32 and multiplied, then added, in fp64."""
+
+_READ = 0.15  # a byte of a file that the system has in memory
+_PLAIN = 0.25  # an element that goes into an element-wise step, or comes out
+_PRODUCT = 0.1  # one of the terms of an element of a matrix product
+_SCANNED = 2.0  # an element that a statistic looks at
+_FACTORISED = 0.3  # rows times columns times the smaller of them, for each input of a factorisation
+_LAYER = 20.0  # an element of a module that passes through PEFT's own layer
+
+_STEPS = {
+    "drop-largest": 1.4,
+    "keep-largest": 1.4,
+    "merge.breadcrumbs_ties": 2.4,
+    "merge.consensus": 4.2,
+    "merge.dare_ties": 2.9,
+    "merge.della": 2.9,
+    "merge.emr": 3.5,
+    "merge.ram": 2.1,
+    "merge.ramplus_tl": 3.5,
+    "merge.sce": 4.5,
+    "merge.ties": 3.1,
+    "thin": 2.5,
+}
+"""Of kernels that do more: nanoseconds for each element of an input."""
+
+_SCANS = {"quartiles": (2, 1.8), "row-divergence": (1, 18.0), "thinned-norms": (1, 3.3), "top-k": (1, 3.0)}
+"""Of statistics: how often they look at everything, and nanoseconds for each element each time; else once."""
+
+_FACTORISATIONS = {"merge.tsv": 0.9, "merge.wudi": 7.0}
+_DRAWN_BY_RANK = 60.0
+"""What a random choice by rank of magnitude, as DELLA makes it, costs instead of one that treats all entries alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What making shards takes.
+
+    Attributes:
+        written: bytes of the shards.
+        spread: seconds of one core at arithmetic and reading that threads share.
+        alone: seconds at steps of which only one runs at once.
+    """
+
+    written: int = 0
+    spread: float = 0.0
+    alone: float = 0.0
+
+
+def work_of(shards: Iterable[Shard]) -> Work:
+    """The work of all these shards."""
+    written, spread, alone = 0, 0.0, 0.0
+    for shard in shards:
+        written += shard.size
+        for _, node in shard.tensors:
+            cost, whole = _tensor(node)
+            spread, alone = spread + cost * 1e-9, alone + whole * 1e-9
+    return Work(written=written, spread=spread, alone=alone)
+
+
+def _tensor(root: Node) -> tuple[float, float]:
+    """Nanoseconds of a tensor: what threads share, and what runs alone."""
+    if isinstance(root, Stored):  # the kernel copies it
+        return root.spec.bytes * _READ, 0.0
+    spread, alone = _blocks((root,))
+    waiting, seen = list(statistics(root)), set[Statistic]()
+    while waiting:
+        found = waiting.pop()
+        if found not in seen:
+            seen.add(found)
+            waiting += chain.from_iterable(map(statistics, (*found.inputs, *found.given)))
+            cost, whole = _statistic(found)
+            spread, alone = spread + cost, alone + whole
+    return spread, alone
+
+
+def _statistic(node: Statistic) -> tuple[float, float]:
+    """Every look makes the inputs again."""
+    scans, each = _SCANS.get(node.op.name, (1, _SCANNED))
+    each = _DRAWN_BY_RANK if _by_rank(node) else each
+    spread, alone = _blocks(node.inputs)
+    looked_at = sum(entry.spec.elements for entry in node.inputs)
+    return scans * (spread + each * looked_at), alone
+
+
+def _blocks(roots: tuple[Node, ...]) -> tuple[float, float]:
+    """All blocks of some nodes, once; what they have in common is made once, statistics below are not counted."""
+    found, bundles = dict.fromkeys(chain.from_iterable(map(_below, roots))), dict[Bundle, None]()
+    for node in found:
+        if isinstance(node, Output):
+            bundles[node.bundle] = None
+    inputs = [_blocks(bundle.inputs) for bundle in bundles]
+    alone = sum(map(_bundle, bundles)) + sum(map(sum, inputs))
+    return sum(map(_step, found)), alone
+
+
+def _below(node: Node) -> Iterator[Node]:
+    if not isinstance(node, Statistic | Output):
+        for child in children(node):
+            yield from _below(child)
+    yield node
+
+
+def _step(node: Node) -> float:
+    """One node, without what is below it."""
+    if isinstance(node, Stored):
+        return node.spec.bytes * _READ
+    if not isinstance(node, Map):
+        return node.spec.elements * _PLAIN if not isinstance(node, Statistic) else 0.0
+    if node.op.name.startswith("product"):
+        return node.spec.elements * node.inputs[0].node.spec.columns * _PRODUCT
+    entered = sum(entry.node.spec.elements for entry in node.inputs if entry.access is Access.BLOCK)
+    each = _DRAWN_BY_RANK if _by_rank(node) else _STEPS.get(node.op.name)
+    return (entered + node.spec.elements) * _PLAIN if each is None else entered * each
+
+
+def _by_rank(node: Map | Statistic) -> bool:
+    return node.op.name in {"thin", "thinned-norms"} and bool(node.op.arguments()["epsilon"])
+
+
+def _bundle(bundle: Bundle) -> float:
+    elements = sum(spec.elements for spec in bundle.specs)
+    if bundle.op.name == "peft-layer":
+        return elements * _LAYER
+    spec = bundle.specs[0]
+    each = _FACTORISATIONS.get(bundle.op.name, _FACTORISED)
+    return elements * min(spec.rows, spec.columns) * len(bundle.inputs) * each
