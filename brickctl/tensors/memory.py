@@ -7,6 +7,8 @@ own part anew. That costs time and changes no bit: a kernel that allows it compu
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from brickctl.core.nodes import (
     whole,
 )
 from brickctl.core.plan import Shard
+from brickctl.core.sizes import format_size
 from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
@@ -35,7 +38,7 @@ from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from brickctl.core.nodes import Bundle, Input
     from brickctl.core.plan import Plan
@@ -47,6 +50,10 @@ _NARROWED = (Access.COLUMNS, Access.BESIDE)
 """What of an input is smaller where a block is narrower."""
 
 
+DEFAULT_MEMORY = 64 << 20
+"""Bytes of buffers that blocks may take unless told otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """How a plan keeps to a budget.
@@ -56,48 +63,85 @@ class Share:
         window: how many pieces may be under way or waiting at once.
         room: bytes of one part that is kept from block to block.
         bundles: how many bundles are kept at once.
+        blocks: bytes that all blocks may take.
     """
 
     threads: int
     window: int
     room: int
     bundles: int
+    blocks: int
 
 
-def share(plan: Plan, *, threads: int, memory: int) -> Share:
+def share(plan: Plan, *, threads: int, memory: int | None) -> Share:
     """The widest strips with which all threads can work at once in `memory` bytes; else the narrowest, and fewer.
 
+    Bundles, of which one is made at a time, come first. None is what they need, and the default for blocks.
+
     Raises:
-        NoSpace: one block does not fit; names the tensor.
+        NoSpace: a bundle or one block does not fit; names the tensor.
     """
+    bundles, largest = bundle_memory(plan)
+    left = DEFAULT_MEMORY if memory is None else memory - bundles
+    machine = memory_of_machine()
+    if memory is None and bundles > machine:
+        raise _too_large(largest, bundles, machine)
     room = _LARGEST_ROOM
     peak, tensor = _most_demanding(plan, room)
-    while peak * threads > memory and room > _SMALLEST_ROOM:
-        room = max(_SMALLEST_ROOM, min(room, buffer_size(memory)) // 2)
+    while peak * threads > left and room > _SMALLEST_ROOM:
+        room = max(_SMALLEST_ROOM, min(room, buffer_size(max(left, 1))) // 2)
         peak, tensor = _most_demanding(plan, room)
-    if peak > memory:
-        need = -(-peak >> 20)
-        what = f"one block of `{shown(tensor)}`" if tensor else "copying"
-        allowed = f"{memory / (1 << 20):.3g} MiB" if memory >> 20 else f"{memory:,} bytes"
-        cause = f"{what} needs {need} MiB of buffers, and {allowed} are allowed"
-        raise NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
-    window = max(1, min(_PIECES_A_THREAD * threads, memory // max(peak, 1)))
-    return Share(threads=min(threads, window), window=window, room=room, bundles=_bundles(plan))
+    if peak > left:
+        raise _too_small(bundles, largest, peak, tensor, left + bundles)
+    window = max(1, min(_PIECES_A_THREAD * threads, left // max(peak, 1)))
+    return Share(threads=min(threads, window), window=window, room=room, bundles=_bundles(plan), blocks=left)
+
+
+def _too_small(bundles: int, largest: str, peak: int, tensor: str, memory: int) -> NoSpace:
+    need = -(-(bundles + peak) >> 20)
+    whole = f"`{shown(largest)}`, made as a whole," if bundles else ""
+    what = whole or (f"one block of `{shown(tensor)}`" if tensor else "copying")
+    allowed = f"{memory / (1 << 20):.3g} MiB" if memory >> 20 else f"{memory:,} bytes"
+    cause = f"{what} needs {need} MiB of buffers, and {allowed} are allowed"
+    return NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
+
+
+def _too_large(tensor: str, need: int, machine: int) -> NoSpace:
+    cause = f"`{shown(tensor)}`, made as a whole, needs {format_size(need)} of buffers; it has {format_size(machine)}"
+    hint = "give that tensor another method, one that works block by block"
+    return NoSpace("the memory of this machine is too small", causes=(cause,), hint=hint)
+
+
+def memory_of_machine() -> int:
+    """Bytes of this machine, what a plan may take unless told otherwise; as good as no limit where it does not tell."""
+    names = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"}
+    return math.prod(map(os.sysconf, names)) if names <= os.sysconf_names.keys() else _LARGEST_ROOM
 
 
 def peak_memory(plan: Plan) -> int:
-    """Bytes of buffers without which the plan cannot run: those of its most demanding block, in narrow strips."""
-    return _most_demanding(plan, _SMALLEST_ROOM)[0]
+    """Bytes of buffers without which the plan cannot run: its most demanding bundle and block, in narrow strips."""
+    return bundle_memory(plan)[0] + _most_demanding(plan, _SMALLEST_ROOM)[0]
 
 
-def expected_memory(plan: Plan, *, threads: int, memory: int) -> int:
+def expected_memory(plan: Plan, *, threads: int, memory: int | None) -> int:
     """Bytes of buffers that a run in this budget will hold at most.
 
     Raises:
         NoSpace: one block does not fit.
     """
     part = share(plan, threads=threads, memory=memory)
-    return min(memory, part.window * _most_demanding(plan, part.room)[0])
+    return bundle_memory(plan)[0] + min(part.blocks, part.window * _most_demanding(plan, part.room)[0])
+
+
+def bundle_memory(plan: Plan) -> tuple[int, str]:
+    """Bytes while the most demanding bundle is made, and its tensor; those of the tensor before may still be there."""
+    found = [(name, {node.bundle for node in walk(root) if isinstance(node, Output)}) for name, root in _computed(plan)]
+    found = [(name, bundles) for name, bundles in found if bundles]
+    if not found:
+        return 0, ""
+    most, tensor = max((_all_bundles(bundles), name) for name, bundles in found)
+    kept = max(sum(spec.bytes for one in bundles for spec in one.specs) for _, bundles in found)
+    return most + (kept if len(found) > 1 else 0), tensor
 
 
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
@@ -173,7 +217,7 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     if isinstance(node, View):
         return _view_peaks(node, region, room, own)
     if isinstance(node, Output):
-        return own, _bundle_bytes(node.bundle)
+        return own, 0  # bundles are counted apart
     narrow, *others = strips(node, region, room)
     if others:
         passing, kept = _peaks(node, narrow, room)
@@ -213,6 +257,12 @@ def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, i
         passing = max(passing, needs)
         kept = max(kept, stays + (needs if part.keep else 0))
     return own + passing, kept
+
+
+def _all_bundles(bundles: Collection[Bundle]) -> int:
+    """Bytes while the bundles of one tensor are made one after another; their outputs stay, and one may need others."""
+    stay = sum(spec.bytes for one in bundles for spec in one.specs)
+    return stay + max(_bundle_bytes(one) - sum(spec.bytes for spec in one.specs) for one in bundles)
 
 
 def _bundle_bytes(bundle: Bundle) -> int:

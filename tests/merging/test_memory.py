@@ -52,7 +52,7 @@ print(peak[0] - begun[0], planned[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
-@pytest.mark.parametrize(("method", "matrices"), [("iso_c", 2.3), ("tsv", 2.6), ("knots", 6.2), ("wudi", 4.0)], ids=str)
+@pytest.mark.parametrize(("method", "matrices"), [("iso_c", 2.4), ("tsv", 2.7), ("knots", 6.3), ("wudi", 4.1)], ids=str)
 def test_memory_is_what_the_planner_says(method: str, matrices: float) -> None:
     """Of two deltas of 4300 x 1024, 34 MiB each in fp64: within a tenth, and 12 MiB that the C library keeps.
 
