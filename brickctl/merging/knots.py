@@ -65,10 +65,11 @@ class Knots(WholeMatrixMethod):
             block.copy_(block[:, : len(merged)] @ directions.T)
         out.mul_(self.scale)
 
-    def merge_turned(self, deltas: Deltas, turned: Turned, left: Tensor, right: Tensor) -> None:
+    def merge_turned(self, deltas: Deltas, turned: Turned, outs: Sequence[Tensor]) -> None:
         """Find the directions among the cores; what each delta does in them has as many columns as the tensor."""
         import torch
 
+        left, right = outs
         rank = left.shape[1]
         inside = common_directions(deltas.plain, rank, rank * len(deltas.weights))
         directions = torch.mm(turned.left, inside)

@@ -75,14 +75,13 @@ class WholeMatrixMethod(MergeMethod):
     """A method of delta space that treats matrices as a whole; what is no matrix gets the mean scale / n sum_i w_i d_i.
 
     One defines `merge`, for matrices, and `room`; and where it has something better than the mean, `combine`. Where all
-    deltas of a tensor are of low rank, `merge_turned` makes factors of the result, (rows, R) and (R, columns).
+    deltas of a tensor are of low rank, `merge_turned` makes factors of the result, (rows, R) and (R, columns), which
+    `unfolded` multiplies out; a method may make others.
     """
 
     scale: float
     flattens: ClassVar[bool] = False
     """Whether a tensor of more dimensions is a matrix, too: (the first, all others)."""
-    keeps_low_rank: ClassVar[bool] = True
-    """Whether deltas of low rank give a combination of low rank."""
 
     def merge(self, deltas: Deltas, out: Tensor) -> None:
         """Write the combination of whole matrices, (rows, columns) fp64."""
@@ -95,13 +94,14 @@ class WholeMatrixMethod(MergeMethod):
         """
         raise NotImplementedError
 
-    def merge_turned(self, deltas: Deltas, turned: Turned, left: Tensor, right: Tensor) -> None:
-        """Write both factors of the combination; `deltas` has the cores.
+    def merge_turned(self, deltas: Deltas, turned: Turned, outs: Sequence[Tensor]) -> None:
+        """Write the factors of the combination; `deltas` has the cores.
 
         As it stands it is right for methods that do the same in all orthonormal bases.
         """
         import torch
 
+        left, right = outs
         core = torch.empty(left.shape[1], right.shape[0], dtype=torch.float64)
         self.merge(deltas, core)
         torch.mm(turned.left, core, out=left)
@@ -123,16 +123,25 @@ class WholeMatrixMethod(MergeMethod):
         if len(shape) < _MATRIX or (len(shape) > _MATRIX and not self.flattens) or math.prod(shape) == 0:
             return super().node(parts, tensor)
         inputs = tuple(reshape(part.node, (shape[0], math.prod(shape[1:]))) for part in parts)
-        products = products_of(inputs) if self.keeps_low_rank else None
+        products = products_of(inputs)
         if products is not None:
             return reshape(self._from_factors(parts, products, inputs[0].spec), shape)
         return reshape(Output(Bundle(self._op("", parts), inputs, (inputs[0].spec,)), 0), shape)
 
     def _from_factors(self, parts: Sequence[Part], products: Sequence[Product | None], spec: Spec) -> Node:
         rank = total_rank(products)
-        outputs = Spec(DType.F64, (spec.rows, rank)), Spec(DType.F64, (rank, spec.columns))
-        bundle = Bundle(self._op(".factors", parts, scales=scales_of(products)), factor_nodes(products), outputs)
-        return rounded_product(Output(bundle, 0), Output(bundle, 1))
+        specs = tuple(Spec(DType.F64, shape) for shape in self.factor_shapes(spec.rows, spec.columns, rank))
+        bundle = Bundle(self._op(".factors", parts, scales=scales_of(products)), factor_nodes(products), specs)
+        return self.unfolded(tuple(Output(bundle, number) for number in range(len(specs))))
+
+    def factor_shapes(self, rows: int, columns: int, rank: int) -> tuple[tuple[int, int], ...]:
+        """Of what `merge_turned` writes; the first two are these."""
+        return (rows, rank), (rank, columns)
+
+    def unfolded(self, factors: Sequence[Node]) -> Node:
+        """The combination, from what `merge_turned` writes."""
+        left, right = factors
+        return rounded_product(left, right)
 
     def _op(self, variant: str, parts: Sequence[Part], **more: Any) -> Op:
         return Op.make(
@@ -192,19 +201,18 @@ def _register(declared: type[_W]) -> None:
             outs[0].fill_(float("nan"))
 
     def room_of_factors(bundle: Bundle) -> int:
-        (left, right), arguments = bundle.specs, bundle.op.arguments()
+        (left, right), arguments = bundle.specs[:2], bundle.op.arguments()
         method, settings = declared(**arguments["parameters"]), arguments["settings"]
         core = method.room_turned(left.rows, right.columns, left.columns, settings)
         return turn_bytes(left.rows, right.columns, left.columns) + core
 
     @bundle_kernel(f"merge.{name}.factors", scratch=room_of_factors)
     def run_factors(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
-        left, right = outs
         if not all(map(is_finite, inputs)):
-            left.fill_(float("nan"))
-            right.fill_(float("nan"))
+            for out in outs:
+                out.fill_(float("nan"))
             return
         turned = turn(inputs, arguments["scales"])
-        shape, weights, settings = (left.shape[0], right.shape[1]), arguments["weights"], arguments["settings"]
+        shape, weights, settings = (len(outs[0]), outs[1].shape[1]), arguments["weights"], arguments["settings"]
         deltas = Deltas(shape=shape, matrices=turned.cores, weights=weights, settings=settings)
-        declared(**arguments["parameters"]).merge_turned(deltas, turned, left, right)
+        declared(**arguments["parameters"]).merge_turned(deltas, turned, outs)

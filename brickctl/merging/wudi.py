@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from brickctl.core.nodes import BLOCK_ELEMENTS
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Op, Spec
 from brickctl.core.parameters import Interval, Scale
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
+from brickctl.tensors.kernels import kernel
 from brickctl.tensors.spectral import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
+
+    from brickctl.core.nodes import Node, Region
+    from brickctl.merging.low_rank import Turned
 
 _FIRST, _SECOND = 0.9, 0.999
 _TINY = 1e-8
@@ -43,8 +48,6 @@ class Wudi(WholeMatrixMethod):
         scale: factor on the result.
     """
 
-    keeps_low_rank: ClassVar[bool] = False
-
     steps: Annotated[int, Interval(0, 1_000_000)] = 300
     learning_rate: Annotated[float, Interval(0.0, 1.0)] = 1e-5
     scale: Scale = 1.0
@@ -56,27 +59,77 @@ class Wudi(WholeMatrixMethod):
         products, target = out.new_zeros(out.shape[1], out.shape[1]), torch.zeros_like(out)
         _gather(deltas, out, products, target)
         for rows, wanted in zip(rows_of(out)(), rows_of(target)(), strict=True):
-            self._go_down(rows, products, wanted)
+
+            def half_gradient(at: Tensor, out: Tensor, wanted: Tensor = wanted) -> None:
+                torch.mm(at, products, out=out).sub_(wanted)
+
+            _go_down(rows, half_gradient, self.steps, self.learning_rate)
         out.mul_(self.scale)
 
-    def _go_down(self, out: Tensor, products: Tensor, target: Tensor) -> None:
-        """Adam, overwriting where it started."""
+    def merge_turned(self, deltas: Deltas, turned: Turned, outs: Sequence[Tensor]) -> None:
+        """Write factors of X at first, (Q S) P^T, of A = P K P^T and of B = (Q L) P^T.
+
+        With c_i = w_i C_i and their norms |c_i|, S = sum_i c_i, K = sum_i c_i^T c_i / |c_i|^2 and L = sum_i c_i c_i^T
+        c_i / |c_i|^2.
+        """
         import torch
 
-        mean, square = torch.zeros_like(out), torch.zeros_like(out)
-        gradient, part = torch.empty_like(out), torch.empty_like(out)
-        for first, second in _corrections(self.steps):
-            torch.mm(out, products, out=gradient).sub_(target).mul_(2.0)
-            mean.mul_(_FIRST).add_(torch.mul(gradient, 1.0 - _FIRST, out=part))
-            square.mul_(_SECOND).add_(torch.mul(gradient, gradient, out=part).mul_(1.0 - _SECOND))
-            torch.div(square, second, out=part).sqrt_().add_(_TINY)
-            out.sub_(torch.div(mean, part, out=part).mul_(self.learning_rate / first))
+        start, right, target, products = outs
+        sums = [products.new_zeros(products.shape) for _ in range(3)]
+        _gather(deltas, *sums)
+        torch.mm(turned.left, sums[0], out=start)
+        torch.mm(turned.left, sums[2], out=target)
+        right.copy_(turned.right)
+        products.copy_(sums[1])
+
+    def factor_shapes(self, rows: int, columns: int, rank: int) -> tuple[tuple[int, int], ...]:
+        """Those, in the order of the kernel's inputs."""
+        return (rows, rank), (rank, columns), (rows, rank), (rank, rank)
+
+    def unfolded(self, factors: Sequence[Node]) -> Node:
+        """Adam on some rows at a time."""
+        start, right, target, products = factors
+        op = Op.make("wudi-rows", 1, steps=self.steps, learning_rate=self.learning_rate, scale=self.scale)
+        whole = Input(right, Access.ALL), Input(products, Access.ALL)
+        entries = Input(start, Access.ROWS), Input(target, Access.ROWS), *whole
+        return Map(Spec(DType.F64, (start.spec.rows, right.spec.columns)), op, entries, whole_rows=True)
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
         """A and B, a delta, and some columns of the products that are added to them, or Adam's four of some rows."""
         del settings
         parts = 8 * max(4 * max(BLOCK_ELEMENTS, columns), 2 * _COLUMNS * (rows + columns))
         return 8 * (columns * columns + 3 * rows * columns) + parts
+
+
+@kernel("wudi-rows", law="rounded", scratch=40, overwrites=False)
+def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Adam on some rows of X, which are (Q S) P^T at first, with A = P K P^T and B = (Q L) P^T given by factors."""
+    import torch
+
+    del block
+    start, target, right, products = inputs
+
+    def half_gradient(at: Tensor, out: Tensor) -> None:
+        torch.mm((at @ right.T @ products).sub_(target), right, out=out)
+
+    torch.mm(start, right, out=out)
+    _go_down(out, half_gradient, arguments["steps"], arguments["learning_rate"])
+    out.mul_(arguments["scale"])
+
+
+def _go_down(out: Tensor, half_gradient: Callable[[Tensor, Tensor], object], steps: int, learning_rate: float) -> None:
+    """Adam, overwriting where it started; X A - B is half of the gradient."""
+    import torch
+
+    mean, square = torch.zeros_like(out), torch.zeros_like(out)
+    gradient, part = torch.empty_like(out), torch.empty_like(out)
+    for first, second in _corrections(steps):
+        half_gradient(out, gradient)
+        gradient.mul_(2.0)
+        mean.mul_(_FIRST).add_(torch.mul(gradient, 1.0 - _FIRST, out=part))
+        square.mul_(_SECOND).add_(torch.mul(gradient, gradient, out=part).mul_(1.0 - _SECOND))
+        torch.div(square, second, out=part).sqrt_().add_(_TINY)
+        out.sub_(torch.div(mean, part, out=part).mul_(learning_rate / first))
 
 
 def _gather(deltas: Deltas, out: Tensor, products: Tensor, target: Tensor) -> None:

@@ -26,6 +26,7 @@ _PLAIN = 0.25  # an element that goes into an element-wise step, or comes out
 _PRODUCT = 0.1  # one of the terms of an element of a matrix product
 _SCANNED = 2.0  # an element that a statistic looks at
 _FACTORISED = 0.2  # rows times columns times the smaller of them, for each input of a factorisation
+_ADAM = 10.0  # an element in each step of Adam on some rows, with a gradient of low rank
 _LAYER = 20.0  # an element of a module that passes through PEFT's own layer
 
 _STEPS = {
@@ -129,6 +130,8 @@ def _step(node: Node) -> float:
         return node.spec.elements * _PLAIN if not isinstance(node, Statistic) else 0.0
     if node.op.name.startswith("product"):
         return node.spec.elements * node.inputs[0].node.spec.columns * _PRODUCT
+    if node.op.name == "wudi-rows":
+        return node.spec.elements * node.op.arguments()["steps"] * _ADAM
     entered = sum(entry.node.spec.elements for entry in node.inputs if entry.access is Access.BLOCK)
     each = _DRAWN_BY_RANK if _by_rank(node) else _STEPS.get(node.op.name)
     return (entered + node.spec.elements) * _PLAIN if each is None else entered * each
