@@ -131,7 +131,7 @@ def _step(node: Node) -> float:
     if node.op.name.startswith("product"):
         return node.spec.elements * node.inputs[0].node.spec.columns * _PRODUCT
     if node.op.name == "wudi-rows":
-        return node.spec.elements * node.op.arguments()["steps"] * _ADAM
+        return node.spec.elements * float(node.op.arguments()["steps"]) * _ADAM
     entered = sum(entry.node.spec.elements for entry in node.inputs if entry.access is Access.BLOCK)
     each = _DRAWN_BY_RANK if _by_rank(node) else _STEPS.get(node.op.name)
     return (entered + node.spec.elements) * _PLAIN if each is None else entered * each
