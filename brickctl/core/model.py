@@ -20,14 +20,14 @@ class LazyModel:
         config: `config.json`, parsed.
         tensors: tensor name -> node, in the order in which they are written.
         ties: name of a tensor that is not stored -> name of the tensor that it shares (a tied head -> the embedding).
-        files: what is carried along byte for byte (tokenizer, generation config), by path.
+        files: what lies beside it (tokenizer, generation config), by path: carried byte for byte, or new text.
         source_config: the `config.json` file as it came, copied whole while nothing in `config` changed.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Node]
     ties: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, File | bytes] = field(default_factory=dict)
     source_config: File | None = None
 
     def node(self, name: str) -> Node:

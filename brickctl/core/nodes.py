@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brickctl.core.dtypes import DType
+    from brickctl.core.rows import RowMap
 
 BLOCK_ELEMENTS = 1 << 18
 """Elements in a block. A constant of the engine: block boundaries depend on nothing but the plan."""
@@ -212,23 +213,26 @@ class Arrangement(Enum):
     RESHAPE = "reshape"  # the elements of one source in row-major order, in another shape
     TRANSPOSE = "transpose"  # one matrix, rows as columns
     ROWS = "rows"  # the rows of several sources, one under the other
+    GATHER = "gather"  # rows of several sources, in the order of a map
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Elements of other nodes in another arrangement."""
+    """Elements of other nodes in another arrangement; `rows` says which, where they are gathered."""
 
     spec: Spec
     arrangement: Arrangement
     sources: tuple[Node, ...]
+    rows: RowMap | None = None
 
     def document(self) -> dict[str, Any]:
-        """The node as JSON; sources stand as their keys."""
+        """The node as JSON; sources stand as their keys, and a map of rows as its digest."""
         return {
             "node": "view",
             **_spec_document(self.spec),
             "arrangement": self.arrangement.value,
             "sources": [key(node) for node in self.sources],
+            **({} if self.rows is None else {"rows": self.rows.digest}),
         }
 
 
@@ -327,7 +331,8 @@ def block_height(spec: Spec) -> int:
 def needs_whole_rows(node: Node) -> bool:
     """Whether any kernel that one block passes through needs all columns of its rows."""
     if isinstance(node, View):
-        return node.arrangement is Arrangement.ROWS and any(map(needs_whole_rows, node.sources))
+        by_rows = node.arrangement in {Arrangement.ROWS, Arrangement.GATHER}
+        return by_rows and any(map(needs_whole_rows, node.sources))
     if not isinstance(node, Map):
         return False
     return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)

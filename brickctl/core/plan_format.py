@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, json_digest
@@ -23,21 +24,25 @@ from brickctl.core.nodes import (
     key,
 )
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
+from brickctl.core.rows import RowMap
 from brickctl.errors import EngineMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 1
+VERSION = 2
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON values; every node stands once, under its key."""
+    """The plan as JSON values; every node stands once, under its key, and every map of rows under its digest."""
+    nodes = plan.nodes()
+    maps = {node.rows.digest: node.rows for node in nodes.values() if isinstance(node, View) and node.rows is not None}
     return {
         "version": VERSION,
         "reproducible": plan.reproducible,
         "notes": list(plan.notes),
-        "nodes": {name: node.document() for name, node in sorted(plan.nodes().items())},
+        "rows": {name: [list(run) for run in rows.runs] for name, rows in sorted(maps.items())},
+        "nodes": {name: node.document() for name, node in sorted(nodes.items())},
         "tasks": [_task_document(task) for task in plan.tasks],
     }
 
@@ -66,8 +71,10 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     if document.get("version") != VERSION:
         raise EngineMissing(f"a plan of version {document.get('version')!r}; this brickctl reads version {VERSION}")
     nodes: dict[str, Node] = {}
+    maps = {name: RowMap(tuple((run[0], run[1], run[2]) for run in runs)) for name, runs in document["rows"].items()}
+    written = _Written(document["nodes"], maps)
     for name in document["nodes"]:
-        _read_node(name, document["nodes"], nodes)
+        _read_node(name, written, nodes)
     return Plan(
         tasks=tuple(_read_task(task, nodes) for task in document["tasks"]),
         reproducible=document["reproducible"],
@@ -75,9 +82,17 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     )
 
 
-def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) -> Node:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The nodes of a plan as they stand in it, and the maps of rows that they name."""
+
+    nodes: Mapping[str, Any]
+    maps: Mapping[str, RowMap]
+
+
+def _read_node(name: str, documents: _Written, nodes: dict[str, Node]) -> Node:
     if name not in nodes:
-        document = documents[name]
+        document = documents.nodes[name]
         spec = _read_spec(document)
         match document["node"]:
             case "stored":
@@ -96,7 +111,8 @@ def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) 
                 )
             case "view":
                 sources = tuple(_read_node(child, documents, nodes) for child in document["sources"])
-                nodes[name] = View(spec, Arrangement(document["arrangement"]), sources)
+                rows = documents.maps[document["rows"]] if "rows" in document else None
+                nodes[name] = View(spec, Arrangement(document["arrangement"]), sources, rows)
             case "output":
                 nodes[name] = Output(_read_bundle(document["bundle"], documents, nodes), document["index"])
             case unknown:
@@ -104,7 +120,7 @@ def _read_node(name: str, documents: Mapping[str, Any], nodes: dict[str, Node]) 
     return nodes[name]
 
 
-def _read_bundle(document: Mapping[str, Any], documents: Mapping[str, Any], nodes: dict[str, Node]) -> Bundle:
+def _read_bundle(document: Mapping[str, Any], documents: _Written, nodes: dict[str, Node]) -> Bundle:
     inputs = tuple(_read_node(child, documents, nodes) for child in document["inputs"])
     return Bundle(_op(document), inputs, tuple(_read_spec(spec) for spec in document["specs"]))
 

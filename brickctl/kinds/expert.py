@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE
@@ -10,6 +11,7 @@ from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import architecture, whole_model
 from brickctl.kinds.kind import Change, Changes, register
 from brickctl.tensors.arithmetic import subtract
+from brickctl.vocabulary.axis import vocabulary_tensors, with_other_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
 
 _TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
+_OTHER_TOKENS = 'it has other tokens than the base: say in the merge whose the result has, as tokenizer = "union"'
 _STITCH = "write a target that stitches them"
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (
@@ -54,12 +57,23 @@ class ExpertKind:
         }
 
     def check(self, brick: Brick, base: LazyModel) -> None:
-        """It fits where it can be merged."""
-        self.changes(brick, base)
+        """It fits where it can be merged; that it has a row for more tokens, or for fewer, a merge can deal with."""
+        expert = self.model(brick, base)
+        others = with_other_rows(expert, base)
+        tensors = {name: base.node(name) if name in others else node for name, node in expert.tensors.items()}
+        self.changes_of(brick, dataclasses.replace(expert, tensors=tensors), base)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Tuned minus base for every tensor; the expert must have exactly the tensors of the base."""
-        expert = self.model(brick, base)
+        return self.changes_of(brick, self.model(brick, base), base)
+
+    def changes_of(self, brick: Brick, expert: LazyModel, base: LazyModel) -> Changes:
+        """The same of the brick's model as somebody has put it into the vocabulary of the base.
+
+        Raises:
+            Misfit: the brick does not fit this base.
+            Unsupported: the brick needs something that is not built.
+        """
         names = dict.fromkeys((*base.tensors, *base.ties))
         _refuse_strangers(brick, expert, names)
         found = {name: _change(brick, name, expert, base.node(name)) for name in names}
@@ -89,9 +103,9 @@ def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | 
     tuned = expert.node(name)
     if tuned.spec.shape != base.spec.shape:
         cause = f"`{name}` has shape {list(tuned.spec.shape)}; the base has {list(base.spec.shape)}"
-        raise Misfit(
-            f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_TUNED_FROM
-        )
+        is_named = name in vocabulary_tensors(expert)
+        hint = _OTHER_TOKENS if is_named and tuned.spec.shape[1:] == base.spec.shape[1:] else _TUNED_FROM
+        raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
     if tuned.spec.dtype.is_mergeable and base.spec.dtype.is_mergeable:
         return None if tuned == base else Change(subtract(tuned, base), tuned)
     _refuse_packed(brick, name, tuned, base)

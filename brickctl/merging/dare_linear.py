@@ -47,10 +47,9 @@ class DareLinear(MergeMethod):
         """Weights that sum to 0 divide nothing."""
         return no_mean(weights, self.divide)
 
-    def prepare(self, part: Part, tensor: str) -> Node:
-        """Thin a delta."""
-        stream = stream_key(self.seed, part.brick, self.declared.name, tensor)
-        return thinned(part.node, stream, part.settings["density"], self.rescale)
+    def prepare_all(self, parts: Sequence[Part], tensor: str) -> Sequence[Node]:
+        """Thin the deltas."""
+        return thinned(parts, lambda part: stream_key(self.seed, part.brick, self.declared.name, tensor), self.rescale)
 
     def combine(self, block: Block, out: Tensor) -> None:
         """Sum up, divide, scale."""

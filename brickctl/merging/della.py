@@ -12,6 +12,8 @@ from brickctl.merging.thinning import thinned
 from brickctl.tensors.draws import stream_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from brickctl.core.nodes import Node
@@ -52,11 +54,9 @@ class Della(MergeMethod):
     scale: Scale = 1.0
     seed: int = 0
 
-    def prepare(self, part: Part, tensor: str) -> Node:
-        """Thin a delta."""
-        stream = stream_key(self.seed, part.brick, self.declared.name, tensor)
-        own = part.settings
-        return thinned(part.node, stream, own["density"], self.rescale, epsilon=own["epsilon"])
+    def prepare_all(self, parts: Sequence[Part], tensor: str) -> Sequence[Node]:
+        """Thin the deltas."""
+        return thinned(parts, lambda part: stream_key(self.seed, part.brick, self.declared.name, tensor), self.rescale)
 
     def combine(self, block: Block, out: Tensor) -> None:
         """Elect, sum up, divide, scale."""

@@ -109,6 +109,10 @@ class MergeMethod:
         """What one brick brings to the tensor, made ready to be combined: fp64, of the same shape."""
         return part.node
 
+    def prepare_all(self, parts: Sequence[Part], tensor: str) -> Sequence[Node]:
+        """What all bricks bring, made ready; for those that find out about several inputs in one scan."""
+        return [self.prepare(part, tensor) for part in parts]
+
     def statistics(self, inputs: Sequence[Node], weights: Sequence[float]) -> tuple[Node, ...]:  # noqa: ARG002
         """Small tensors about the prepared inputs, which every block gets whole."""
         return ()
@@ -119,7 +123,7 @@ class MergeMethod:
 
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
         """The combination of what all bricks bring to the tensor, fp64."""
-        inputs = [self.prepare(part, tensor) for part in parts]
+        inputs = self.prepare_all(parts, tensor)
         found = self.statistics(inputs, [part.weight for part in parts])
         return self.block_by_block(inputs, parts, [Input(one, Access.ALL) for one in found])
 

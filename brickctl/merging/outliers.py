@@ -31,8 +31,8 @@ def keep_middle(node: Node, density: float, gamma: float) -> Node:
     largest = keep_largest(node, skipped + kept)
     if skipped == 0:
         return largest
-    op = Op.make("drop-largest", 1, height=block_height(node.spec), mark=False)
-    inputs = Input(largest), Input(limits(node, skipped), Access.ALL)
+    op = Op.make("drop-largest", 1, height=block_height(node.spec), number=0, mark=False)
+    inputs = Input(largest), Input(limits((node,), (skipped,)), Access.ALL)
     return Map(node.spec, op, inputs, whole_rows=True)
 
 

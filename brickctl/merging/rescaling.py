@@ -33,12 +33,12 @@ def l1_norms(*nodes: Node) -> Statistic:
     return Statistic(Spec(DType.F64, (1, len(nodes))), Op.make("l1-norms", 1, count=len(nodes)), nodes)
 
 
-def ratio(norms: Tensor) -> float:
-    """What brings a norm back to what it was, (1, 2): before / after; 1 where nothing is left.
+def ratio(norms: Tensor, number: int = 0) -> float:
+    """What brings a norm back to what it was: before / after, a row of (n, 2); 1 where nothing is left.
 
     Where the tensor holds NaN or infinity it is NaN.
     """
-    before, after = norms[0].tolist()
+    before, after = norms[number].tolist()
     return 1.0 if after == 0.0 else float(before / after)
 
 

@@ -90,7 +90,7 @@ class Sce(MergeMethod):
 def _limits(deltas: Sequence[Node], share: float) -> Statistic:
     """What tells the share of the entries that vary most."""
     spread = Map(deltas[0].spec, Op.make("spread", 1), tuple(map(Input, deltas)))
-    return limits(spread, share, of_nonzero=True)
+    return limits((spread,), (share,), of_nonzero=True)
 
 
 def _energies(deltas: Sequence[Node], selected: tuple[Node, ...]) -> Statistic:
@@ -118,7 +118,7 @@ def _select(deltas: Sequence[Tensor], found: Tensor, region: Region) -> None:
     """Set to 0, in blocks of whole rows, what does not vary enough; all is NaN where a delta holds NaN."""
     spread = _spread(deltas)
     height = block_height(Spec(DType.F64, region.shape))
-    run_keep((spread, found), spread, {"height": height, "mark": True}, region)
+    run_keep((spread, found), spread, {"height": height, "number": 0, "mark": True}, region)
     for delta in deltas:
         delta.mul_(spread)
 

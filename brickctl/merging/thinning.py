@@ -16,57 +16,66 @@ from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.strips import Total, in_strips
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
     from brickctl.core.nodes import Region
+    from brickctl.merging.method import Part
 
 _KEEP_SCRATCH = 48
 """Bytes that a mask takes for each element of a block."""
 
 
-def thinned(node: Node, stream: str, density: float, rescale: Rescale, *, epsilon: float = 0.0) -> Node:
-    """The tensor, fp64, with each entry kept with probability p and set to 0 else, then rescaled.
+def thinned(parts: Sequence[Part], stream_of: Callable[[Part], str], rescale: Rescale) -> list[Node]:
+    """The tensors, fp64, with each entry kept with probability p and set to 0 else, then rescaled.
 
     Entry number r of the m in its row, from 0 in the order of magnitudes, equal ones by index, has
     p = density - e + 2 e r / (m - 1), e = min(epsilon, density, 1 - density), so that p stays within [0, 1] and its
     mean is the density; the only entry of a row has p = density. NaN and infinity become NaN and are never dropped.
 
     Args:
-        node: what is thinned.
-        stream: key of the stream of draws.
-        density: probability with which an entry is kept, on average.
+        parts: what is thinned; their settings hold the density and, where it is not 0, the epsilon: how far the
+            probability lies from the density at both ends of a row.
+        stream_of: gives the key of the stream of draws.
         rescale: how to make up for what was dropped.
-        epsilon: how far the probability lies from the density at both ends of a row.
     """
-    if density == 1.0:
-        return node
-    spread = min(epsilon, density, 1.0 - density)
-    arguments = {"stream": stream, "density": density, "epsilon": spread if node.spec.columns > 1 else 0.0}
-    norms = (Input(_norms(node, arguments), Access.ALL),) if rescale == "l1" else ()
-    op = Op.make("thin", 1, divided=rescale == "density", **arguments)
-    return Map(node.spec, op, (Input(node), *norms), whole_rows=True)
+    nodes = [part.node for part in parts]
+    cut = [at for at, part in enumerate(parts) if part.settings["density"] < 1.0]
+    each = [_arguments(parts[at], stream_of(parts[at])) for at in cut]
+    norms = _norms([nodes[at] for at in cut], each) if cut and rescale == "l1" else None
+    for number, (at, arguments) in enumerate(zip(cut, each, strict=True)):
+        inputs = (Input(nodes[at]), *(() if norms is None else (Input(norms, Access.ALL),)))
+        op = Op.make("thin", 1, divided=rescale == "density", number=number, **arguments)
+        nodes[at] = Map(nodes[at].spec, op, inputs, whole_rows=True)
+    return nodes
 
 
-def _norms(node: Node, arguments: Mapping[str, Any]) -> Statistic:
-    """The L1 norm of a tensor and of what is kept of it: (1, 2) in fp64."""
-    op = Op.make("thinned-norms", 1, **arguments)
-    return Statistic(Spec(DType.F64, (1, 2)), op, (node,), whole_rows=True)
+def _arguments(part: Part, stream: str) -> Mapping[str, Any]:
+    density = part.settings["density"]
+    spread = min(part.settings.get("epsilon", 0.0), density, 1.0 - density)
+    return {"stream": stream, "density": density, "epsilon": spread if part.node.spec.columns > 1 else 0.0}
 
 
-@statistic_kernel("thinned-norms", scratch=_KEEP_SCRATCH, fixed=1 << 21)
+def _norms(nodes: Sequence[Node], each: Sequence[Mapping[str, Any]]) -> Statistic:
+    """The L1 norm of each tensor and of what is kept of it: (n, 2) in fp64."""
+    op = Op.make("thinned-norms", 1, each=list(each))
+    return Statistic(Spec(DType.F64, (len(nodes), 2)), op, tuple(nodes), whole_rows=True)
+
+
+@statistic_kernel("thinned-norms", scratch=_KEEP_SCRATCH, fixed=1 << 22)
 def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add up all magnitudes, and those that are kept."""
     import torch
 
     del given
-    before, after = Total(), Total()
-    for (block,), region in scan():
-        for part, kept in in_strips(block.abs_(), _kept(block, arguments, region)):
-            before.add(part)
-            after.add(part.mul_(kept))
-    return torch.tensor([[before.value(), after.value()]], dtype=torch.float64)
+    totals = [(Total(), Total()) for _ in arguments["each"]]
+    for blocks, region in scan():
+        for block, (before, after), own in zip(blocks, totals, arguments["each"], strict=True):
+            for part, kept in in_strips(block.abs_(), _kept(block, own, region)):
+                before.add(part)
+                after.add(part.mul_(kept))
+    return torch.tensor([[before.value(), after.value()] for before, after in totals], dtype=torch.float64)
 
 
 @kernel("thin", scratch=_KEEP_SCRATCH, overwrites=False)
@@ -76,7 +85,7 @@ def run_thin(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     _kept(values, arguments, block, out)
     out.mul_(values)
     if len(inputs) > 1:
-        out.mul_(ratio(inputs[1]))
+        out.mul_(ratio(inputs[1], arguments["number"]))
     elif arguments["divided"]:
         out.div_(arguments["density"])
 

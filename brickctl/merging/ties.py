@@ -9,9 +9,11 @@ from brickctl.core.parameters import Density, Scale
 from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.rescaling import Rescale, rescaled
-from brickctl.tensors.top_k import keep_largest
+from brickctl.tensors.top_k import keep_largest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from brickctl.core.nodes import Node
@@ -50,17 +52,27 @@ class Ties(MergeMethod):
     divide: Divide = "weight"
     scale: Scale = 1.0
 
-    def prepare(self, part: Part, tensor: str) -> Node:
-        """Trim a delta."""
+    def prepare_all(self, parts: Sequence[Part], tensor: str) -> Sequence[Node]:
+        """Trim the deltas, each by its own density."""
         del tensor
-        density = part.settings["density"]
-        if density == 1.0:
-            return part.node
-        kept = keep_largest(part.node, max(1, math.floor(density * part.node.spec.elements)))
-        return rescaled(part.node, kept, self.rescale, density)
+        return [
+            rescaled(part.node, kept, self.rescale, part.settings["density"])
+            for part, kept in zip(parts, trimmed(parts), strict=True)
+        ]
 
     def combine(self, block: Block, out: Tensor) -> None:
         """Elect, sum up, divide, scale."""
         elected_sum(block.inputs, block.weights, out, elect=self.elect, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+
+def trimmed(parts: Sequence[Part]) -> list[Node]:
+    """Each tensor with its floor(density * n) largest entries, at least one; others are 0."""
+    kept = [part.node for part in parts]
+    cut = [at for at, part in enumerate(parts) if part.settings["density"] < 1.0]
+    if cut:
+        counts = [max(1, math.floor(parts[at].settings["density"] * kept[at].spec.elements)) for at in cut]
+        for at, node in zip(cut, keep_largest_of([kept[at] for at in cut], counts), strict=True):
+            kept[at] = node
+    return kept

@@ -14,7 +14,10 @@ from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
+from brickctl.operations.members import Merging
+from brickctl.operations.one_vocabulary import in_one_vocabulary
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.vocabulary.rules import read_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
     from brickctl.merging.method import Declared, MergeMethod
     from brickctl.operations.operation import Sources
+    from brickctl.vocabulary.rules import TokenizerChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class Merge:
 
     chosen: Chosen[MergeMethod]
     entries: tuple[Entry, ...]
+    tokenizer: TokenizerChoice | None = None
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     computes = True
@@ -47,13 +52,15 @@ class Merge:
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
-        """The bricks that take part."""
-        return tuple(entry.alias for entry in self.entries)
+        """The bricks that take part, and those that only give tokens."""
+        named = () if self.tokenizer is None else self.tokenizer.aliases
+        return tuple(dict.fromkeys((*(entry.alias for entry in self.entries), *named)))
 
     def document(self) -> Mapping[str, Any]:
         """The step with every default written out."""
         bricks = [self._entry_document(entry) for entry in self.entries]
-        return {"op": "merge", "method": self.declared.name, **self.chosen.document(), "bricks": bricks}
+        tokens = {} if self.tokenizer is None else {"tokenizer": self.tokenizer.document()}
+        return {"op": "merge", "method": self.declared.name, **self.chosen.document(), "bricks": bricks, **tokens}
 
     def _entry_document(self, entry: Entry) -> Mapping[str, Any]:
         weight = {"weight": entry.weight.document()} if self.declared.weighted else {}
@@ -68,10 +75,15 @@ class Merge:
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
         refuse_restacked(artifact, self.aliases, self.place)
-        model = artifact.root
-        self.check_numbers((*model.tensors, *model.ties))
-        root, notes = untie(model, self.combine(model, ingredients))
-        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *notes))
+        one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
+        self.check_numbers((*one.model.tensors, *one.model.ties))
+        root, notes = untie(one.model, self.combine(one.model, one.ingredients))
+        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
+
+    def _merging(self) -> Merging:
+        aliases = tuple(entry.alias for entry in self.entries)
+        space = self.chosen.at("", 0.0).space
+        return Merging(choice=self.tokenizer, aliases=aliases, space=space, place=self.place)
 
     def check_numbers(self, names: Iterable[str]) -> None:
         """Make sure that every number speaks of every one of these tensors, and every filter of some."""
@@ -111,14 +123,15 @@ class Merge:
 
 
 def read_merge(step: Step) -> Operation:
-    """Read `{ op = "merge", method = ..., bricks = ..., and the method's parameters }`."""
+    """Read `{ op = "merge", method = ..., bricks = ..., the method's parameters, tokenizer = ... }`."""
     table = step.table.fresh()
     method = read_method(table)
     entries = read_bricks(table, method)
     chosen = parameters.read(method.method, table)
+    tokenizer = read_choice(table)
     table.finish()
     check_entries(entries, chosen, step.place)
-    return Merge(chosen=chosen, entries=entries, place=step.place)
+    return Merge(chosen=chosen, entries=entries, tokenizer=tokenizer, place=step.place)
 
 
 def read_method(table: Table) -> Declared:

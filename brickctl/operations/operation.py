@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plugins import import_all
-from brickctl.errors import ManifestInvalid, Misfit
+from brickctl.errors import IntegrityFault, ManifestInvalid, Misfit, NotFound, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import Changes, kind_named
+from brickctl.sources.naming import file_label
+from brickctl.sources.selection import DAMAGED, read_json
+from brickctl.vocabulary.tokenizer import FILE as TOKENIZER
+from brickctl.vocabulary.tokenizer import LARGEST, Tokenizer, read_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from brickctl.core.brick import Brick
+    from brickctl.core.brick import Brick, File
+    from brickctl.core.digests import Sha256
     from brickctl.core.manifest import Step
     from brickctl.core.model import Artifact, LazyModel
     from brickctl.errors import Place
@@ -41,14 +46,19 @@ class Sources(Protocol):
 class Ingredients:
     """The base and the bricks that the steps of a target may use; what bricks change is found out once.
 
-    `fit` is looked at when a brick is asked for: a brick that no step uses may fit or not.
+    `fit` is looked at when a brick is asked for: a brick that no step uses may fit or not. `read` gives the verified
+    bytes of a small file of a brick, such as a tokenizer, wherever it is.
     """
 
-    def __init__(self, base: Brick, bricks: Mapping[Alias, Brick]) -> None:
+    def __init__(
+        self, base: Brick, bricks: Mapping[Alias, Brick], read: Callable[[Brick, File], bytes] | None = None
+    ) -> None:
         self.base_brick = base
         self.base: LazyModel = whole_model(base)
         self.bricks = bricks
+        self.read = read or _nothing_to_read
         self._changes: dict[Alias, Changes] = {}
+        self._tokenizers: dict[Sha256 | bytes | None, Tokenizer | None] = {}
         self._models: dict[Alias, LazyModel] = {BASE: self.base}
 
     def brick(self, alias: Alias) -> Brick:
@@ -76,6 +86,49 @@ class Ingredients:
             brick = self.bricks[alias]
             self._models[alias] = kind_named(brick.kind).model(brick, self.base)
         return self._models[alias]
+
+    def tokenizer(self, model: LazyModel) -> Tokenizer | None:
+        """The tokenizer of a model that is made of these; None where it has no `tokenizer.json`.
+
+        Raises:
+            IntegrityFault: it cannot be read.
+        """
+        file = model.files.get(TOKENIZER)
+        key = file if file is None or isinstance(file, bytes) else file.sha256
+        if key not in self._tokenizers:
+            holder = None if file is None or isinstance(file, bytes) else self._holder(file)
+            with asked_for(None if holder is None else holder.required_by):
+                found = self.text_of_tokenizer(model)
+                self._tokenizers[key] = None if found is None else read_tokenizer(found[0], where=found[1])
+        return self._tokenizers[key]
+
+    def text_of_tokenizer(self, model: LazyModel) -> tuple[bytes, str] | None:
+        """The bytes of the `tokenizer.json` of a model that is made of these, and how messages name it."""
+        file = model.files.get(TOKENIZER)
+        if file is None or isinstance(file, bytes):
+            return None if file is None else (file, TOKENIZER)
+        brick = self._holder(file)
+        where = file_label(brick.pin.source, file.path)
+        if file.size > LARGEST:
+            cause = f"it has {file.size:,} bytes; brickctl reads up to {LARGEST:,}"
+            raise IntegrityFault(f"{where} is too large to be read", causes=(cause,), hint=DAMAGED)
+        return self.read(brick, file), where
+
+    def document(self, model: LazyModel, path: str) -> Mapping[str, Any] | None:
+        """A small JSON file beside a model that is made of these; None where it has none."""
+        file = model.files.get(path)
+        if isinstance(file, bytes):
+            return read_json(file, where=path)
+        return None if file is None else self._holder(file).contents.documents.get(path)
+
+    def _holder(self, file: File) -> Brick:
+        """The base or a brick that has this file."""
+        everyone = (self.base_brick, *self.bricks.values())
+        return next(brick for brick in everyone if brick.pin.file(file.path) == file)
+
+
+def _nothing_to_read(brick: Brick, file: File) -> bytes:
+    raise NotFound(f"`{file.path}` of `{brick.name}` cannot be read here: only headers are known")
 
 
 class Operation(Protocol):

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import readable_json
 from brickctl.core.names import BASE, Alias
-from brickctl.errors import ManifestInvalid
+from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.adapters.config import FILE
 from brickctl.kinds.kind import kind_named
 from brickctl.operations.loading_guide import GUIDE, loading_guide
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.vocabulary.axis import rows_of, touches_vocabulary
+from brickctl.vocabulary.tokenizer import FILE as TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.brick import Brick, File
     from brickctl.core.manifest import Step
-    from brickctl.core.model import Artifact
+    from brickctl.core.model import Artifact, LazyModel
     from brickctl.errors import Place
 
 FOLDER = "adapters"
@@ -83,6 +85,35 @@ def name_base(artifact: Artifact, ingredients: Ingredients) -> Artifact:
     configs = {path: part for path, part in artifact.parts.items() if isinstance(part, bytes) and path.endswith(FILE)}
     parts = {path: readable_json({**json.loads(part), **named}) for path, part in configs.items()}
     return dataclasses.replace(artifact, parts={**artifact.parts, **parts})
+
+
+def check_rows(artifact: Artifact, ingredients: Ingredients) -> None:
+    """Make sure that no stacked adapter changes rows of tokens that are not where it was trained.
+
+    Raises:
+        Misfit: an adapter of the embedding or of the head, beside a model with another vocabulary than the base's.
+    """
+    if not _has_moved_rows(artifact.root, ingredients):
+        return
+    stacked = (path.split("/")[1] for path in sorted(artifact.parts) if path.endswith("/" + FILE))
+    for alias in map(Alias, stacked):
+        brick = ingredients.brick(alias)
+        if touches_vocabulary(brick.contents.tensors):
+            cause = "it changes rows of tokens, and a merge has given the model other ones than the base has"
+            hint = f"merge `{alias}` instead of stacking it: its rows follow their tokens then"
+            message = f"`{alias}` cannot be stacked on this model"
+            raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
+
+
+def _has_moved_rows(model: LazyModel, ingredients: Ingredients) -> bool:
+    """Whether a token of the base has another row in a model, or the model has another number of rows."""
+    base = ingredients.base
+    if rows_of(model) != rows_of(base) or model.files.get(TOKENIZER) == base.files.get(TOKENIZER):
+        return rows_of(model) != rows_of(base)
+    ours, theirs = ingredients.tokenizer(model), ingredients.tokenizer(base)
+    if ours is None or theirs is None:
+        return ours is not theirs
+    return any(ours.ids.get(token, number) != number for token, number in theirs.ids.items())
 
 
 def _adapter(ingredients: Ingredients, alias: Alias, place: Place | None) -> Mapping[str, File | bytes]:

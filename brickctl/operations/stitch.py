@@ -13,6 +13,7 @@ from brickctl.operations.combine import untie
 from brickctl.operations.layer_config import Origin, restack
 from brickctl.operations.layered import Layered, check_layer, check_outside, choose_stack, make_of
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.operations.same_tokens import same_tokens
 from brickctl.operations.slice_sources import Names, SliceSources
 from brickctl.operations.slices import Layers, Slice, outside_of_base, read_slice
 
@@ -42,6 +43,11 @@ class Stitch:
     def parts(self) -> tuple[Slice, ...]:
         """Everything that makes tensors, in the order of the result."""
         return (self.before, *self.slices, self.after)
+
+    @property
+    def outside_aliases(self) -> tuple[Alias, ...]:
+        """The bricks whose embedding or head takes part, whose rows must mean the tokens of the running model."""
+        return tuple(dict.fromkeys((*self.before.aliases, *self.after.aliases)))
 
     @property
     def reproducible(self) -> str:
@@ -101,7 +107,8 @@ class _Stitching:
         model = dataclasses.replace(root, tensors=tensors, config=config, source_config=source)
         model, more = untie(model, merged)
         restacked = moved or self._artifact.restacked
-        notes = (*self._artifact.notes, *notes, *more)
+        told = same_tokens(root, self._ingredients, self._stitch.outside_aliases)
+        notes = (*self._artifact.notes, *notes, *told, *more)
         return dataclasses.replace(self._artifact, root=model, notes=notes, restacked=restacked)
 
     def _origins(self, part: Slice) -> Iterator[tuple[Origin, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.model import Artifact
 from brickctl.operations.operation import Ingredients, Operation, check_aliases, read_step
 from brickctl.operations.recast import recast
-from brickctl.operations.stack import name_base
+from brickctl.operations.stack import check_rows, name_base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,9 @@ class Recipe:
         Raises:
             Misfit, Unsupported, ManifestInvalid.
         """
-        return name_base(self.configured(ingredients), ingredients)
+        artifact = self.configured(ingredients)
+        check_rows(artifact, ingredients)
+        return name_base(artifact, ingredients)
 
     def configured(self, ingredients: Ingredients) -> Artifact:
         """The artifact as the targets that start from this one take it up."""

@@ -138,7 +138,10 @@ def _step(node: Node) -> float:
 
 
 def _by_rank(node: Map | Statistic) -> bool:
-    return node.op.name in {"thin", "thinned-norms"} and bool(node.op.arguments()["epsilon"])
+    if node.op.name not in {"thin", "thinned-norms"}:
+        return False
+    arguments = node.op.arguments()
+    return any(one["epsilon"] for one in arguments.get("each", [arguments]))
 
 
 def _bundle(bundle: Bundle) -> float:

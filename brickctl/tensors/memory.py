@@ -35,7 +35,7 @@ from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
 from brickctl.tensors.sharing import shared_nodes
-from brickctl.tensors.views import parts
+from brickctl.tensors.views import largest_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -252,7 +252,7 @@ def _scan_peak(node: Statistic, room: int) -> int:
 def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, int]:
     """A view holds one part at a time; what must stay whole for the next rectangle stays."""
     passing, kept = 0, 0
-    for part in parts(node, region):
+    for part in largest_parts(node, region):
         needs, stays = _peaks(part.source, part.region, room)
         passing = max(passing, needs)
         kept = max(kept, stays + (needs if part.keep else 0))

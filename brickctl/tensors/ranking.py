@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.nodes import Region
 from brickctl.tensors.magnitudes import FIRST_INFINITE, INFINITE, LARGEST_KEY, LOW_BITS, Keys, count_high, count_low
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from torch import Tensor
 
     from brickctl.tensors.kernels import Scan
 
@@ -33,10 +37,10 @@ _DEVIATIONS = 5.0
 """Standard errors between what the sample says and either end of the bracket."""
 
 _NOTED = 1 << 20
-"""Keys that are noted, each with its count, at most."""
+"""Keys that are noted, each with its count, at most, of all tensors that are scanned together."""
 
-FIXED = 8 * _NOTED + 12 * _SAMPLED
-"""Bytes that a search takes, beside the keys of a block."""
+FIXED = 8 * _NOTED + 16 * _SAMPLED
+"""Bytes that a search takes for up to three tensors, beside the keys of a block."""
 
 Rank = Callable[[int, int], int]
 """From the number of elements, and of those that are not 0, the rank that is wanted: 1 is the largest."""
@@ -83,33 +87,48 @@ class Ranked:
     equals: list[int]
 
 
-class NotFinite(Exception):
-    """The tensor holds NaN or infinity."""
+class Unranked(Enum):
+    """Why there is no key of a rank."""
+
+    NONE = "the rank is 0"
+    NOT_FINITE = "the tensor holds NaN or infinity"
 
 
-def ranked(scan: Scan, grid: Grid, rank: Rank) -> Ranked | None:
-    """Find the key of a rank; None for rank 0.
-
-    Raises:
-        NotFinite: the tensor holds NaN or infinity.
-    """
-    between = _bracket(scan, grid, rank)
-    noted = None if between is None else _note(scan, *between)
-    if between is not None and noted is not None:
-        wanted = rank(grid.elements, noted.nonzero)
-        if wanted == 0 or noted.above < wanted <= noted.above + noted.count:
-            return None if wanted == 0 else noted.at(wanted - noted.above, *between)
-    return _by_counting(scan, grid, rank)
+def ranked(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[Ranked | Unranked]:
+    """Find in each tensor that is scanned the key of its rank."""
+    brackets = _brackets(scan, grid, ranks)
+    noted = _note(scan, brackets)
+    found: list[Ranked | Unranked] = []
+    for at, (rank, notes) in enumerate(zip(ranks, noted, strict=True)):
+        answer = None if notes is None else notes.answer(rank(grid.elements, notes.nonzero))
+        found.append(_by_counting(partial(_one, scan, at), grid, rank) if answer is None else answer)
+    return found
 
 
-def _bracket(scan: Scan, grid: Grid, rank: Rank) -> tuple[int, int] | None:
-    """Two keys between which the wanted one lies, almost surely; None where a sample cannot tell."""
+def _one(scan: Scan, at: int, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+    """A scan of one of several tensors."""
+    for blocks, region in scan(regions):
+        yield (blocks[at],), region
+
+
+def _brackets(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[tuple[int, int] | None]:
+    """For each tensor two keys between which the wanted one lies, almost surely; None where a sample cannot tell."""
     import numpy as np
 
     if grid.rows <= grid.height:
-        return (0, LARGEST_KEY) if grid.elements <= _NOTED else None
+        return [(0, LARGEST_KEY) if grid.elements <= _NOTED else None] * len(ranks)
     made = Keys()
-    keys = np.concatenate([made.of(block).reshape(-1, grid.columns).copy() for (block,), _ in scan(grid.sample())])
+    samples: list[list[Any]] = [[] for _ in ranks]
+    for blocks, _ in scan(grid.sample()):
+        for sample, block in zip(samples, blocks, strict=True):
+            sample.append(made.of(block).reshape(-1, grid.columns).copy())
+    return [_bracket(np.concatenate(sample), grid, rank) for sample, rank in zip(samples, ranks, strict=True)]
+
+
+def _bracket(keys: Any, grid: Grid, rank: Rank) -> tuple[int, int] | None:
+    """The bracket of a sample of rows: as wide as rows differ."""
+    import numpy as np
+
     if len(keys) < _FEWEST_ROWS or int(keys.max()) >= INFINITE:
         return None
     nonzero = round(np.count_nonzero(keys) / keys.size * grid.elements)
@@ -132,21 +151,43 @@ def _quantiles(keys: Any, *shares: float) -> list[int]:
 
 
 @dataclass(slots=True)
-class Noted:
+class Notes:
     """What one scan found: how many keys lie above the bracket, how many are not 0, and those between, by block."""
 
+    low: int
+    high: int
     above: int = 0
     nonzero: int = 0
+    finite: bool = True
     keys: list[Any] = field(default_factory=list)
     counts: list[Any] = field(default_factory=list)
 
-    @property
-    def count(self) -> int:
-        """Elements between."""
-        return sum(int(counts.sum()) for counts in self.counts)
+    def add(self, keys: Any) -> None:
+        """Count and note the keys of the next block."""
+        import numpy as np
 
-    def at(self, rank: int, low: int, high: int) -> Ranked:
-        """The key of a rank among those between: the largest with so many from it on; halving takes no memory."""
+        above = keys > self.high
+        between = keys >= self.low
+        between &= ~above
+        self.finite &= int(keys.max()) < INFINITE
+        self.above += int(np.count_nonzero(above))
+        self.nonzero += int(np.count_nonzero(keys))
+        different, counts = _tally(keys[between], self.low, self.high)
+        self.keys.append(different)
+        self.counts.append(counts.astype(np.int32))
+
+    def answer(self, rank: int) -> Ranked | Unranked | None:
+        """The key of a rank; None where it does not lie between."""
+        if not self.finite:
+            return Unranked.NOT_FINITE
+        if rank == 0:
+            return Unranked.NONE
+        count = sum(int(counts.sum()) for counts in self.counts)
+        return self._at(rank - self.above) if self.above < rank <= self.above + count else None
+
+    def _at(self, rank: int) -> Ranked:
+        """The largest key with so many between from it on; halving takes no memory."""
+        low, high = self.low, self.high
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if sum(self._from(middle)) >= rank else (low, middle - 1)
@@ -161,26 +202,19 @@ class Noted:
         ]
 
 
-def _note(scan: Scan, low: int, high: int) -> Noted | None:
-    """Count what lies above a bracket and note what lies in it; None where that is too much."""
-    import numpy as np
-
-    noted, made, size = Noted(), Keys(), 0
-    for (block,), _ in scan():
-        keys = made.of(block)
-        if int(keys.max()) >= INFINITE:
-            raise NotFinite
-        above = keys > high
-        between = keys >= low
-        between &= ~above
-        noted.above += int(np.count_nonzero(above))
-        noted.nonzero += int(np.count_nonzero(keys))
-        different, counts = _tally(keys[between], low, high)
-        noted.keys.append(different)
-        noted.counts.append(counts.astype(np.int32))
-        size += len(different)
-        if size > _NOTED:
-            return None
+def _note(scan: Scan, brackets: Sequence[tuple[int, int] | None]) -> list[Notes | None]:
+    """Note what lies in the brackets of all tensors; None where there is none, or where that is too much."""
+    noted = [None if bracket is None else Notes(*bracket) for bracket in brackets]
+    sizes, made = [0] * len(noted), Keys()
+    if not any(noted):
+        return noted
+    for blocks, _ in scan():
+        for at, (notes, block) in enumerate(zip(noted, blocks, strict=True)):
+            if notes is not None:
+                notes.add(made.of(block))
+                sizes[at] += len(notes.keys[-1])
+                if sizes[at] > _NOTED // len(noted):
+                    noted[at] = None
     return noted
 
 
@@ -195,16 +229,16 @@ def _tally(keys: Any, low: int, high: int) -> tuple[Any, Any]:
     return places.astype(np.int32) + np.int32(low), counts[places]
 
 
-def _by_counting(scan: Scan, grid: Grid, rank: Rank) -> Ranked | None:
+def _by_counting(scan: Scan, grid: Grid, rank: Rank) -> Ranked | Unranked:
     """Count the upper bits, then the lower ones of one bucket, then the equals in every block."""
     import numpy as np
 
     high, nonzero = count_high(scan)
     if int(high[FIRST_INFINITE:].sum()):
-        raise NotFinite
+        return Unranked.NOT_FINITE
     wanted = rank(grid.elements, nonzero)
     if wanted == 0:
-        return None
+        return Unranked.NONE
     bucket, above = _descend(high, wanted)
     low = count_low(scan, [bucket])[bucket]
     place, higher = _descend(low, wanted - above)

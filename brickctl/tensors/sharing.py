@@ -74,6 +74,6 @@ def _own(node: Node) -> Hashable:
         case Statistic():
             return "statistic", node.spec, node.op, len(node.given), node.whole_rows
         case View():
-            return node.spec, node.arrangement
+            return node.spec, node.arrangement, node.rows
         case Output():
             return node.bundle.op, node.bundle.specs, node.index

@@ -8,6 +8,7 @@ lies, gives the k-th key. Elements with that very key are kept by their index, t
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
@@ -15,7 +16,7 @@ from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, b
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.magnitudes import LARGEST_KEY, value_of
-from brickctl.tensors.ranking import FIXED, Grid, NotFinite, ranked
+from brickctl.tensors.ranking import FIXED, Grid, Rank, Unranked, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,34 +31,41 @@ _ABOVE, _FROM, _QUOTA, _BEFORE = range(4)
 
 def keep_largest(node: Node, count: int) -> Node:
     """The tensor with all but its `count` largest elements set to 0, in fp64."""
-    return _keep(node, limits(node, count))
+    return keep_largest_of((node,), (count,))[0]
+
+
+def keep_largest_of(nodes: Sequence[Node], counts: Sequence[int]) -> tuple[Node, ...]:
+    """The same for tensors of one shape, each with a count of its own: what they have in common is read once."""
+    found = limits(nodes, counts)
+    return tuple(_keep(node, found, number) for number, node in enumerate(nodes))
 
 
 def largest(node: Node, count: int) -> Node:
     """1 where one of the `count` largest elements of a tensor is, else 0, in fp64."""
-    return _keep(node, limits(node, count), mark=True)
+    return _keep(node, limits((node,), (count,)), 0, mark=True)
 
 
-def limits(node: Node, count: float, *, of_nonzero: bool = False) -> Statistic:
-    """What tells the `count` largest elements of a tensor from the others: (1, 3 + blocks + 1) in fp64.
+def limits(nodes: Sequence[Node], counts: Sequence[float], *, of_nonzero: bool = False) -> Statistic:
+    """What tells the largest elements of n tensors from the others: (n, 3 + blocks + 1) in fp64.
 
-    With `of_nonzero`, `count` is a share of the n elements whose magnitude in fp32 is not 0: floor(share * n) of them,
+    With `of_nonzero`, a count is a share of the n elements whose magnitude in fp32 is not 0: floor(share * n) of them,
     and at least 1 where n and the share are not 0.
 
     Magnitudes above column 0 are kept, those above column 1 and not above column 0 tie; column 2 is how many of the
-    ties are kept, and from column 3 on stands how many ties lie before each block of whole rows, and at all. Where the
-    tensor holds NaN or infinity everything is NaN.
+    ties are kept, and from column 3 on stands how many ties lie before each block of whole rows, and at all. Where a
+    tensor holds NaN or infinity its row is NaN.
     """
-    blocks = -(-node.spec.rows // block_height(node.spec))
-    wanted = {"share": count} if of_nonzero else {"count": count}
-    grid = {"rows": node.spec.rows, "columns": node.spec.columns, "height": block_height(node.spec)}
-    op = Op.make("top-k", 1, **wanted, **grid)
-    return Statistic(Spec(DType.F64, (1, _BEFORE + blocks + 1)), op, (node,), whole_rows=True)
+    spec = nodes[0].spec
+    wanted = {"shares": list(counts)} if of_nonzero else {"counts": list(counts)}
+    grid = Grid(rows=spec.rows, columns=spec.columns, height=block_height(spec))
+    op = Op.make("top-k", 1, **wanted, rows=grid.rows, columns=grid.columns, height=grid.height)
+    shape = (len(nodes), _BEFORE + grid.blocks + 1)
+    return Statistic(Spec(DType.F64, shape), op, tuple(nodes), whole_rows=True)
 
 
-def _keep(node: Node, found: Statistic, *, mark: bool = False) -> Node:
+def _keep(node: Node, found: Statistic, number: int, *, mark: bool = False) -> Node:
     wide = Input(cast(node, DType.F64))  # in a smaller type the limits themselves would be rounded
-    op = Op.make("keep-largest", 1, height=block_height(node.spec), mark=mark)
+    op = Op.make("keep-largest", 1, height=block_height(node.spec), number=number, mark=mark)
     return Map(Spec(DType.F64, node.spec.shape), op, (wide, Input(found, Access.ALL)), whole_rows=True)
 
 
@@ -68,28 +76,36 @@ def run_limits(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]
 
     del given
     grid = Grid(rows=arguments["rows"], columns=arguments["columns"], height=arguments["height"])
-    found = torch.zeros(1, _BEFORE + grid.blocks + 1, dtype=torch.float64)
-    try:
-        last = ranked(scan, grid, lambda elements, nonzero: _wanted(arguments, elements, nonzero))
-    except NotFinite:
-        return found.fill_(math.nan)
-    if last is None:
-        found[0, _ABOVE] = found[0, _FROM] = math.inf
-        return found
-    if last.key == 0 and last.quota == sum(last.equals):
-        found[0, _ABOVE] = found[0, _FROM] = -1.0
-        return found
-    found[0, _ABOVE], found[0, _FROM], found[0, _QUOTA] = _edge(last.key + 1), _edge(last.key), last.quota
-    if last.quota < sum(last.equals):
-        found[0, _BEFORE + 1 :] = torch.tensor(last.equals).cumsum(0)
+    wanted = _wanted(arguments)
+    found = torch.zeros(len(wanted), _BEFORE + grid.blocks + 1, dtype=torch.float64)
+    for row, last in zip(found, ranked(scan, grid, wanted), strict=True):
+        if last is Unranked.NOT_FINITE:
+            row.fill_(math.nan)
+        elif last is Unranked.NONE:
+            row[_ABOVE] = row[_FROM] = math.inf
+        elif last.key == 0 and last.quota == sum(last.equals):
+            row[_ABOVE] = row[_FROM] = -1.0
+        else:
+            row[_ABOVE], row[_FROM], row[_QUOTA] = _edge(last.key + 1), _edge(last.key), last.quota
+            if last.quota < sum(last.equals):
+                row[_BEFORE + 1 :] = torch.tensor(last.equals).cumsum(0)
     return found
 
 
-def _wanted(arguments: Mapping[str, Any], elements: int, nonzero: int) -> int:
-    """How many elements are to be kept: the count, or a share of those that are not 0."""
-    if "count" in arguments:
-        return min(int(arguments["count"]), elements)
-    share: float = arguments["share"]
+def _wanted(arguments: Mapping[str, Any]) -> list[Rank]:
+    """How many elements are to be kept of each tensor: a count, or a share of those that are not 0."""
+    if "counts" in arguments:
+        return [partial(_at_most, count) for count in arguments["counts"]]
+    return [partial(_share, share) for share in arguments["shares"]]
+
+
+def _at_most(count: int, elements: int, nonzero: int) -> int:
+    del nonzero
+    return min(count, elements)
+
+
+def _share(share: float, elements: int, nonzero: int) -> int:
+    del elements
     return max(math.floor(share * nonzero), min(nonzero, math.ceil(share)))
 
 
@@ -99,12 +115,13 @@ def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     import torch
 
     values, found = inputs
-    row = found[0, :_BEFORE].tolist()
+    found = found[arguments["number"]]
+    row = found[:_BEFORE].tolist()
     if math.isnan(row[_ABOVE]):
         out.fill_(math.nan)
         return
     number = block.top // arguments["height"]
-    before, behind = found[0, _BEFORE + number : _BEFORE + number + 2].tolist()
+    before, behind = found[_BEFORE + number : _BEFORE + number + 2].tolist()
     if row[_FROM] >= 0:
         ties_go = before >= row[_QUOTA] and behind > before
         torch.hardshrink(values, row[_ABOVE if ties_go else _FROM], out=out)

@@ -9,9 +9,11 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Arrangement, Node, Region, Spec, Stored, View, needs_whole_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
+
+    from brickctl.core.rows import RowMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,19 @@ def stack_rows(nodes: tuple[Node, ...], shape: tuple[int, ...]) -> Node:
     return View(Spec(DType.F64, shape), Arrangement.ROWS, nodes)
 
 
+def gather_rows(sources: Sequence[Node], rows: RowMap) -> Node:
+    """Rows of several tensors of one width, (rows, columns) each; the source itself where it is all of it.
+
+    Sources of one element type keep it, of several they become fp64.
+    """
+    if rows.runs and rows.is_whole(rows.runs[0][0], sources[rows.runs[0][0]].spec.shape[0]):
+        return sources[rows.runs[0][0]]
+    dtypes = [source.spec.dtype for source in sources]
+    dtype = dtypes[0] if all(found is dtypes[0] for found in dtypes) else DType.F64
+    spec = Spec(dtype, (rows.count, sources[0].spec.columns))
+    return View(spec, Arrangement.GATHER, tuple(sources), rows)
+
+
 def parts(view: View, region: Region) -> Iterator[Part]:
     """What one rectangle of a view is made of."""
     match view.arrangement:
@@ -62,6 +77,18 @@ def parts(view: View, region: Region) -> Iterator[Part]:
             yield Part(source, rows if whole else swapped, 0, region.bottom - region.top, keep=whole)
         case Arrangement.ROWS:
             yield from _rows(view, region)
+        case Arrangement.GATHER:
+            yield from _gathered(view, region)
+
+
+def largest_parts(view: View, region: Region) -> Iterator[Part]:
+    """Parts as large as those of any rectangle of this size can be: what memory must be there for."""
+    if view.arrangement is not Arrangement.GATHER:
+        yield from parts(view, region)
+        return
+    for source in view.sources:
+        rows = min(region.bottom - region.top, source.spec.rows)
+        yield Part(source, Region(0, rows, region.left, region.right), 0, rows)
 
 
 def place(view: View, region: Region, part: Part, source: Tensor, out: Tensor) -> None:
@@ -95,3 +122,11 @@ def _rows(view: View, region: Region) -> Iterator[Part]:
             inside = Region(top - start, bottom - start, region.left, region.right)
             yield Part(source, inside, top - region.top, bottom - region.top)
         start += source.spec.rows
+
+
+def _gathered(view: View, region: Region) -> Iterator[Part]:
+    top = 0
+    for source, first, count in view.rows.between(region.top, region.bottom) if view.rows is not None else ():
+        inside = Region(first, first + count, region.left, region.right)
+        yield Part(view.sources[source], inside, top, top + count)
+        top += count

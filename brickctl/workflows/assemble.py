@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import Brick
+from brickctl.core.digests import sha256_bytes
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import IntegrityFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
@@ -14,7 +16,7 @@ from brickctl.workflows.parallel import in_parallel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from brickctl.core.brick import Contents
+    from brickctl.core.brick import Contents, File
     from brickctl.core.lock import Lock, Locked
     from brickctl.workflows.session import Session
 
@@ -28,7 +30,19 @@ def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredie
     """
     entries = [lock.entries[alias] for alias in (BASE, *aliases)]
     base, *bricks = in_parallel(lambda locked: locked_brick(session, locked), entries)
-    return Ingredients(base, {Alias(brick.name): brick for brick in bricks})
+    read = partial(_read, session)
+    return Ingredients(base, {Alias(brick.name): brick for brick in bricks}, read)
+
+
+def _read(session: Session, brick: Brick, file: File) -> bytes:
+    """The bytes of a small file, which are what the lock says; it is fetched where it is not here."""
+    with asked_for(brick.required_by):
+        content = session.sources.fetch(brick.pin, file, session.events).read_bytes()
+        if sha256_bytes(content) != file.sha256:
+            cause = "it changed while it was read"
+            hint = "run the command again"
+            raise IntegrityFault(f"`{file.path}` of `{brick.name}` is not what was locked", causes=(cause,), hint=hint)
+        return content
 
 
 def locked_brick(session: Session, locked: Locked) -> Brick:

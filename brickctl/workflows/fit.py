@@ -8,7 +8,10 @@ from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.errors import PolicyViolation, asked_for
 from brickctl.kinds.base import whole_model
+from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
+from brickctl.operations.chat_template import ChatTemplate
+from brickctl.operations.merge import Merge
 from brickctl.workflows.assemble import locked_brick
 
 if TYPE_CHECKING:
@@ -29,10 +32,12 @@ def check_fit(
     found: Mapping[Alias, Brick],
     changed: Collection[Alias],
     by_layers: Collection[Alias],
+    merged: Collection[Alias],
 ) -> None:
     """Make sure that every changed brick fits the base; every brick, where the base itself changed.
 
-    Of those that are used `by_layers`, only what makes them a model is looked at.
+    Of those that are used `by_layers`, only what makes them a model is looked at; experts that are `merged` by the
+    numbers of rows must have as many rows of tokens as the base.
     Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
 
     Raises:
@@ -51,13 +56,32 @@ def check_fit(
             kind = kind_named(entries[alias].kind)
             if alias in by_layers:
                 kind.model(brick(alias), model)
-            else:
-                kind.check(brick(alias), model)
+                continue
+            if alias in merged and isinstance(kind, ExpertKind):
+                kind.changes(brick(alias), model)
+            kind.check(brick(alias), model)
+
+
+def by_number(recipes: Iterable[Recipe]) -> frozenset[Alias]:
+    """The bricks of merges that say nothing of tokens, and before which nothing was said either."""
+    return frozenset(alias for recipe in recipes for alias in _by_number(recipe)[0])
+
+
+def _by_number(recipe: Recipe) -> tuple[list[Alias], bool]:
+    """The bricks of one recipe, and whether it says something of tokens."""
+    aliases, is_said = ([], False) if recipe.start is None else _by_number(recipe.start)
+    for operation in recipe.operations:
+        if isinstance(operation, Merge) and operation.tokenizer is not None:
+            is_said = True
+        elif isinstance(operation, Merge) and not is_said:
+            aliases += [alias for alias in operation.aliases if alias != BASE]
+    return aliases, is_said
 
 
 def used_by_layers(recipes: Iterable[Recipe]) -> Collection[Alias]:
     """Bricks of which only layers are used: they may have more or fewer than the base, and each use is checked."""
-    uses = [(alias, step.takes_layers) for recipe in recipes for step in recipe.operations for alias in step.aliases]
+    steps = [step for recipe in recipes for step in recipe.operations if not isinstance(step, ChatTemplate)]
+    uses = [(alias, step.takes_layers) for step in steps for alias in step.aliases]
     whole = [alias for alias, takes_layers in uses if not takes_layers]
     return tuple(dict.fromkeys(alias for alias, _ in uses if alias not in whole))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
@@ -17,6 +18,7 @@ from brickctl.workflows.mergekit_methods import METHODS, RANDOM
 from brickctl.workflows.mergekit_recipe import MergekitRecipe, read_mergekit
 from brickctl.workflows.mergekit_step import MergeStep, takes_deltas
 from brickctl.workflows.mergekit_stitch import stitch_lines
+from brickctl.workflows.mergekit_tokenizer import written, written_template
 from brickctl.workflows.requirement import path_from
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ class _Translation:
         self._cast = Cast(recipe)
         self._merges = [self._cast.of_slice(recipe, part) for part in recipe.slices] or [recipe]
         self._entries = [self._cast.entries(merge) for merge in self._merges]
+        named = partial(self._cast.named, place=recipe.first.place)
+        tokens, has_base = recipe.tokens, recipe.base is not None
+        self._tokenizer = None if tokens is None else written(tokens, named, has_base=has_base)
 
     def text(self, recipe: Path) -> str:
         """The manifest."""
@@ -130,10 +135,17 @@ class _Translation:
         return f"{alias} = {{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
 
     def _apply(self) -> Iterator[str]:
+        lines = [*self._steps()]
+        if self._recipe.template is not None:
+            lines = [*(lines[:-1] or ["apply = ["]), f"  {written_template(self._recipe.template)},", "]"]
+        yield from lines
+
+    def _steps(self) -> Iterator[str]:
         if self._recipe.slices:
             yield from stitch_lines(self._recipe, self._merges, self._entries)
             return
-        step = MergeStep(self._recipe, self._entries[0], deltas=takes_deltas(self._recipe))
+        deltas = takes_deltas(self._recipe)
+        step = MergeStep(self._recipe, self._entries[0], deltas=deltas, tokenizer=self._tokenizer)
         if step.changes_nothing and not self._cast.bricks:
             return  # the base as it is
         first, *others = step.lines()

@@ -15,7 +15,7 @@ from brickctl.core.staleness import echo, stale_reasons, standing
 from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
-from brickctl.workflows.fit import check_declared_bases, check_fit, used_by_layers
+from brickctl.workflows.fit import by_number, check_declared_bases, check_fit, used_by_layers
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def resolve(
     found = dict(zip((entry.alias for entry in wanted), in_parallel(_Finder(session, old, anew), wanted), strict=True))
     entries = kept | {alias: _locked(brick) for alias, brick in found.items()}
     changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
-    check_fit(session, entries, found, changed, used_by_layers(recipes))
+    check_fit(session, entries, found, changed, used_by_layers(recipes), by_number(recipes))
     bricks = {alias: entries[alias] for alias in sorted(session.manifest.bricks)}
     lock = Lock(base=entries[BASE], bricks=bricks, manifest=echo(session.manifest))
     check_declared_bases(session, lock, changed)

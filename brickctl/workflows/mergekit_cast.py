@@ -15,6 +15,7 @@ from brickctl.workflows.mergekit_parameters import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from brickctl.errors import Place
     from brickctl.workflows.mergekit_recipe import MergekitRecipe
     from brickctl.workflows.mergekit_slices import MergekitSlice
 
@@ -44,6 +45,10 @@ class Cast:
         found = [(self._alias(entry), entry) for entry in self._taking_part(recipe)]
         self._check_entries(recipe, found)
         return found
+
+    def named(self, model: Model, place: Place) -> Alias:
+        """The name of a model that tokens come from; one that takes no part otherwise becomes a brick for that."""
+        return self._alias(Input(model=model, place=place))
 
     def of_slice(self, recipe: MergekitRecipe, part: MergekitSlice) -> MergekitRecipe:
         """A slice as a recipe of its own. A base that only names the configuration is none of its merge."""

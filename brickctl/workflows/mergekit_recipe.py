@@ -15,6 +15,7 @@ from brickctl.workflows.mergekit_methods import METHODS
 from brickctl.workflows.mergekit_model import Input, Model, absent, read_input, read_model, refuse
 from brickctl.workflows.mergekit_parameters import NOTHING_SAID, Settings, read_settings
 from brickctl.workflows.mergekit_slices import MergekitSlice, read_slices
+from brickctl.workflows.mergekit_tokenizer import Tokens, read_template, read_tokens
 from brickctl.workflows.yaml_table import read_yaml
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class MergekitRecipe:
         settings: the parameters for all models, those that a model has for itself go before them.
         dtype: what tensors are written as; None where each keeps its own.
         computed_in: what mergekit would round to before it computes.
+        tokens: whose tokens the result has; None where rows go together by number.
+        template: the text of the chat template; None where it stays as it is.
     """
 
     method: str
@@ -43,6 +46,8 @@ class MergekitRecipe:
     settings: Settings = NOTHING_SAID
     dtype: str | None = None
     computed_in: str | None = None
+    tokens: Tokens[Model] | None = None
+    template: str | None = None
 
     @property
     def first(self) -> Input:
@@ -66,7 +71,9 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
     if slices and not absent(top, "models"):
         raise top.error("a recipe has `models` or `slices`, not both", key="slices", hint="remove one of them")
     _check_inputs(inputs, method, top)
-    _read_tokenizer(top, base or (slices[0].inputs[0] if slices else inputs[0]).model)
+    tokens, template = read_tokens(top, read_model), read_template(top)
+    if slices:
+        _refuse_tokens(top, tokens, base or slices[0].inputs[0].model)
     computed_in, written_as = _read_dtype(top, "dtype"), _read_dtype(top, "out_dtype")
     shared = None if absent(top, "parameters") else top.table_or_none("parameters")
     settings = read_settings(shared, method, shared=True)
@@ -79,6 +86,8 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
         settings=settings,
         dtype=written_as or computed_in,
         computed_in=computed_in,
+        tokens=None if slices else tokens,
+        template=template,
     )
 
 
@@ -109,26 +118,15 @@ def _check_inputs(inputs: tuple[Input, ...], method: str, top: Table) -> None:
         raise top.error(message, key="models", hint="to merge several, use linear or task_arithmetic")
 
 
-def _read_tokenizer(top: Table, base: Model) -> None:
-    """The tokenizer of the base is what brickctl takes; anything else would change the vocabulary."""
-    refuse(top, "chat_template", "`chat_template` replaces the tokenizer's template")
-    if not absent(top, "tokenizer_source"):
-        _check_source(top, "tokenizer_source", base)
-    tokenizer = None if absent(top, "tokenizer") else top.table_or_none("tokenizer")
-    if tokenizer is not None:
-        for key in ("tokens", "pad_to_multiple_of"):
-            refuse(tokenizer, key, f"`{key}` in `tokenizer` changes the vocabulary")
-        if not absent(tokenizer, "source"):
-            _check_source(tokenizer, "source", base)
-        tokenizer.finish()
-
-
-def _check_source(table: Table, key: str, base: Model) -> None:
-    source = table.take(key)
-    if source == "base" or (source != "union" and read_model(table, key) == base):
+def _refuse_tokens(top: Table, tokens: Tokens[Model] | None, base: Model) -> None:
+    """Refuse other tokens than the base's beside slices, which are stitched and have no merge of the whole."""
+    if tokens is None or (tokens.source in ("base", base) and not tokens.tokens and tokens.multiple is None):
         return
-    what = f"`{key}: {shown(source)}` makes another tokenizer than the base's"
-    raise Unsupported(f"{what}; this brickctl does not", place=table.place(key), hint=f"write `{key}: base`")
+    key = "tokenizer_source" if top.has("tokenizer_source") else "tokenizer"
+    hint = f"write `{key}: base`, or merge whole models"
+    raise Unsupported(
+        f"`{key}` with `slices` changes the vocabulary; this brickctl does not", place=top.place(key), hint=hint
+    )
 
 
 def _read_dtype(top: Table, key: str) -> str | None:

@@ -35,18 +35,21 @@ class MergeStep:
         *,
         deltas: bool,
         where: Where = "model",
+        tokenizer: str | None = None,
     ) -> None:
         self._recipe = recipe
         self._entries = entries
         self._deltas = deltas
         self._where = where
+        self._tokenizer = tokenizer
         self._declared = methods()[name_here(recipe.method, recipe.settings.switches)]
         self._usual = defaults(self._declared.method)
 
     @property
     def changes_nothing(self) -> bool:
         """Whether what comes out is the first model as it is."""
-        return self._recipe.method == "passthrough" and not [*self._options()]
+        is_plain = self._tokenizer in {None, '"base"'}
+        return self._recipe.method == "passthrough" and is_plain and not [*self._options()]
 
     def lines(self) -> Iterator[str]:
         """TOML: the value of `apply`."""
@@ -72,7 +75,8 @@ class MergeStep:
 
     def _table(self, start: str, layers: Mapping[Alias, str], common: str = "") -> Iterator[str]:
         """The method, its parameters and the bricks; what is `common` to these goes before them."""
-        options = "".join(f"{key} = {value}, " for key, value in self._options())
+        said = [] if self._tokenizer is None else [("tokenizer", self._tokenizer)]
+        options = "".join(f"{key} = {value}, " for key, value in (*self._options(), *said))
         start = f'{{ {start}method = "{self._declared.name}"{common}, {options}bricks = ['
         if not self._declared.weighted and not self._own_keys() and not layers:
             yield f"{start}{', '.join(json.dumps(alias) for alias, _ in self._entries)}] }}"

@@ -14,11 +14,12 @@ from brickctl.core.digests import Sha256
 from brickctl.core.document import read_toml
 from brickctl.core.dtypes import DType
 from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import Alias
 from brickctl.core.nodes import Spec, Stored
 from brickctl.core.plan import Plan
 from brickctl.core.reference_format import parse_reference, parse_shorthand
 from brickctl.core.registry_line import encode_line, parse_line
-from brickctl.errors import BrickctlError
+from brickctl.errors import BrickctlError, Unsupported
 from brickctl.kinds.kind import detect_kind
 from brickctl.operations.operation import Ingredients
 from brickctl.operations.target import read_recipe
@@ -27,6 +28,8 @@ from brickctl.sources.selection import read_json, select, weight_map
 from brickctl.tensors.header import header_length, parse_header
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import peak_memory
+from brickctl.vocabulary.tokenizer import read_tokenizer
+from brickctl.vocabulary.union import Addition, content, extend
 from brickctl.workflows.mergekit_recipe import read_mergekit
 from brickctl.workflows.provenance import FILE as RECORD
 from brickctl.workflows.provenance import read_statement
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _DIGEST = Sha256("0" * 64)
 _SHARD = 1 << 20
+_OTHER = b'{"model": {"type": "BPE", "vocab": {"a": 0, "c": 1, "ac": 2}, "merges": [["a", "c"]]}}'
 _DATA = 32
 """Bytes of tensors behind every header."""
 
@@ -156,6 +160,17 @@ def _model(data: bytes) -> None:
     lay_out(recipe.artifact(Ingredients(_held("base", contents), {})), _SHARD)
 
 
+def _tokenizer(data: bytes) -> None:
+    """A `tokenizer.json`, and the union of it with another, either way round."""
+    found = read_tokenizer(data, where="x")
+    other = read_tokenizer(_OTHER, where="y")
+    for base, more in ((found, other), (other, found)):
+        try:
+            content(extend(base, [Addition(alias=Alias("x"), tokenizer=more, rows=9)], ("<new>",), ()))
+        except Unsupported:  # by other rules: then one of them is added to alone
+            content(extend(base, (), ("<new>",), [Addition(alias=Alias("x"), tokenizer=more, rows=9)]))
+
+
 def _contents(document: Mapping[str, Any]) -> Contents:
     """What `{"documents": {file: {...}}, "tensors": {name: [dtype, shape]}}` describes; no header may say less."""
     documents, tensors = document.get("documents"), document.get("tensors")
@@ -217,5 +232,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "record": _record,
     "reference": _reference,
     "registry-line": _registry_line,
+    "tokenizer": _tokenizer,
     "toml": _toml,
 }

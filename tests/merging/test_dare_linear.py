@@ -116,7 +116,7 @@ def test_a_mask_depends_on_seed_brick_method_and_tensor() -> None:
 
     def node(method: MergeMethod, brick: bytes = b"a", tensor: str = "x") -> Node:
         part = Part(node=delta, weight=1.0, settings={"density": 0.5}, brick=sha256_bytes(brick))
-        return method.prepare(part, tensor)
+        return method.prepare_all([part], tensor)[0]
 
     usual = node(DareLinear())
     assert node(DareLinear()) == usual

@@ -93,7 +93,11 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
         bricks[alias] = Brick(name=alias, kind=kind, pin=pin, contents=contents, required_by=requirement.place)
         paths |= {file.sha256: (source.locate(pin) or {})[file.path] for file in pin.files}
     recipe = read_recipe(wanted, wanted.targets[target])
-    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks))
+
+    def read(_: Brick, file: File) -> bytes:
+        return paths[file.sha256].read_bytes()
+
+    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks, read))
     plan = Plan(tasks=lay_out(artifact, recipe.shard_size), notes=artifact.notes)
     return Prepared(artifact=artifact, plan=plan, paths=paths)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +13,15 @@ from safetensors.torch import save_file
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Arrangement, Region, Spec, Stored, View, whole
+from brickctl.core.nodes import Arrangement, Region, Spec, Stored, View, key, whole
+from brickctl.core.rows import RowMap
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.evaluate import Evaluator
 from brickctl.tensors.header import read_header
 from brickctl.tensors.results import Results
-from brickctl.tensors.views import reshape, stack_rows, transpose
+from brickctl.tensors.views import gather_rows, reshape, stack_rows, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 BLOB = Sha256("a" * 64)
 SHAPE = (6, 4, 10)
+GATHERED = RowMap(((1, 20, 4), (0, 3, 1), (0, 0, 24), (1, 7, 2)))
+PIECES = ((1, 20, 24), (2, 3, 4), (2, 0, 24), (1, 7, 9))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,10 @@ def views(stored: Stored, tensor: Tensor) -> dict[str, tuple[Node, Tensor]]:
             stack_rows((flat, transpose(reshape(computed, (10, 24)))), (48, 10)),
             torch.cat((2 * tensor.reshape(24, 10), 2 * tensor.reshape(10, 24).T)),
         ),
+        "gathered": (
+            gather_rows((flat, reshape(stored, (24, 10))), GATHERED),
+            torch.cat([factor * tensor.reshape(24, 10)[first:end] for factor, first, end in PIECES]),
+        ),
     }
 
 
@@ -103,3 +111,27 @@ def test_a_reshaped_file_is_still_a_file(stored: Stored) -> None:
     assert reshape(scaled(stored, 1.0), (240,)) == View(
         Spec(DType.F64, (240,)), Arrangement.RESHAPE, (scaled(stored, 1.0),)
     )
+
+
+def test_neighbours_are_one_run_and_all_rows_in_order_are_the_tensor_itself(stored: Stored) -> None:
+    rows = RowMap.of([(0, 2), (0, 3), (1, 4), (0, 4), (0, 5), (0, 6)])
+    assert rows.runs == ((0, 2, 2), (1, 4, 1), (0, 4, 3))
+    assert [*rows.between(1, 5)] == [(0, 3, 1), (1, 4, 1), (0, 4, 2)]
+    flat = reshape(stored, (24, 10))
+    assert gather_rows((scaled(flat, 2.0), flat), RowMap.of((1, row) for row in range(24))) is flat
+
+
+def test_a_map_of_many_rows_stands_in_a_node_as_its_digest(stored: Stored) -> None:
+    flat = reshape(stored, (24, 10))
+    gathered = gather_rows((flat,), RowMap.of((0, row * 7 % 24) for row in range(10_000)))
+    assert len(json.dumps(gathered.document())) < 400
+    other = gather_rows((flat,), RowMap.of((0, row * 5 % 24) for row in range(10_000)))
+    assert key(gathered) != key(other)
+    assert gathered != other
+
+
+def test_gathered_rows_of_one_type_keep_it_and_of_two_become_fp64(stored: Stored) -> None:
+    flat = reshape(stored, (24, 10))
+    rows = RowMap(((1, 0, 2), (0, 0, 2)))
+    assert gather_rows((flat, flat), rows).spec == Spec(DType.F32, (4, 10))
+    assert gather_rows((flat, scaled(flat, 2.0)), rows).spec == Spec(DType.F64, (4, 10))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from brickctl.core.plan import Plan, Shard
-from brickctl.core.plan_format import plan_digest, plan_document, read_plan
+from brickctl.core.plan_format import VERSION, plan_digest, plan_document, read_plan
 from brickctl.errors import EngineMissing
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
@@ -63,5 +63,5 @@ def test_each_shard_can_be_made_by_itself_from_the_json_of_the_plan(project: Pat
 
 def test_a_plan_of_a_newer_brickctl_is_refused(project: Path) -> None:
     document = plan_document(plan_of(project, "sorter"))
-    with pytest.raises(EngineMissing, match="version 2"):
-        read_plan({**document, "version": 2})
+    with pytest.raises(EngineMissing, match=f"version {VERSION + 1}"):
+        read_plan({**document, "version": VERSION + 1})

@@ -1,0 +1,40 @@
+"""Means of whole tensors and of their rows, in fp64, with the same bits on every CPU."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Node, Op, Spec, Statistic
+from brickctl.tensors.arithmetic import add, scaled
+from brickctl.tensors.exact import sum_along
+from brickctl.tensors.kernels import Scan, statistic_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+
+def mean_of(nodes: Sequence[Node]) -> Node:
+    """The mean of several tensors of one shape, element by element, added in their order."""
+    return nodes[0] if len(nodes) == 1 else scaled(reduce(add, nodes), 1 / len(nodes))
+
+
+def mean_row(node: Node) -> Statistic:
+    """The mean of all rows of a matrix: (1, columns)."""
+    op = Op.make("mean-row", 1, rows=node.spec.rows, columns=node.spec.columns)
+    return Statistic(Spec(DType.F64, (1, node.spec.columns)), op, (node,))
+
+
+@statistic_kernel("mean-row", scratch=16)
+def run_mean_row(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+    """Add the rows of each block as a binary tree, and the blocks in order."""
+    import torch
+
+    del given
+    total = torch.zeros(1, arguments["columns"], dtype=torch.float64)
+    for (block,), region in scan():
+        total[:, region.left : region.right] += sum_along(block.double(), dim=0)
+    return total.div_(arguments["rows"])
