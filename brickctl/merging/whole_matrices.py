@@ -118,7 +118,7 @@ class WholeMatrixMethod(MergeMethod):
         out.mul_(self.scale).div_(len(block.weights))
 
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
-        """The combination of whole matrices, as a bundle with one output, or with two factors."""
+        """The combination of whole matrices, as a bundle with one output, or with factors."""
         shape = parts[0].node.spec.shape
         if len(shape) < _MATRIX or (len(shape) > _MATRIX and not self.flattens) or math.prod(shape) == 0:
             return super().node(parts, tensor)
