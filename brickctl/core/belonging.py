@@ -22,6 +22,8 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 COMPANIONS = (
     "config.json",
     "adapter_config.json",
+    "mask_config.json",
+    "unified_config.json",
     "generation_config.json",
     "tokenizer*",
     "special_tokens_map.json",

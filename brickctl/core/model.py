@@ -42,11 +42,13 @@ class Artifact:
     Attributes:
         root: the model.
         parts: file path below the artifact -> a file carried byte for byte, or the text of a new one.
+        weights: folder below the artifact -> computed tensors that are stored there, by name (the masks of a merge).
         notes: what the user should know about the result, one sentence each.
         restacked: whether a stitch gave layers other numbers than they have in the base.
     """
 
     root: LazyModel
     parts: Mapping[str, File | bytes] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[str, Node]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     restacked: bool = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,8 @@ class Access(Enum):
     ACROSS = "across"  # every row, and the columns that are numbered as the block's rows are
     BESIDE = "beside"  # the rows that are numbered as the block's columns are, every column
     ALL = "all"  # the whole tensor
+    PACKED = "packed"  # the same rows, eight columns for each of the block
+    BITS = "bits"  # the same rows, one column for each eight of the block
 
     __hash__ = object.__hash__  # as that of `DType`
 
@@ -96,17 +98,22 @@ class Access(Enum):
         """The rectangle of an input of this `spec` that the output's `block` needs."""
         match self:
             case Access.BLOCK:
-                return block
+                found = block
             case Access.ROWS:
-                return Region(block.top, block.bottom, 0, spec.columns)
+                found = Region(block.top, block.bottom, 0, spec.columns)
             case Access.COLUMNS:
-                return Region(0, spec.rows, block.left, block.right)
+                found = Region(0, spec.rows, block.left, block.right)
             case Access.ACROSS:
-                return Region(0, spec.rows, block.top, block.bottom)
+                found = Region(0, spec.rows, block.top, block.bottom)
             case Access.BESIDE:
-                return Region(block.left, block.right, 0, spec.columns)
+                found = Region(block.left, block.right, 0, spec.columns)
             case Access.ALL:
-                return Region(0, spec.rows, 0, spec.columns)
+                found = Region(0, spec.rows, 0, spec.columns)
+            case Access.PACKED:
+                found = Region(block.top, block.bottom, block.left * 8, min(block.right * 8, spec.columns))
+            case Access.BITS:
+                found = Region(block.top, block.bottom, block.left // 8, -(-block.right // 8))
+        return found
 
     @property
     def stays(self) -> bool:
@@ -121,6 +128,7 @@ class Stored:
     spec: Spec
     blob: Sha256
     offset: int
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON."""
@@ -165,6 +173,7 @@ class Map:
     op: Op
     inputs: tuple[Input, ...]
     whole_rows: bool = False
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -190,6 +199,7 @@ class Statistic:
     inputs: tuple[Node, ...]
     given: tuple[Node, ...] = ()
     whole_rows: bool = False
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -223,6 +233,7 @@ class View:
     spec: Spec
     arrangement: Arrangement
     sources: tuple[Node, ...]
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
     rows: RowMap | None = None
 
     def document(self) -> dict[str, Any]:
@@ -259,6 +270,7 @@ class Output:
 
     bundle: Bundle
     index: int
+    known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def spec(self) -> Spec:
@@ -274,8 +286,15 @@ Node = Stored | Map | Statistic | View | Output
 
 
 def key(node: Node) -> Sha256:
-    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON."""
-    return json_digest(node.document())
+    """Identity of a node, cache key and wire name in one: sha256 of its canonical JSON.
+
+    A node remembers it, since the key of a sum of many tensors is made of the keys of everything below it.
+    """
+    known = node.known_key
+    if known is None:
+        known = json_digest(node.document())
+        object.__setattr__(node, "known_key", known)
+    return known
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -315,8 +334,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return node.bundle.inputs
 
 
-def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
-    """Cut a tensor into rectangles of about `BLOCK_ELEMENTS` elements, in row-major order.
+def blocks(spec: Spec, *, whole_rows: bool = False, elements: int = BLOCK_ELEMENTS) -> Iterator[Region]:
+    """Cut a tensor into rectangles of about so many elements, in row-major order.
 
     Rows that are longer than a block are cut into columns unless `whole_rows`; all blocks of a row come together, so
     that concatenating the blocks of a tensor whose rows are not cut gives its bytes.
@@ -324,11 +343,18 @@ def blocks(spec: Spec, *, whole_rows: bool = False) -> Iterator[Region]:
     rows, columns = spec.rows, spec.columns
     if rows == 0 or columns == 0:
         return
-    width = columns if whole_rows else min(columns, BLOCK_ELEMENTS)
-    height = max(1, BLOCK_ELEMENTS // width) if width == columns else 1
+    width = columns if whole_rows else min(columns, elements)
+    height = max(1, elements // width) if width == columns else 1
     for top in range(0, rows, height):
         for left in range(0, columns, width):
             yield Region(top, min(top + height, rows), left, min(left + width, columns))
+
+
+def blocks_of(node: Node) -> Iterator[Region]:
+    """The rectangles in which a node is made; of packed bits so few bytes that they come from a block of elements."""
+    packs = isinstance(node, Map) and any(entry.access is Access.PACKED for entry in node.inputs)
+    elements = BLOCK_ELEMENTS // 8 if packs else BLOCK_ELEMENTS
+    return blocks(node.spec, whole_rows=needs_whole_rows(node), elements=elements)
 
 
 def block_height(spec: Spec) -> int:
@@ -343,7 +369,8 @@ def needs_whole_rows(node: Node) -> bool:
         return by_rows and any(map(needs_whole_rows, node.sources))
     if not isinstance(node, Map):
         return False
-    return node.whole_rows or any(needs_whole_rows(entry.node) for entry in node.inputs if entry.access is Access.BLOCK)
+    beside = (entry.node for entry in node.inputs if entry.access in {Access.BLOCK, Access.PACKED})
+    return node.whole_rows or any(map(needs_whole_rows, beside))
 
 
 def _spec_document(spec: Spec) -> dict[str, Any]:

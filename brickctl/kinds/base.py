@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Stored
 
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
+UNIFIED = "unified_config.json"
+"""What a merge with masks writes beside its model: about those very weights, so no model made from them has it."""
+
 _HEAD = "lm_head.weight"
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 
@@ -32,7 +35,7 @@ def whole_model(brick: Brick) -> LazyModel:
     contents = brick.contents
     config = contents.documents["config.json"]
     ties = _ties(config, contents.tensors)
-    carried = {file.path: file for file in brick.pin.files if not file.path.endswith(_WEIGHTS)}
+    carried = {file.path: file for file in brick.pin.files if not file.path.endswith((*_WEIGHTS, UNIFIED))}
     source_config = carried.pop("config.json", None)
     tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in ties}
     return LazyModel(config=config, tensors=tensors, ties=ties, files=carried, source_config=source_config)

@@ -97,6 +97,11 @@ class MergeMethod:
         """What is promised of the bytes; as declared, unless a parameter says otherwise."""
         return self.declared.reproducible
 
+    @property
+    def writes_masks(self) -> bool:
+        """Whether the merge writes a mask for each brick beside the model: only what unifies deltas has some."""
+        return False
+
     def refusal(self, weights: Sequence[float]) -> str | None:  # noqa: ARG002 - most weights have a result
         """Why these weights, one for each brick that takes part in a tensor, have no result; None where they have."""
         return None

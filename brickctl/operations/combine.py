@@ -68,10 +68,16 @@ class Combination:
         for name in (*model.tensors, *model.ties):
             method = depths.method(self.chosen, name)
             in_space = self._in_delta_space if method.space == "delta" else self._in_weight_space
-            shares = [(entry.alias, self._share(depths, entry, name)) for entry in self.entries]
-            taking_part = [(alias, share) for alias, share in shares if share is not None]
-            merged[name] = in_space(method, name, model.node(name), ingredients, taking_part)
+            merged[name] = in_space(method, name, model.node(name), ingredients, self._shares(depths, name))
         return {**merged, **self._added(model, ingredients)}
+
+    def deltas(self, depths: Depths, name: str, ingredients: Sources) -> Mapping[Alias, Part]:
+        """What each brick that takes part in a tensor brings to it, in delta space."""
+        return self._deltas(name, ingredients, self._shares(depths, name))
+
+    def _shares(self, depths: Depths, name: str) -> Shares:
+        shares = [(entry.alias, self._share(depths, entry, name)) for entry in self.entries]
+        return [(alias, share) for alias, share in shares if share is not None]
 
     def _share(self, depths: Depths, entry: Entry, name: str) -> Share | None:
         """With what a brick takes part in a tensor; None where its weight is 0."""
@@ -99,15 +105,17 @@ class Combination:
         self, method: MergeMethod, name: str, running: Node, ingredients: Sources, shares: Shares
     ) -> Node:
         """Running model plus the combined deltas of the bricks that change this tensor; untouched where none does."""
+        deltas = self._deltas(name, ingredients, shares)
+        return add(running, self._combined(method, name, list(deltas.values()))) if deltas else running
+
+    def _deltas(self, name: str, ingredients: Sources, shares: Shares) -> Mapping[Alias, Part]:
         found = [(alias, share, ingredients.changes(alias).get(name)) for alias, share in shares]
         deltas = [(alias, share, change.delta) for alias, share, change in found if change is not None and change.delta]
-        if not deltas:
-            return running
-        if self.declared.complete:
+        if deltas and self.declared.complete:
             nothing = zeros(deltas[0][2])
             deltas = [(alias, share, (change and change.delta) or nothing) for alias, share, change in found]
-        base = ingredients.base.node(name)
-        return add(running, self._combined(method, name, [_part(ingredients, *delta, base) for delta in deltas]))
+        base = ingredients.base.node(name) if deltas else None
+        return {alias: _part(ingredients, alias, share, delta, base) for alias, share, delta in deltas}
 
     def _in_weight_space(
         self, method: MergeMethod, name: str, running: Node, ingredients: Sources, shares: Shares

@@ -14,6 +14,7 @@ from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
 from brickctl.merging.method import methods
 from brickctl.operations.combine import Combination, Entry, untie
+from brickctl.operations.masks import refuse_masked, refuse_other_start, with_masks
 from brickctl.operations.members import Merging
 from brickctl.operations.one_vocabulary import in_one_vocabulary
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
@@ -75,10 +76,20 @@ class Merge:
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Merge into the root model."""
         refuse_restacked(artifact, self.aliases, self.place)
+        refuse_masked(artifact, self.place)
         one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
         self.check_numbers((*one.model.tensors, *one.model.ties))
         root, notes = untie(one.model, self.combine(one.model, one.ingredients))
-        return dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
+        merged = dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
+        if not self.writes_masks:
+            return merged
+        refuse_other_start(one.model, ingredients.base, self.place)
+        return with_masks(merged, one.model, self._combination(one.model, one.ingredients), one.ingredients)
+
+    @property
+    def writes_masks(self) -> bool:
+        """Whether it writes a mask for each brick beside the model."""
+        return self.chosen.at("", 0.0).writes_masks
 
     def _merging(self) -> Merging:
         aliases = tuple(entry.alias for entry in self.entries)
@@ -98,8 +109,10 @@ class Merge:
             Misfit, Unsupported: a brick does not fit.
             ManifestInvalid: the weights of a tensor have no result.
         """
-        combination = Combination(self.chosen, self._ordered(sources), self.place, model.ties)
-        return combination.combine_models(model, sources)
+        return self._combination(model, sources).combine_models(model, sources)
+
+    def _combination(self, model: LazyModel, sources: Sources) -> Combination:
+        return Combination(self.chosen, self._ordered(sources), self.place, model.ties)
 
     def _numbers(self) -> Iterator[tuple[str, Number]]:
         """Everything that may depend on the tensor, with what messages call it."""

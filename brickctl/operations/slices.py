@@ -132,6 +132,9 @@ def _read_merged(table: Table, *, outside: bool) -> Slice:
         entries = tuple(entry for entry in entries if entry.alias != BASE)
     check_entries(entries, chosen, table.place())
     found = Slice(merge=Merge(chosen=chosen, entries=entries, place=table.place()))
+    if found.merge.writes_masks:
+        hint = 'build the masks in a target of its own, and stitch what `op = "mask"` makes of them'
+        raise table.error("a part of a stitch has no masks: they are of whole models", key="masks", hint=hint)
     if outside:
         return found
     needed = dict.fromkeys((*([BASE] if found.is_delta else []), *found.aliases))

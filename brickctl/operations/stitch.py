@@ -12,6 +12,7 @@ from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.operations.combine import untie
 from brickctl.operations.layer_config import Origin, restack
 from brickctl.operations.layered import Layered, check_layer, check_outside, choose_stack, make_of
+from brickctl.operations.masks import refuse_masked
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
 from brickctl.operations.same_tokens import same_tokens
 from brickctl.operations.slice_sources import Names, SliceSources
@@ -72,6 +73,7 @@ class Stitch:
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Stitch the layers of the running model and of the bricks together."""
+        refuse_masked(artifact, self.place)
         _refuse_adapters(artifact, self.place)
         stack = choose_stack(artifact.root, self.stack, self.place)
         return _Stitching(self, artifact, ingredients, stack).artifact()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from brickctl.core.dtypes import DType
 
 _SMALLEST = mmap.PAGESIZE
-_INTEGERS = {"I32": "int32", "I64": "int64"}
+_INTEGERS = {"U8": "uint8", "I32": "int32", "I64": "int64"}
 
 
 class Buffer:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import WHOLE, shown
-from brickctl.core.nodes import Map, Node, Op, Region, Statistic, Stored, View, blocks, needs_whole_rows, whole
+from brickctl.core.nodes import Access, Map, Node, Op, Region, Statistic, Stored, View, blocks_of, whole
 from brickctl.errors import BrickctlError
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
@@ -81,7 +81,6 @@ class Evaluator:
         """What the roots share; found out once for the many blocks of a tensor."""
         known = self._sharing.get(id(roots[0]))
         if known is None or known[0] is not roots[0]:
-            self._sharing.clear()
             keys = {id(node): name for node, name in shared_nodes(roots)}
             known = self._sharing[id(roots[0])] = roots[0], keys
         return known[1]
@@ -137,7 +136,7 @@ class Evaluator:
     def gather(self, node: Node, out: Tensor) -> None:
         """Write a whole tensor, block by block, which takes no more memory beside it than blocks do."""
         before = frozenset(self._kept)
-        for region in blocks(node.spec, whole_rows=needs_whole_rows(node)):
+        for region in blocks_of(node):
             self._results.check_wanted()
             block = self.evaluate(node, region)
             out[region.top : region.bottom, region.left : region.right].copy_(block.matrix)
@@ -154,6 +153,7 @@ class Evaluator:
             self.give_back(block)
         self._kept.clear()
         self._latest.clear()
+        self._sharing.clear()
 
     def _map(self, node: Map, region: Region) -> Block:
         cut = strips(node, region, self._room)
@@ -203,7 +203,10 @@ class Evaluator:
             elif self._shared.has(entry.node, part):
                 matrices.append(self._common_block(entry.node, part, moving, lends=kernel.overwrites))
             else:
-                moving.append(self.evaluate(entry.node, part))
+                apart = (
+                    entry.access is Access.PACKED
+                )  # another rectangle, in which other nodes have something in common
+                moving += self.together((entry.node,), part) if apart else [self.evaluate(entry.node, part)]
                 matrices.append(moving[-1].matrix)
         out = self._take(node, region)
         try:

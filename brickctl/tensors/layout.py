@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import readable_json
@@ -24,13 +25,15 @@ def lay_out(artifact: Artifact, shard_size: int) -> tuple[Task, ...]:
 
     Tensors keep their order; a shard is full when the next tensor would make it larger than `shard_size` bytes.
     """
-    shards = tuple(_shards(artifact.root, shard_size))
+    folders = {"": artifact.root.tensors, **{f"{folder}/": found for folder, found in artifact.weights.items()}}
+    shards = {folder: tuple(_shards(folder, tensors, shard_size)) for folder, tensors in folders.items()}
     small = {path: _carried(path, part) for path, part in artifact.parts.items()}
     small |= {path: _carried(path, part) for path, part in artifact.root.files.items()}
     small["config.json"] = _config(artifact.root)
-    if len(shards) > 1:
-        small[INDEX] = Text(path=INDEX, content=_index(shards))
-    return (*(small[path] for path in sorted(small)), *shards)
+    for folder, found in shards.items():
+        if len(found) > 1:
+            small[folder + INDEX] = Text(path=folder + INDEX, content=_index(folder, found))
+    return (*(small[path] for path in sorted(small)), *chain.from_iterable(shards.values()))
 
 
 def _carried(path: str, part: File | bytes) -> Task:
@@ -45,12 +48,12 @@ def _config(model: LazyModel) -> Task:
     return Text(path="config.json", content=readable_json(dict(model.config)))
 
 
-def _shards(model: LazyModel, shard_size: int) -> Iterator[Shard]:
-    groups = list(_groups(model.tensors, shard_size))
+def _shards(folder: str, tensors: Mapping[str, Node], shard_size: int) -> Iterator[Shard]:
+    groups = list(_groups(tensors, shard_size))
     for number, group in enumerate(groups, start=1):
-        path = SINGLE if len(groups) == 1 else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
+        name = SINGLE if len(groups) == 1 else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
         header = write_header({name: node.spec for name, node in group.items()})
-        yield Shard(path=path, header=header, tensors=tuple(group.items()))
+        yield Shard(path=folder + name, header=header, tensors=tuple(group.items()))
 
 
 def _groups(tensors: Mapping[str, Node], shard_size: int) -> Iterator[dict[str, Node]]:
@@ -66,7 +69,7 @@ def _groups(tensors: Mapping[str, Node], shard_size: int) -> Iterator[dict[str, 
         yield group
 
 
-def _index(shards: tuple[Shard, ...]) -> bytes:
-    weight_map = {name: shard.path for shard in shards for name, _ in shard.tensors}
+def _index(folder: str, shards: tuple[Shard, ...]) -> bytes:
+    weight_map = {name: shard.path.removeprefix(folder) for shard in shards for name, _ in shard.tensors}
     total = sum(node.spec.bytes for shard in shards for _, node in shard.tensors)
     return readable_json({"metadata": {"total_size": total}, "weight_map": weight_map})

@@ -20,7 +20,7 @@ from brickctl.core.nodes import (
     Statistic,
     Stored,
     View,
-    blocks,
+    blocks_of,
     needs_whole_rows,
     outputs,
     walk,
@@ -172,7 +172,7 @@ def _most_demanding(plan: Plan, room: int) -> tuple[int, str]:
     """Bytes of buffers that the most demanding piece of a plan needs, and the tensor that it belongs to."""
     most = STRETCH, ""
     for name, node in _computed(plan):
-        first = next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)
+        first = next(blocks_of(node), None)
         if first is not None:
             most = max(most, (_together((node,), first, room), name))
     return most
@@ -224,6 +224,10 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     held = peak = kept = 0
     for entry in node.inputs:
         part = entry.access.region(region, entry.node.spec)
+        if entry.access is Access.PACKED:
+            peak = max(peak, held + _together((entry.node,), part, room))
+            held += _bytes(entry.node, part)
+            continue
         passing, staying = _peaks(entry.node, part, room)
         size = _bytes(entry.node, part)
         if entry.access.stays:
@@ -269,7 +273,7 @@ def _bundle_bytes(bundle: Bundle) -> int:
     found = find_bundle(bundle.op)
     own = found.scratch(bundle) + sum(spec.bytes for spec in bundle.specs)
     if found.in_turn:
-        firsts = ((node, next(blocks(node.spec, whole_rows=needs_whole_rows(node)), None)) for node in bundle.inputs)
+        firsts = ((node, next(blocks_of(node), None)) for node in bundle.inputs)
         below = max((sum(_peaks(node, first, _LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
         return own + below
     below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)

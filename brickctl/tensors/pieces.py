@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks, needs_whole_rows, outputs, statistics
+from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks_of, outputs, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def _cut(stretch: Stretch) -> Iterator[Stretch]:
 
 
 def _computed(name: str, node: Node, offset: int) -> Iterator[Compute]:
-    for region in blocks(node.spec, whole_rows=needs_whole_rows(node)):
+    for region in blocks_of(node):
         size = region.elements * node.spec.dtype.itemsize
         yield Compute(name, node, region, offset, size)
         offset += size

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
+GUIDES_TO_PROJECTS = [
+    "look-after-the-caches",
+    "run-in-ci",
+    "stitch-layers",
+    "switch-tasks-with-masks",
+    "verify-and-reproduce",
+]
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
 
 RECIPE = """\
@@ -78,7 +85,7 @@ def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Map
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["look-after-the-caches", "run-in-ci", "stitch-layers", "verify-and-reproduce"])
+@pytest.mark.parametrize("name", GUIDES_TO_PROJECTS)
 def test_a_guide_to_a_project_does_what_it_says(name: str, starter: Path, environment: Mapping[str, str]) -> None:
     run(how_to(name), starter, environment)
 
@@ -127,6 +134,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "merge-adapters-of-the-hub",
         "run-in-ci",
         "stitch-layers",
+        "switch-tasks-with-masks",
         "use-a-private-registry",
         "verify-and-reproduce",
     }
