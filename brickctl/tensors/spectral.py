@@ -92,6 +92,7 @@ def to_direction(matrix: Tensor) -> Tensor:
     """
     high = tall(matrix)
     values, vectors = strongest(rows_of(high), high.shape[1])
+    release_freed_memory()
     inverse = (vectors / values) @ vectors.T
     del vectors
     for block in rows_of(high)():
@@ -145,6 +146,7 @@ def _level(blocks: Blocks, scale: float, basis: Tensor | None, least: float) -> 
 
 def _apart(blocks: Blocks, scale: float, group: Tensor, rest: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Turn both sets of vectors by what is left of the angle between their images, which rounding made."""
+    release_freed_memory()
     angle = _products(blocks, scale, group, rest).div_((sizes * sizes).unsqueeze(1))
     return group + rest @ angle.T, rest - group @ angle
 
