@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, canonical_json, json_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from brickctl.core.dtypes import DType
     from brickctl.core.rows import RowMap
@@ -302,6 +302,23 @@ def walk(node: Node) -> Iterator[Node]:
     for child in children(node):
         yield from walk(child)
     yield node
+
+
+def each_once(roots: Iterable[Node]) -> Iterator[Node]:
+    """The nodes and everything below them, inputs first; what several read comes once.
+
+    Steps that read the running model twice, as a slerp and its angle do, make 2^n ways down through n of them.
+    """
+    seen: dict[int, Node] = {}
+    waiting = [(root, False) for root in reversed([*roots])]
+    while waiting:
+        node, is_done = waiting.pop()
+        if is_done:
+            yield node
+        elif id(node) not in seen:
+            seen[id(node)] = node
+            waiting.append((node, True))
+            waiting.extend((child, False) for child in reversed(children(node)))
 
 
 def statistics(node: Node) -> tuple[Statistic, ...]:

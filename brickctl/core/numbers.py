@@ -22,9 +22,17 @@ _BEFORE_LAYERS = re.compile(r"(?:^|\.)(?:embed(?!_out)\w*|\w*_embed(?:ding)?s?|w
 
 
 def split_layer(name: str) -> tuple[str, int, str] | None:
-    """The stack, the number and the rest of a tensor in a layer: `model.layers`, 3, `.mlp.up_proj.weight`."""
+    """The stack, the number and the rest of a tensor in a layer: `model.layers`, 3, `.mlp.up_proj.weight`.
+
+    None where the name cannot be put together again from the three, as with `layers.03`.
+    """
     match = _LAYER.search(name)
-    return None if match is None else (name[: match.start(1) - 1], int(match.group(1)), name[match.end(1) :])
+    is_plain = match is not None and match.group(1) == str(int(match.group(1)))
+    return (
+        None
+        if match is None or not is_plain
+        else (name[: match.start(1) - 1], int(match.group(1)), name[match.end(1) :])
+    )
 
 
 def stack_of(name: str) -> str:

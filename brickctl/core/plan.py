@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, json_digest, sha256_bytes
-from brickctl.core.nodes import Node, key, walk
+from brickctl.core.nodes import Node, each_once, key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,5 +67,4 @@ class Plan:
 
     def nodes(self) -> Mapping[Sha256, Node]:
         """Every node of the plan by its key."""
-        roots = (node for shard in self.shards for _, node in shard.tensors)
-        return {key(node): node for root in roots for node in walk(root)}
+        return {key(node): node for node in each_once(node for shard in self.shards for _, node in shard.tensors)}

@@ -108,12 +108,16 @@ def _change(brick: Brick, name: str, expert: LazyModel, base: Node) -> Change | 
         raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=hint)
     if tuned.spec.dtype.is_mergeable and base.spec.dtype.is_mergeable:
         return None if tuned == base else Change(subtract(tuned, base), tuned)
-    _refuse_packed(brick, name, tuned, base)
+    refuse_packed(brick, name, tuned, base)
     return None  # buffers of integers stay the base's
 
 
-def _refuse_packed(brick: Brick, name: str, tuned: Node, base: Node) -> None:
-    """Refuse what may be weights in integers or in small floats; a buffer that the model computes is neither."""
+def refuse_packed(brick: Brick, name: str, tuned: Node, base: Node) -> None:
+    """Refuse what may be weights in integers or in small floats; a buffer that the model computes is neither.
+
+    Raises:
+        Unsupported: two tensors, not both of mergeable numbers, of which a merge would pass over one.
+    """
     same_class = tuned.spec.dtype.is_mergeable == base.spec.dtype.is_mergeable
     harmless = tuned == base or tuned.spec.elements <= 1 or name.endswith(_BUFFERS)
     if same_class and harmless:

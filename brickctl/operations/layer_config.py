@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import shown
 from brickctl.errors import Misfit, Unsupported
 from brickctl.operations.config_match import differing
+from brickctl.operations.layer_doubts import doubtful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth")
 """How the number of layers is called."""
 
-_INDICES = ("mlp_only_layers", "cross_attention_layers", "hybrid_layer_ids")
+_INDICES = ("mlp_only_layers", "cross_attention_layers", "hybrid_layer_ids", "moe_layers")
 """Lists of the numbers of layers that are special."""
 
-_LEADING = ("max_window_layers", "first_k_dense_replace")
+_LEADING = ("max_window_layers", "first_k_dense_replace", "num_dense_layers")
 """Numbers of layers, from the first on, that are special."""
 
 _SHARED = "num_kv_shared_layers"
@@ -182,18 +183,23 @@ class _Said:
                 yield key, len(self._layers)
             elif key in _LEADING and type(value) is int and self._counts(key):
                 yield key, self._leading(key, value)
-            elif isinstance(value, list) and value and key in _INDICES:
+            elif isinstance(value, list) and value and (key in _INDICES or self._names_all(key, value)):
                 yield key, [at for at, flag in enumerate(self._each(key, _is_listed)) if flag]
             elif isinstance(value, list) and value and _is_about_layers(key):
                 yield key, list(self._each(key, _entry))
 
+    def _names_all(self, key: str, value: list[Any]) -> bool:
+        """Whether a list has the number of every layer, and not an entry for it, which may be 0 or 1."""
+        return _is_about_layers(key) and len(value) > len((0, 1)) and value == [*range(self._base.count)]
+
     def notes(self) -> Iterator[str]:
-        """Numbers that may be about layers, in a way that is not known."""
+        """What may be about layers, in a way that is not known."""
+        outer = self._base.config if self._path is not None else {}
+        again = ((key, outer[key]) for key in COUNTS if outer.get(key) == self._base.count)
         known = (*COUNTS, *_LEADING, *_STEPS)
-        for key, value in self.section.items():
-            told = (type(value) is int and value > 1) or (value is True and "layer_idx" in key)
-            if told and key not in known and "layer" in key and _is_about_layers(key):
-                yield f"config.json has `{key} = {shown(value)}`, as before: check that it still says what it should"
+        for key, value in (*again, *doubtful(self.section, self._base.count, known, _is_about_layers)):
+            what = f"`{key}`" if isinstance(value, list | dict) else f"`{key} = {shown(value)}`"
+            yield f"config.json has {what}, as before: check that it still says what it should"
 
     def _counts(self, key: str) -> bool:
         """Whether the number is looked at: the window of Qwen's models is off unless it is switched on."""

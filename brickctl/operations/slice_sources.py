@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE, Alias
+from brickctl.kinds.expert import refuse_packed
 from brickctl.kinds.kind import Change, Changes
 from brickctl.tensors.arithmetic import subtract
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Brick
     from brickctl.core.model import LazyModel
+    from brickctl.core.nodes import Node
     from brickctl.operations.layered import Layered
     from brickctl.operations.operation import Ingredients
 
@@ -56,8 +58,10 @@ class SliceSources:
             self._changes[alias] = {name: change for name, change in found.items() if change is not None}
         return self._changes[alias]
 
-    def _whole(self, alias: Alias, _: str, source: str) -> Change | None:
-        return Change(None, self._models[alias].model.node(source))
+    def _whole(self, alias: Alias, name: str, source: str) -> Change | None:
+        node = self._models[alias].model.node(source)
+        self._refuse_packed(alias, source, node, self.running.node(name))
+        return Change(None, node)
 
     def _delta(self, alias: Alias, name: str, source: str) -> Change | None:
         """Tuned minus base; of an adapter upon the same layer the product of its factors, as in a merge."""
@@ -65,9 +69,15 @@ class SliceSources:
         if self._names[BASE][name] == source and not is_expert:
             return self._ingredients.changes(alias).get(source)
         tuned, base = self._models[alias].model.node(source), self.base.node(name)
+        self._refuse_packed(alias, source, tuned, base)
         if tuned == base or not tuned.spec.dtype.is_mergeable:
             return None
         return Change(subtract(tuned, base), tuned)
+
+    def _refuse_packed(self, alias: Alias, source: str, node: Node, other: Node) -> None:
+        """Refuse to merge what is no plain number, and not the same in both: one of the two would be passed over."""
+        if node != other and not (node.spec.dtype.is_mergeable and other.spec.dtype.is_mergeable):
+            refuse_packed(self.brick(alias), source, node, other)
 
 
 def _view(model: LazyModel, names: Mapping[str, str]) -> LazyModel:

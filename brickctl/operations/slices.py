@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from brickctl.merging.method import Declared
 
 _ALONE = "passthrough"
+_MOST = 1 << 31
+"""No model has so many layers, and Python no such length."""
+
 _EXAMPLE = 'write { brick = "NAME", layers = [0, 8] }, or { method = "slerp", layers = [0, 8], bricks = [...] }'
 
 
@@ -184,6 +187,8 @@ def read_layers(table: Table) -> Layers | None:
     if not 0 <= first < end:
         message = f"{table.named('layers')} is [{first}, {end}], in which there is no layer"
         raise table.error(message, key="layers", hint=hint)
+    if end > _MOST:
+        raise table.error(f"{table.named('layers')} ends at {end}, and no model has so many", key="layers", hint=hint)
     return Layers(first, end)
 
 

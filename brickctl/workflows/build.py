@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
-from brickctl.core.nodes import Output, walk
+from brickctl.core.nodes import Output, each_once
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
-from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
@@ -25,7 +24,7 @@ from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
-from brickctl.workflows.take_over import Shares, take_over
+from brickctl.workflows.take_over import Shares, journal_of, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -158,7 +157,7 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
 
 def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     """What the plan promises: whole modules that go through another library's arithmetic are `numeric`."""
-    is_numeric = any(isinstance(node, Output) for root in artifact.root.tensors.values() for node in walk(root))
+    is_numeric = any(isinstance(node, Output) for node in each_once(artifact.root.tensors.values()))
     return "numeric" if is_numeric else recipe.reproducible
 
 
@@ -225,7 +224,7 @@ def _begin(session: Session, plan: Plan, bench: Workbench, *, force: bool) -> Sh
     bench.keep_only(frozenset(task.path for task in plan.tasks))
     if force:
         return Shares(made=len(plan.shards))
-    return take_over(session, plan, bench, Journal(bench.journal))
+    return take_over(session, plan, bench, journal_of(bench))
 
 
 def _execute(
@@ -234,7 +233,7 @@ def _execute(
     """Run the plan on the workbench."""
     with Blobs(installed.files) as blobs:
         executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
-        return executor.run(plan, bench.new, Journal(bench.journal))
+        return executor.run(plan, bench.new, journal_of(bench))
 
 
 def _digest(files: Sequence[File]) -> Sha256:

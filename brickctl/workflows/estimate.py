@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Stored, walk
+from brickctl.core.nodes import Stored, each_once
 from brickctl.core.plan import Copy, Shard
 from brickctl.tensors.costs import Work, work_of
 from brickctl.tensors.memory import expected_memory
@@ -111,7 +111,8 @@ def _present(session: Session, pins: tuple[Pin, ...]) -> tuple[Mapping[Sha256, P
 
 def _to_be_read(shards: Iterable[Shard], files: Mapping[Sha256, Path]) -> int:
     """Bytes of the tensors that shards are made from and that the system does not hold in memory."""
-    nodes = {node for shard in shards for _, root in shard.tensors for node in walk(root) if isinstance(node, Stored)}
+    below = each_once(root for shard in shards for _, root in shard.tensors)
+    nodes = {node for node in below if isinstance(node, Stored)}
     sizes: dict[Sha256, int] = {}
     for node in nodes:
         sizes[node.blob] = sizes.get(node.blob, 0) + node.spec.bytes

@@ -69,7 +69,7 @@ class MadeShards:
         """Records of artifacts that are not there any more, and files that are no records."""
         for place in self._entries():
             entry = _document(place)
-            if entry is None or not Path(entry["artifact"]).is_dir():
+            if entry is None or not os.path.isdir(entry["artifact"]):  # noqa: PTH112 - whose name is too long is none
                 yield place
 
     def _entry(self, real: str) -> Path:
@@ -116,5 +116,12 @@ def _document(place: Path) -> dict[str, Any] | None:
         entry = json.loads(place.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    is_record = isinstance(entry, dict) and isinstance(entry.get("artifact"), str) and "\0" not in entry["artifact"]
-    return entry if is_record else None
+    return entry if isinstance(entry, dict) and _is_path(entry.get("artifact")) else None
+
+
+def _is_path(name: Any) -> bool:
+    """Whether a system can be asked for it."""
+    try:
+        return isinstance(name, str) and b"\0" not in os.fsencode(name)
+    except UnicodeError:  # half a surrogate pair
+        return False

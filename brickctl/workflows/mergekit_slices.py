@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
 
 
+_MOST = 1 << 31
+"""No model has so many layers, and Python no such length."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergekitSlice:
     """One slice: its models, each with its layers, all of the same number; `base` is that of the merge."""
@@ -67,7 +71,7 @@ def _read_source(entry: Table, method: str) -> Input:
 def _read_range(entry: Table) -> tuple[int, int]:
     value: Any = entry.take("layer_range")
     whole = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)  # noqa: PLR2004
-    if not whole or not 0 <= value[0] < value[1]:
+    if not whole or not 0 <= value[0] < value[1] <= _MOST:
         hint = "write `layer_range: [FIRST, END]`: layers are counted from 0, and END is the first that is left out"
         raise entry.missing(f"{entry.where} has no `layer_range` with a layer in it", "layer_range", hint=hint)
     return value[0], value[1]

@@ -11,6 +11,7 @@ from brickctl.errors import BrickctlError
 from brickctl.tensors.copying import copy_range
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.new_file import opened_new
+from brickctl.workflows import made_shards
 from brickctl.workflows.replace import Workbench
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Shares:
         """As in `1 of 4 shards made, 3 taken over`."""
         shards = self.made + self.taken_over
         return f"{self.made} of {shards} shard{'' if shards == 1 else 's'} made, {self.taken_over} taken over"
+
+
+def journal_of(bench: Workbench) -> Journal:
+    """What is finished on a workbench; an upgrade between a build and the next one makes it worthless."""
+    return Journal(bench.journal, made_shards.made_by())
 
 
 def take_over(session: Session, plan: Plan, bench: Workbench, journal: Journal) -> Shares:
@@ -61,7 +67,7 @@ def take_over(session: Session, plan: Plan, bench: Workbench, journal: Journal) 
 def not_made_yet(session: Session, plan: Plan, folder: Path) -> tuple[Shard, ...]:
     """The shards that a build into a folder has to make, as far as can be told without reading any."""
     candidates, bench = session.made_shards.candidates(folder), Workbench(folder)
-    journal = Journal(bench.journal)
+    journal = journal_of(bench)
     unfinished = (shard for shard in plan.shards if journal.finished(shard, bench.new / shard.path) is None)
     return tuple(shard for shard in unfinished if not _is_known(session, candidates.get(shard.key, ())))
 

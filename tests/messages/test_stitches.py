@@ -48,6 +48,7 @@ WRITTEN: dict[str, str] = {
     "neither a brick nor a method": stitch("{ layers = [0, 2] }"),
     "no layers": stitch('{ brick = "sql" }'),
     "no layer between the numbers": stitch('{ brick = "sql", layers = [2, 2] }'),
+    "more layers than can be counted": stitch('{ brick = "sql", layers = [0, 18446744073709551616] }'),
     "a range that goes backward": stitch('{ brick = "sql", layers = [3, 1] }'),
     "a range that is none": stitch('{ brick = "sql", layers = 3 }'),
     "different lengths": stitch(

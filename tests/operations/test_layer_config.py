@@ -25,6 +25,13 @@ def restacked(config: dict[str, Any], numbers: Sequence[int], stack: str = STACK
     return dict(changed)
 
 
+def notes_of(config: dict[str, Any], stack: str = STACK) -> list[str]:
+    """What the user is told after the first two of six layers were kept, without the words around it."""
+    layers = [(Origin("base", config, number, LAYERS),) for number in (0, 1)]
+    _, notes = restack(layers[0][0], layers, stack, uniform=True, moved=True, place=None)
+    return [note.split("`")[1] for note in notes]
+
+
 @pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"])
 def test_the_number_of_layers_is_that_of_the_result(key: str) -> None:
     assert restacked({key: 6, "hidden_size": 6}, [0, 1, 1, 2]) == {key: 4, "hidden_size": 6}
@@ -131,6 +138,44 @@ def test_what_goes_by_the_number_of_a_layer_in_a_way_that_is_not_known_is_told()
     assert notes == (
         "config.json has `scale_attn_by_inverse_layer_idx = true`, as before: check that it still says what it should",
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"intermediate_size": [8, 8, 8, 8, 9, 9]}, "intermediate_size"),
+        ({"linear": {"kda_layers": [1, 2]}}, "linear.kda_layers"),
+        ({"moe_layers_enum": "3,4"}, "moe_layers_enum = 3,4"),
+        ({"layer_pattern": "MMM*MM"}, "layer_pattern = MMM*MM"),
+        ({"layer_kinds": {"0": "dense"}}, "layer_kinds"),
+    ],
+)
+def test_what_may_have_an_entry_for_each_layer_in_a_way_that_is_not_known_is_told(
+    more: dict[str, Any], told: str
+) -> None:
+    assert notes_of({"num_hidden_layers": 6, **more}) == [told]
+
+
+def test_a_second_count_of_the_same_layers_is_told() -> None:
+    config = {
+        "num_hidden_layers": 6,
+        "text_config": {"num_hidden_layers": 6},
+        "vision": {"block_indices": [1], "depth": 2},
+    }
+    assert notes_of(config, "model.language_model.layers") == ["num_hidden_layers = 6"]
+
+
+@pytest.mark.parametrize("key", ["moe_layers", "sparse_layers"])
+def test_the_numbers_of_all_layers_are_those_of_all_layers_of_the_result(key: str) -> None:
+    found = restacked({"num_hidden_layers": 6, key: [0, 1, 2, 3, 4, 5]}, [0, 1, 0, 1, 2, 3, 4, 5])
+    assert found[key] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_entries_of_0_and_1_are_no_numbers_of_layers() -> None:
+    config = {"num_hidden_layers": 2, "no_rope_layers": [0, 1]}
+    layers = [(Origin("base", config, number, 2),) for number in (0, 0, 1)]
+    found = restack(layers[0][0], layers, STACK, uniform=True, moved=True, place=None)[0]
+    assert found["no_rope_layers"] == [0, 0, 1]
 
 
 def test_a_fine_tune_whose_configuration_is_silent_has_the_kinds_of_the_base() -> None:

@@ -15,12 +15,14 @@ from brickctl.core.nodes import (
     Access,
     Input,
     Map,
+    Node,
     Op,
     Region,
     Spec,
     Statistic,
     Stored,
     blocks,
+    each_once,
     key,
     needs_whole_rows,
     walk,
@@ -130,3 +132,15 @@ def test_whole_rows_are_asked_for_by_any_kernel_that_a_block_passes_through() ->
     assert not needs_whole_rows(aside)
     assert not needs_whole_rows(summed)
     assert not needs_whole_rows(stored(4, 4))
+
+
+def test_nodes_that_are_read_twice_at_every_step_are_visited_once_and_inputs_first() -> None:
+    spec = Spec(DType.F64, (2, 2))
+    node: Node = Stored(spec, Sha256("0" * 64), 0)
+    chain = [node]
+    for _ in range(60):  # 2^60 ways down
+        node = Map(spec, Op.make("merge.linear", 1), (Input(node), Input(node)))
+        chain.append(node)
+    assert list(map(id, each_once((node, chain[3])))) == list(map(id, chain))
+    short = chain[6]
+    assert list(each_once((short,))) == list(dict.fromkeys(walk(short)))

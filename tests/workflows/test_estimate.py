@@ -205,22 +205,28 @@ def test_the_machine_is_measured_once_a_day(tmp_path: Path, monkeypatch: pytest.
         {**entries[disk], "time": entries[disk]["time"] - 25 * 3600},
         {**entries[disk], "sha256": 0},
         {**entries[disk], "read": "fast"},
+        {**entries[disk], "read": float("inf")},
+        {**entries[disk], "write": 0},
+        {**entries[disk], "sha256": 1e-320},
+        {**entries[disk], "arithmetic": 10**400},
         3,
     ):
         record.write_text(json.dumps({disk: spoiled}))
         speed_of(tmp_path, tmp_path / "cache")
     record.write_bytes(b"\xff")
     speed_of(tmp_path, tmp_path / "cache")
-    assert len(measured) == 6
+    assert len(measured) == 10
 
 
 def test_where_nothing_can_be_written_the_disk_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(_: Path) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(machine_speed, "probe", closed)
-    speed = speed_of(tmp_path, tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(machine_speed, "probe", closed)
+        speed = speed_of(tmp_path, tmp_path / "cache")
     assert (speed.read, speed.write) == (0, 0)
+    assert speed_of(tmp_path, tmp_path / "cache").write > 0, "tried again, and not a day later"
 
 
 def test_a_dry_run_writes_nothing_into_the_project_and_imports_no_torch(project: Path) -> None:

@@ -78,6 +78,7 @@ PAIR = source("a/a", 0, 2) + source("a/b", 0, 2)
 REFUSED = [
     (recipe("passthrough", source("a/a", 2, 2)), 2, "no `layer_range` with a layer in it", 4),
     (recipe("passthrough", source("a/a", 3, 1)), 2, "END is the first that is left out", 4),
+    (recipe("passthrough", source("a/a", 0, 1 << 64)), 2, "no `layer_range` with a layer in it", 4),
     (recipe("passthrough", "  - {model: a/a}\n"), 2, "no `layer_range`", 4),
     (recipe("passthrough", "  - {model: a/a, layer_rang: [0, 1]}\n"), 2, "did you mean `layer_range`?", 4),
     (recipe("passthrough", PAIR), 2, "passthrough takes 1 models in all, and the recipe has 2", 4),

@@ -184,9 +184,8 @@ def test_an_artifact_that_may_only_be_read_is_good_enough(project: Path) -> None
     assert counts(build(project)) == (3, 4)
 
 
-def test_a_build_that_was_cut_off_helps_the_one_of_a_changed_definition(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cut_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that ends after three shards."""
     written: list[Path] = []
     write = executor.ShardWriter.write
 
@@ -200,6 +199,12 @@ def test_a_build_that_was_cut_off_helps_the_one_of_a_changed_definition(
         patch.setattr(executor.ShardWriter, "write", write_three)
         with pytest.raises(KeyboardInterrupt):
             build(project)
+
+
+def test_a_build_that_was_cut_off_helps_the_one_of_a_changed_definition(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(project, monkeypatch)
     change(project)
 
     again = build(project)
@@ -222,14 +227,26 @@ def test_what_another_version_made_is_not_believed(project: Path, monkeypatch: p
     assert counts(build(project)) == (SHARDS, 0)
 
 
+def test_what_another_version_left_half_done_is_not_believed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = made_shards.made_by()
+    with monkeypatch.context() as patch:
+        patch.setattr(made_shards, "made_by", lambda: {**now, "engine": 0})
+        cut_off(project, monkeypatch)
+
+    assert counts(build(project)) == (SHARDS, 0)
+
+
 def test_a_foolish_record_costs_time_and_nothing_else(project: Path) -> None:
     folder, session = build(project).folder, opened(project)
     (record,) = (project.parent / "cache" / "shards").iterdir()
-    foolish = (b"\xff", b"[]", b'{"artifact": 1}', b'{"artifact": "/\\u0000", "shards": {}}', b"[" * 100_000)
+    known = json.loads(record.read_bytes())
+    strange = (json.dumps({**known, "artifact": name}).encode() for name in ("/\0", "/\ud800", "/" + "a" * 5000))
+    foolish = (b"\xff", b"[]", b'{"artifact": 1}', b"[" * 100_000, *strange)
 
     for content in foolish:
         record.write_bytes(content)
-        assert not session.made_shards.candidates(folder), content[:40]
+        places = [place for found in session.made_shards.candidates(folder).values() for place in found]
+        assert not any(session.ledger.known(place.path) for place in places), content[:40]
         assert list(session.made_shards.stale()) == [record], content[:40]
 
     change(project)
