@@ -37,7 +37,7 @@ def command(
     locked: bool,
     frozen: bool,
     offline: bool,
-    memory: int,
+    memory: int | None,
     threads: int,
     console: Console,
 ) -> None:

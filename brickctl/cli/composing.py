@@ -21,7 +21,7 @@ def compose(
     save: Path | None,
     dry_run: bool,
     offline: bool,
-    memory: int,
+    memory: int | None,
     threads: int,
 ) -> None:
     """Build into `output` and show what was built, or show the plan of a dry run."""

@@ -138,13 +138,12 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 memory = click.option(
     "--memory",
     type=Size(),
-    default="64MiB",
-    show_default=True,
+    show_default="64MiB, and what whole matrices need",
     envvar="BRICKCTL_MEMORY",
     show_envvar=True,
-    help="Memory for blocks of tensors.",
+    help="Memory for blocks of tensors, and for whole matrices.",
 )
-"""`memory: int`, in bytes."""
+"""`memory: int | None`, in bytes; None is the default."""
 
 threads = click.option(
     "--threads",

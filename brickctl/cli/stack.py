@@ -36,7 +36,7 @@ def command(
     save: Path | None,
     dry_run: bool,
     offline: bool,
-    memory: int,
+    memory: int | None,
     threads: int,
     console: Console,
 ) -> None:

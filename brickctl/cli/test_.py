@@ -35,7 +35,7 @@ def command(
     locked: bool,
     frozen: bool,
     offline: bool,
-    memory: int,
+    memory: int | None,
     threads: int,
     console: Console,
 ) -> None:

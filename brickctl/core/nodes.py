@@ -328,6 +328,14 @@ def statistics(node: Node) -> tuple[Statistic, ...]:
     return tuple(dict.fromkeys(found for child in children(node) for found in statistics(child)))
 
 
+def outputs(node: Node) -> tuple[Output, ...]:
+    """One output of each bundle that the blocks of a node ask for, without those that only other bundles need."""
+    if isinstance(node, Output):
+        return (node,)
+    found = {one.bundle: one for child in children(node) for one in outputs(child)}
+    return tuple(found.values())
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes that a node reads."""
     match node:

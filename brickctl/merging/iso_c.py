@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.parameters import Scale
-from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
-from brickctl.tensors.spectral import factors, svd_bytes
+from brickctl.merging.whole_matrices import Deltas, NotFiniteError, WholeMatrixMethod, whole_matrix_method
+from brickctl.tensors.finite import is_finite
+from brickctl.tensors.spectral import strongest_bytes, to_direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,16 +34,18 @@ class IsoC(WholeMatrixMethod):
 
     def merge(self, deltas: Deltas, out: Tensor) -> None:
         """Sum up, then flatten the spectrum."""
+        self._sum(deltas, out)
+        if not is_finite(out):
+            raise NotFiniteError
+        values = to_direction(out)
+        out.mul_(self.scale * float(values.mean()) if len(values) else 0.0)
+
+    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """The sum, and beside it a delta, or one decomposition."""
+        del settings
+        return 8 * rows * columns + max(8 * rows * columns, strongest_bytes(min(rows, columns)))
+
+    def _sum(self, deltas: Deltas, out: Tensor) -> None:
         out.zero_()
         for delta in deltas.weighted():
             out.add_(delta)
-        left, values, right = factors(out)
-        if len(values) == 0:
-            out.zero_()
-            return
-        out.copy_(left @ right).mul_(self.scale * float(values.mean()))
-
-    def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """One decomposition."""
-        del settings
-        return svd_bytes(rows, columns)

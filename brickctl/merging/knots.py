@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+from brickctl.core.nodes import BLOCK_ELEMENTS
 from brickctl.core.parameters import Density, Scale
 from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
-from brickctl.tensors.spectral import NEGLIGIBLE, common_directions, common_directions_bytes
+from brickctl.tensors.spectral import NEGLIGIBLE, common_directions, common_directions_bytes, rows_of, signs
 from brickctl.tensors.top_k import keep_largest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from brickctl.core.nodes import Node
+    from brickctl.merging.low_rank import Turned
     from brickctl.merging.method import Block, Part
-
-
-_TRIMMING = 32
-"""Bytes that trimming takes for each entry."""
 
 
 @whole_matrix_method("knots", laws=[], reference="https://arxiv.org/abs/2410.19735", scratch=ELECTION_SCRATCH)
@@ -58,22 +58,48 @@ class Knots(WholeMatrixMethod):
         """Find the directions, then see each delta in them."""
         import torch
 
-        directions = common_directions(deltas.plain(), len(out), out.shape[1] * len(deltas.weights))
-        across = directions.T.contiguous()
-        aligned = [
-            _trimmed(torch.mm(across, delta), settings["density"])
-            for delta, settings in zip(deltas.plain(), deltas.settings, strict=True)
-        ]
-        merged = torch.empty_like(aligned[0])
+        directions = common_directions(deltas.plain, len(out), out.shape[1] * len(deltas.weights))
+        directions *= signs(directions)
+        merged = self._elected(deltas, (torch.mm(directions.T, delta) for delta in deltas.plain()), out)
+        for block in rows_of(out.T)():  # `merged` is the upper part of it
+            block.copy_(block[:, : len(merged)] @ directions.T)
+        out.mul_(self.scale)
+
+    def merge_turned(self, deltas: Deltas, turned: Turned, outs: Sequence[Tensor]) -> None:
+        """Find the directions among the cores; what each delta does in them has as many columns as the tensor."""
+        import torch
+
+        left, right = outs
+        rank = left.shape[1]
+        inside = common_directions(deltas.plain, rank, rank * len(deltas.weights))
+        directions = torch.mm(turned.left, inside)
+        turns = signs(directions)
+        across = (inside * turns).T
+        right.zero_()
+        merged = self._elected(deltas, (torch.mm(across @ core, turned.right) for core in deltas.plain()), right)
+        merged.mul_(self.scale)
+        left.zero_()[:, : len(merged)].copy_(directions.mul_(turns))
+
+    def _elected(self, deltas: Deltas, aligned: Iterator[Tensor], out: Tensor) -> Tensor:
+        """M, of all the c_i, in the first rows of `out`."""
+        trimmed = [_trimmed(one, settings["density"]) for one, settings in zip(aligned, deltas.settings, strict=True)]
+        merged = out[: len(trimmed[0])]
         if merged.numel():
-            elected_sum(aligned, deltas.weights, merged, elect=self.elect, divide=self.divide)
-        torch.mm(directions, merged, out=out).mul_(self.scale)
+            elected_sum(trimmed, deltas.weights, merged, elect=self.elect, divide=self.divide)
+        return merged
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """The directions twice; all deltas in them, and what an election takes, or the trimming of one."""
-        rank = min(rows, columns * len(settings))
-        aligned = rank * columns * (8 * (len(settings) + 1) + max(ELECTION_SCRATCH, _TRIMMING))
-        return 16 * rows * rank + max(common_directions_bytes(rows, columns * len(settings), columns), aligned)
+        """A delta, and the directions; or they, all deltas in them, magnitudes of one, and a delta or the result."""
+        count = len(settings)
+        rank = min(rows, columns * count)
+        seen = 8 * rows * rank + 8 * columns * (rank * (count + 1) + rows) + ELECTION_SCRATCH * BLOCK_ELEMENTS
+        return max(common_directions_bytes(rows, columns * count, columns), seen)
+
+    def room_turned(self, rows: int, columns: int, rank: int, settings: Sequence[Mapping[str, float]]) -> int:
+        """The directions; all deltas in them, and the magnitudes of one."""
+        count = len(settings)
+        seen = 8 * rank * (rows + columns * (count + 1)) + ELECTION_SCRATCH * BLOCK_ELEMENTS
+        return max(common_directions_bytes(rank, rank * count, rank), seen)
 
     def prepare(self, part: Part, tensor: str) -> Node:
         """Trim a vector."""
@@ -94,12 +120,24 @@ def _trimmed(matrix: Tensor, density: float) -> Tensor:
     entries = matrix.view(-1)
     if not len(entries):
         return matrix
-    magnitudes = entries.abs()
-    entries.mul_(magnitudes > NEGLIGIBLE * magnitudes.max())
+    magnitudes = entries.abs().numpy()
+    least = NEGLIGIBLE * float(magnitudes.max())
     count = max(1, math.floor(density * len(entries)))
-    if count < len(entries):
-        edge = magnitudes.kthvalue(len(entries) - count + 1).values
-        above, tied = magnitudes > edge, magnitudes == edge
-        first = tied.cumsum(0) <= count - above.sum()
-        entries.mul_(above.logical_or_(tied.logical_and_(first)))
+    edge, surplus = _edge(magnitudes, count)
+    for start in range(0, len(entries), BLOCK_ELEMENTS):
+        part = entries[start : start + BLOCK_ELEMENTS]
+        sizes = part.abs()
+        part.mul_((sizes >= edge).logical_and_(sizes > least))
+    if surplus and edge > least:
+        entries[(entries.abs() == edge).nonzero()[-surplus:]] = 0.0
     return matrix
+
+
+def _edge(magnitudes: NDArray[np.float64], count: int) -> tuple[float, int]:
+    """The smallest of the `count` largest, and how many equal ones there are too many; reorders the magnitudes."""
+    if count == len(magnitudes):
+        return 0.0, 0
+    first = len(magnitudes) - count
+    magnitudes.partition(first)
+    edge = float(magnitudes[first])
+    return edge, int((magnitudes[:first] == edge).sum())

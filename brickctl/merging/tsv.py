@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from brickctl.core.parameters import Interval, Scale, Varying
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
-from brickctl.tensors.spectral import direction, factors, svd_bytes
+from brickctl.tensors.spectral import rows_of, strongest, strongest_bytes, tall, to_direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,23 +41,30 @@ class Tsv(WholeMatrixMethod):
         """Factorise one delta after another, then all their vectors."""
         import torch
 
-        counts = self._counts(min(out.shape), deltas.settings)
-        kept = [_strongest(delta, count) for delta, count in zip(deltas.weighted(), counts, strict=True)]
-        left = torch.cat([found[0] for found in kept], dim=1)
-        values = torch.cat([found[1] for found in kept])
-        right = torch.cat([found[2] for found in kept])
-        kept.clear()
+        result, counts = tall(out), self._counts(min(deltas.shape), deltas.settings)
+        kept = _strongest(deltas, counts)
+        values = torch.cat([sizes for sizes, _ in kept])
         if len(values) == 0:
             out.zero_()
             return
-        torch.mm(direction(left).mul_(values), direction(right), out=out).mul_(self.scale)
+        left = _images(deltas, kept, result)
+        right = torch.cat([vectors for _, vectors in kept], dim=1)
+        kept.clear()
+        to_direction(left)
+        to_direction(right)
+        torch.mm(left.mul_(values), right.T, out=result).mul_(self.scale)
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """The vectors that all deltas keep, and with them a decomposition of one delta, or of all vectors."""
-        total = sum(self._counts(min(rows, columns), settings))
-        kept, first = 8 * total * (rows + columns), 8 * total * rows
-        second = first + max(svd_bytes(rows, total), svd_bytes(total, columns))
-        return kept + max(svd_bytes(rows, columns), kept, second)
+        """The vectors of all deltas on the shorter side, then on both, and one decomposition at a time.
+
+        Beside those of the shorter side there is one delta; for a moment they are there twice; the result comes last.
+        """
+        high, width = max(rows, columns), min(rows, columns)
+        total = sum(self._counts(width, settings))
+        short, long = 8 * total * width, 8 * total * high
+        first = short + 8 * rows * columns + max(strongest_bytes(width), long)
+        second = long + short + strongest_bytes(min(high, max(width, total)))
+        return max(first, long + 2 * short, second, long + short + 8 * rows * columns)
 
     def _counts(self, rank: int, settings: Sequence[Mapping[str, float]]) -> list[int]:
         """How many singular values each delta keeps."""
@@ -65,7 +72,21 @@ class Tsv(WholeMatrixMethod):
         return [max(1, math.floor(share * rank) if share else rank // len(shares)) for share in shares]
 
 
-def _strongest(delta: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest singular values and their vectors, apart from all others, whose memory is free again."""
-    left, values, right = factors(delta, count)
-    return left.clone(), values.clone(), right.clone()
+def _strongest(deltas: Deltas, counts: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """The largest singular values of each delta, with their vectors on the shorter side."""
+    found = []
+    for delta, count in zip(deltas.weighted(), counts, strict=True):
+        high = tall(delta)
+        found.append(strongest(rows_of(high), high.shape[1], count))
+    return found
+
+
+def _images(deltas: Deltas, kept: Sequence[tuple[Tensor, Tensor]], result: Tensor) -> Tensor:
+    """The vectors of all deltas on the longer side, one after another: what each makes of the others, of length 1."""
+    images = result.new_empty(len(result), sum(len(values) for values, _ in kept))
+    start = 0
+    for delta, (values, vectors) in zip(deltas.weighted(), kept, strict=True):
+        part = images[:, start : start + len(values)]
+        part.copy_(tall(delta) @ vectors).div_(values)
+        start += len(values)
+    return images

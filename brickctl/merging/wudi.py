@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Op, Spec
 from brickctl.core.parameters import Interval, Scale
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
+from brickctl.tensors.kernels import kernel
+from brickctl.tensors.spectral import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
+
+    from brickctl.core.nodes import Node, Region
+    from brickctl.merging.low_rank import Turned
 
 _FIRST, _SECOND = 0.9, 0.999
 _TINY = 1e-8
 """Adam's decay of the mean gradient and of its mean square, and what keeps its divisor above 0: torch's defaults."""
+
+_COLUMNS = 256
+"""Columns of a product that are made at once."""
 
 
 @whole_matrix_method("wudi", laws=["permutation"], reference="https://arxiv.org/abs/2503.08099")
@@ -43,46 +53,109 @@ class Wudi(WholeMatrixMethod):
     scale: Scale = 1.0
 
     def merge(self, deltas: Deltas, out: Tensor) -> None:
-        """Gather A and B, one delta after another, then go down."""
+        """Gather A and B, one delta after another, then go down, some rows at a time: none depends on another."""
         import torch
 
         products, target = out.new_zeros(out.shape[1], out.shape[1]), torch.zeros_like(out)
-        out.zero_()
-        for delta in deltas.weighted():
-            out.add_(delta)
-            largest = float(delta.abs().max())
-            if largest > 0.0:
-                _gather(delta, largest, products, target)
-        self._go_down(out, products, target)
+        _gather(deltas, out, products, target)
+        for rows, wanted in zip(rows_of(out)(), rows_of(target)(), strict=True):
+
+            def half_gradient(at: Tensor, out: Tensor, wanted: Tensor = wanted) -> None:
+                torch.mm(at, products, out=out).sub_(wanted)
+
+            _go_down(rows, half_gradient, self.steps, self.learning_rate)
         out.mul_(self.scale)
 
-    def _go_down(self, out: Tensor, products: Tensor, target: Tensor) -> None:
-        """Adam, overwriting where it started."""
+    def merge_turned(self, deltas: Deltas, turned: Turned, outs: Sequence[Tensor]) -> None:
+        """Write factors of X at first, (Q S) P^T, of A = P K P^T and of B = (Q L) P^T.
+
+        With c_i = w_i C_i and their norms |c_i|, S = sum_i c_i, K = sum_i c_i^T c_i / |c_i|^2 and L = sum_i c_i c_i^T
+        c_i / |c_i|^2.
+        """
         import torch
 
-        mean, square = torch.zeros_like(out), torch.zeros_like(out)
-        gradient, part = torch.empty_like(out), torch.empty_like(out)
-        for first, second in _corrections(self.steps):
-            torch.mm(out, products, out=gradient).sub_(target).mul_(2.0)
-            mean.mul_(_FIRST).add_(torch.mul(gradient, 1.0 - _FIRST, out=part))
-            square.mul_(_SECOND).add_(torch.mul(gradient, gradient, out=part).mul_(1.0 - _SECOND))
-            torch.div(square, second, out=part).sqrt_().add_(_TINY)
-            out.sub_(torch.div(mean, part, out=part).mul_(self.learning_rate / first))
+        start, right, target, products = outs
+        sums = [products.new_zeros(products.shape) for _ in range(3)]
+        _gather(deltas, *sums)
+        torch.mm(turned.left, sums[0], out=start)
+        torch.mm(turned.left, sums[2], out=target)
+        right.copy_(turned.right)
+        products.copy_(sums[1])
+
+    def factor_shapes(self, rows: int, columns: int, rank: int) -> tuple[tuple[int, int], ...]:
+        """Those, in the order of the kernel's inputs."""
+        return (rows, rank), (rank, columns), (rows, rank), (rank, rank)
+
+    def unfolded(self, factors: Sequence[Node]) -> Node:
+        """Adam on some rows at a time."""
+        start, right, target, products = factors
+        op = Op.make("wudi-rows", 1, steps=self.steps, learning_rate=self.learning_rate, scale=self.scale)
+        whole = Input(right, Access.ALL), Input(products, Access.ALL)
+        entries = Input(start, Access.ROWS), Input(target, Access.ROWS), *whole
+        return Map(Spec(DType.F64, (start.spec.rows, right.spec.columns)), op, entries, whole_rows=True)
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """A twice, while a delta is added to it; B, three more of Adam's and one for its parts."""
+        """A and B, a delta, and some columns of the products that are added to them, or Adam's four of some rows."""
         del settings
-        return 8 * (2 * columns * columns + 5 * rows * columns)
+        parts = 8 * max(4 * max(BLOCK_ELEMENTS, columns), 2 * _COLUMNS * (rows + columns))
+        return 8 * (columns * columns + 3 * rows * columns) + parts
 
 
-def _gather(delta: Tensor, largest: float, products: Tensor, target: Tensor) -> None:
+@kernel("wudi-rows", law="rounded", scratch=40, overwrites=False)
+def run_rows(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    """Adam on some rows of X, which are (Q S) P^T at first, with A = P K P^T and B = (Q L) P^T given by factors."""
+    import torch
+
+    del block
+    start, target, right, products = inputs
+
+    def half_gradient(at: Tensor, out: Tensor) -> None:
+        torch.mm((at @ right.T @ products).sub_(target), right, out=out)
+
+    torch.mm(start, right, out=out)
+    _go_down(out, half_gradient, arguments["steps"], arguments["learning_rate"])
+    out.mul_(arguments["scale"])
+
+
+def _go_down(out: Tensor, half_gradient: Callable[[Tensor, Tensor], object], steps: int, learning_rate: float) -> None:
+    """Adam, overwriting where it started; X A - B is half of the gradient."""
+    import torch
+
+    mean, square = torch.zeros_like(out), torch.zeros_like(out)
+    gradient, part = torch.empty_like(out), torch.empty_like(out)
+    for first, second in _corrections(steps):
+        half_gradient(out, gradient)
+        gradient.mul_(2.0)
+        mean.mul_(_FIRST).add_(torch.mul(gradient, 1.0 - _FIRST, out=part))
+        square.mul_(_SECOND).add_(torch.mul(gradient, gradient, out=part).mul_(1.0 - _SECOND))
+        torch.div(square, second, out=part).sqrt_().add_(_TINY)
+        out.sub_(torch.div(mean, part, out=part).mul_(learning_rate / first))
+
+
+def _gather(deltas: Deltas, out: Tensor, products: Tensor, target: Tensor) -> None:
+    """Write the sum of all t, A and B."""
+    import torch
+
+    out.zero_()
+    for delta in deltas.weighted():
+        out.add_(delta)
+        largest = float(torch.linalg.vector_norm(delta, math.inf))
+        if largest > 0.0:
+            _add_products(delta, largest, products, target)
+
+
+def _add_products(delta: Tensor, largest: float, products: Tensor, target: Tensor) -> None:
     """Add t^T t / |t|^2 to A, and t t^T t / |t|^2 to B; overwrites the delta t, which is brought near 1 first."""
+    import torch
+
     unit = delta.div_(largest)
-    norm = math.sqrt(float((unit * unit).sum()))
+    norm = float(torch.linalg.vector_norm(unit))
     unit.div_(norm)
-    product = unit.T @ unit
-    products.add_(product)
-    target.add_((unit @ product).mul_(norm).mul_(largest))
+    for start in range(0, unit.shape[1], _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        product = unit.T @ unit[:, part]
+        products[:, part].add_(product)
+        target[:, part].add_((unit @ product).mul_(norm).mul_(largest))
 
 
 def _corrections(steps: int) -> Iterator[tuple[float, float]]:

@@ -25,7 +25,8 @@ _READ = 0.15  # a byte of a file that the system has in memory
 _PLAIN = 0.25  # an element that goes into an element-wise step, or comes out
 _PRODUCT = 0.1  # one of the terms of an element of a matrix product
 _SCANNED = 2.0  # an element that a statistic looks at
-_FACTORISED = 0.3  # rows times columns times the smaller of them, for each input of a factorisation
+_FACTORISED = 0.2  # rows times columns times the smaller of them, for each input of a factorisation
+_ADAM = 10.0  # an element in each step of Adam on some rows, with a gradient of low rank
 _LAYER = 20.0  # an element of a module that passes through PEFT's own layer
 
 _STEPS = {
@@ -47,7 +48,7 @@ _STEPS = {
 _SCANS = {"quartiles": (2, 1.8), "row-divergence": (1, 18.0), "thinned-norms": (1, 3.3), "top-k": (1, 3.0)}
 """Of statistics: how often they look at everything, and nanoseconds for each element each time; else once."""
 
-_FACTORISATIONS = {"merge.tsv": 0.9, "merge.wudi": 7.0}
+_FACTORISATIONS = {"merge.tsv": 0.6, "merge.wudi": 7.0}
 _DRAWN_BY_RANK = 60.0
 """What a random choice by rank of magnitude, as DELLA makes it, costs instead of one that treats all entries alike."""
 
@@ -129,6 +130,8 @@ def _step(node: Node) -> float:
         return node.spec.elements * _PLAIN if not isinstance(node, Statistic) else 0.0
     if node.op.name.startswith("product"):
         return node.spec.elements * node.inputs[0].node.spec.columns * _PRODUCT
+    if node.op.name == "wudi-rows":
+        return node.spec.elements * float(node.op.arguments()["steps"]) * _ADAM
     entered = sum(entry.node.spec.elements for entry in node.inputs if entry.access is Access.BLOCK)
     each = _DRAWN_BY_RANK if _by_rank(node) else _STEPS.get(node.op.name)
     return (entered + node.spec.elements) * _PLAIN if each is None else entered * each

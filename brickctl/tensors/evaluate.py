@@ -264,17 +264,25 @@ class InTurn(Sequence["Tensor"]):
     """Whole inputs in fp64, each made in the same memory when it is asked for."""
 
     def __init__(self, evaluator: Evaluator, nodes: Sequence[Node]) -> None:
-        import torch
-
         self._evaluator = evaluator
         self._nodes = nodes
-        self._memory = torch.empty(max(node.spec.elements for node in nodes), dtype=torch.float64)
+        self._memory: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        """Each in turn; the memory is given back at the end, unless the last one is still in somebody's hands."""
+        for at in range(len(self._nodes)):
+            yield self[at]
+        self._memory = None
+
     def __getitem__(self, at: Any) -> Any:
         """The input of this number; what was made before is gone."""
+        import torch
+
+        if self._memory is None:
+            self._memory = torch.empty(max(node.spec.elements for node in self._nodes), dtype=torch.float64)
         node = self._nodes[at]
         matrix = self._memory[: node.spec.elements].view(node.spec.rows, node.spec.columns)
         self._evaluator.gather(node, matrix)

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.journal import Journal
 
-DEFAULT_MEMORY = 64 << 20
-"""Bytes of buffers that a build may use unless told otherwise."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a build may use: threads, and bytes of buffers. Neither changes a bit of the result."""
+    """What a build may use: threads, and bytes of buffers; neither changes a bit of the result.
+
+    Unless told otherwise blocks may take `DEFAULT_MEMORY`, and whole matrices what they need.
+    """
 
     threads: int
-    memory: int = DEFAULT_MEMORY
+    memory: int | None = None
 
 
 class LocalExecutor:
@@ -59,7 +59,7 @@ class LocalExecutor:
             begin_torch_import()
         self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
         part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
-        buffers = Buffers(self._budget.memory)
+        buffers = Buffers(part.blocks)
         with Workers(self._blobs, buffers, part) as workers:
             writer = ShardWriter(workers, part.window, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]

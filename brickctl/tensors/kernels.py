@@ -53,7 +53,8 @@ class BundleKernel(Protocol):
     def __call__(self, inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
         """Write `outs`, fp64 matrices, from `inputs`, each whole and two-dimensional.
 
-        Where they are made in turn, each is made, in fp64, when it is asked for, and gone when another one is.
+        Where they are made in turn, each is made, in fp64, when it is asked for, and gone when another one is; to go
+        through all of them gives their memory back in the end.
         """
 
 
@@ -126,7 +127,8 @@ def bundle_kernel(
         name: how plans call it.
         version: of what it computes.
         scratch: bytes that it takes for itself, for each element of its inputs and outputs, or at all for a bundle.
-        in_turn: whether it needs only one input at a time, so that the others need no memory meanwhile.
+        in_turn: whether it needs only one input at a time, so that the others need no memory meanwhile; `scratch` then
+            counts the memory of one for as long as there may be one.
     """
 
     def bytes_of(bundle: Bundle) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
 _LARGEST = 32 << 20  # glibc allows no more; what is larger goes back to the system
@@ -15,9 +16,19 @@ _LARGEST = 32 << 20  # glibc allows no more; what is larger goes back to the sys
 
 def keep_freed_memory() -> None:
     """Raise both thresholds of glibc; other C libraries are left as they are."""
-    if sys.platform != "linux":
-        return
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    adjust = _of_glibc("mallopt")
     if adjust is not None:
         adjust(_MMAP_THRESHOLD, _LARGEST)
         adjust(_TRIM_THRESHOLD, 4 * _LARGEST)
+
+
+def release_freed_memory() -> None:
+    """Give what was kept back to the system, before whole matrices need more than all blocks together."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library, or None."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

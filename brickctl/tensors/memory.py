@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from brickctl.core.document import shown
-from brickctl.core.dtypes import DType
 from brickctl.core.nodes import (
     Access,
     Map,
@@ -24,19 +22,20 @@ from brickctl.core.nodes import (
     View,
     blocks_of,
     needs_whole_rows,
+    outputs,
     walk,
     whole,
 )
 from brickctl.core.plan import Shard
-from brickctl.errors import NoSpace
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
 from brickctl.tensors.sharing import shared_nodes
+from brickctl.tensors.too_little import machine_too_small, memory_of_machine, memory_too_small
 from brickctl.tensors.views import largest_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from brickctl.core.nodes import Bundle, Input
     from brickctl.core.plan import Plan
@@ -44,8 +43,15 @@ if TYPE_CHECKING:
 _SMALLEST_ROOM = 1 << 16
 _LARGEST_ROOM = 1 << 40
 _PIECES_A_THREAD = 4
+_MOST_AT_ONCE = 3
+"""Bundles that are made at once: those of one tensor, and of the two that come after it."""
+
 _NARROWED = (Access.COLUMNS, Access.BESIDE)
 """What of an input is smaller where a block is narrower."""
+
+
+DEFAULT_MEMORY = 64 << 20
+"""Bytes of buffers that blocks may take unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,48 +63,84 @@ class Share:
         window: how many pieces may be under way or waiting at once.
         room: bytes of one part that is kept from block to block.
         bundles: how many bundles are kept at once.
+        at_once: how many bundles are made at once.
+        blocks: bytes that all blocks may take.
     """
 
     threads: int
     window: int
     room: int
     bundles: int
+    at_once: int
+    blocks: int
 
 
-def share(plan: Plan, *, threads: int, memory: int) -> Share:
+def share(plan: Plan, *, threads: int, memory: int | None) -> Share:
     """The widest strips with which all threads can work at once in `memory` bytes; else the narrowest, and fewer.
 
+    Bundles come first: one at a time, or, where a budget is given that is more than enough, several at once. None is
+    what they need, and the default for blocks.
+
     Raises:
-        NoSpace: one block does not fit; names the tensor.
+        NoSpace: a bundle or one block does not fit; names the tensor.
     """
+    bundles, largest = bundle_memory(plan)
+    at_once = _bundles_at_once(plan, bundles, threads, memory)
+    bundles = bundle_memory(plan, at_once)[0]
+    left = DEFAULT_MEMORY if memory is None else memory - bundles
+    machine = memory_of_machine()
+    if memory is None and bundles > machine:
+        raise machine_too_small(largest, bundles, machine)
     room = _LARGEST_ROOM
     peak, tensor = _most_demanding(plan, room)
-    while peak * threads > memory and room > _SMALLEST_ROOM:
-        room = max(_SMALLEST_ROOM, min(room, buffer_size(memory)) // 2)
+    while peak * threads > left and room > _SMALLEST_ROOM:
+        room = max(_SMALLEST_ROOM, min(room, buffer_size(max(left, 1))) // 2)
         peak, tensor = _most_demanding(plan, room)
-    if peak > memory:
-        need = -(-peak >> 20)
-        what = f"one block of `{shown(tensor)}`" if tensor else "copying"
-        allowed = f"{memory / (1 << 20):.3g} MiB" if memory >> 20 else f"{memory:,} bytes"
-        cause = f"{what} needs {need} MiB of buffers, and {allowed} are allowed"
-        raise NoSpace("the memory budget is too small", causes=(cause,), hint=f"pass --memory {need}MiB")
-    window = max(1, min(_PIECES_A_THREAD * threads, memory // max(peak, 1)))
-    return Share(threads=min(threads, window), window=window, room=room, bundles=_bundles(plan))
+    if peak > left:
+        raise memory_too_small(bundles, largest, peak, tensor, left + bundles)
+    window = max(1, min(_PIECES_A_THREAD * threads, left // max(peak, 1)))
+    kept = _bundles(plan, at_once)
+    return Share(threads=min(threads, window), window=window, room=room, bundles=kept, at_once=at_once, blocks=left)
+
+
+def _bundles_at_once(plan: Plan, one: int, threads: int, memory: int | None) -> int:
+    """How many of all threads may make bundles, with the default left for blocks; one where a bundle needs another."""
+    if memory is None or one == 0 or threads == 1 or _has_nested_bundles(plan):
+        return 1
+    fitting = (count for count in range(min(threads, _MOST_AT_ONCE), 1, -1))
+    return next((count for count in fitting if bundle_memory(plan, count)[0] + DEFAULT_MEMORY <= memory), 1)
+
+
+def _has_nested_bundles(plan: Plan) -> bool:
+    asked_for = {one.bundle for _, root in _computed(plan) for one in outputs(root)}
+    return any(isinstance(node, Output) for one in asked_for for child in one.inputs for node in walk(child))
 
 
 def peak_memory(plan: Plan) -> int:
-    """Bytes of buffers without which the plan cannot run: those of its most demanding block, in narrow strips."""
-    return _most_demanding(plan, _SMALLEST_ROOM)[0]
+    """Bytes of buffers without which the plan cannot run: its most demanding bundle and block, in narrow strips."""
+    return bundle_memory(plan)[0] + _most_demanding(plan, _SMALLEST_ROOM)[0]
 
 
-def expected_memory(plan: Plan, *, threads: int, memory: int) -> int:
+def expected_memory(plan: Plan, *, threads: int, memory: int | None) -> int:
     """Bytes of buffers that a run in this budget will hold at most.
 
     Raises:
         NoSpace: one block does not fit.
     """
     part = share(plan, threads=threads, memory=memory)
-    return min(memory, part.window * _most_demanding(plan, part.room)[0])
+    return bundle_memory(plan, part.at_once)[0] + min(part.blocks, part.window * _most_demanding(plan, part.room)[0])
+
+
+def bundle_memory(plan: Plan, at_once: int = 1) -> tuple[int, str]:
+    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there."""
+    found = [(name, {node.bundle for node in walk(root) if isinstance(node, Output)}) for name, root in _computed(plan)]
+    found = [(name, bundles) for name, bundles in found if bundles]
+    if not found:
+        return 0, ""
+    most, tensor = max((_all_bundles(bundles), name) for name, bundles in found)
+    kept = max(sum(spec.bytes for one in bundles for spec in one.specs) for _, bundles in found)
+    others = min(len(found) - 1, 1 if at_once == 1 else _MOST_AT_ONCE)
+    return min(at_once, len(found)) * most + others * kept, tensor
 
 
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
@@ -113,10 +155,10 @@ def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
     return tuple(Region(region.top, region.bottom, left, right) for left, right in pairwise(edges))
 
 
-def _bundles(plan: Plan) -> int:
-    """Those of the tensor with the most, twice: threads may be at two tensors that follow each other."""
+def _bundles(plan: Plan, at_once: int) -> int:
+    """Those of the tensor with the most, twice: threads may be at two tensors that follow each other, or ahead."""
     counts = (len({node.bundle for node in walk(root) if isinstance(node, Output)}) for _, root in _computed(plan))
-    return 2 * max(counts, default=0)
+    return (2 if at_once == 1 else _MOST_AT_ONCE + 1) * max(counts, default=0)
 
 
 def _bytes_a_column(entry: Input) -> int:
@@ -174,7 +216,7 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     if isinstance(node, View):
         return _view_peaks(node, region, room, own)
     if isinstance(node, Output):
-        return own, _bundle_bytes(node.bundle)
+        return own, 0  # bundles are counted apart
     narrow, *others = strips(node, region, room)
     if others:
         passing, kept = _peaks(node, narrow, room)
@@ -220,14 +262,20 @@ def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, i
     return own + passing, kept
 
 
+def _all_bundles(bundles: Collection[Bundle]) -> int:
+    """Bytes while the bundles of one tensor are made one after another; their outputs stay, and one may need others."""
+    stay = sum(spec.bytes for one in bundles for spec in one.specs)
+    return stay + max(_bundle_bytes(one) - sum(spec.bytes for spec in one.specs) for one in bundles)
+
+
 def _bundle_bytes(bundle: Bundle) -> int:
-    """Bytes while a bundle is made; its outputs stay."""
+    """Bytes while a bundle is made; its outputs stay. A kernel that sees inputs in turn counts the one that it sees."""
     found = find_bundle(bundle.op)
     own = found.scratch(bundle) + sum(spec.bytes for spec in bundle.specs)
     if found.in_turn:
         firsts = ((node, next(blocks_of(node), None)) for node in bundle.inputs)
         below = max((sum(_peaks(node, first, _LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
-        return own + below + DType.F64.itemsize * max(node.spec.elements for node in bundle.inputs)
+        return own + below
     below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)
     return own + below + sum(node.spec.bytes for node in bundle.inputs)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Node, Region, Statistic, Stored, blocks_of, statistics
+from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks_of, outputs, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,9 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """A statistic that blocks of a later tensor will ask for; it has no bytes in the file."""
+    """A statistic, or a bundle, that blocks of a later tensor will ask for; it has no bytes in the file."""
 
-    statistic: Statistic
+    node: Statistic | Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def pieces(shard: Shard) -> Iterator[Piece | Prepare]:
 
 def _statistics_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
     """For each tensor the statistics that have to be begun before its own blocks."""
-    needed = [tuple(map(Prepare, statistics(node))) for _, node in shard.tensors]
+    needed = [(*map(Prepare, statistics(node)), *map(Prepare, outputs(node))) for _, node in shard.tensors]
     yield tuple(chain.from_iterable(needed[: _AHEAD + 1]))
     for number in range(1, len(needed)):
         yield needed[number + _AHEAD] if number + _AHEAD < len(needed) else ()

@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Statistics, which are small and stay, and the latest `bundles` bundles; an older one would be made again."""
+    """Statistics, which are small and stay, and the latest `bundles` bundles; an older one would be made again.
 
-    def __init__(self, bundles: int) -> None:
+    As many bundles are made at once as `at_once` says. More than one only if none needs another: a thread that makes
+    one would else wait for a second thread, which waits for leave to begin.
+    """
+
+    def __init__(self, bundles: int, at_once: int = 1) -> None:
+        self.at_once = at_once
+        self._leave = threading.Semaphore(at_once)
+        self._bundles_at_work: dict[Bundle, threading.RLock] = {}
         self._statistics: dict[Sha256, Tensor] = {}
         self._known: dict[int, tuple[Statistic, Tensor]] = {}
         self._at_work: dict[Sha256, threading.RLock] = {}
@@ -45,13 +52,33 @@ class Results:
 
     def output(self, node: Output, evaluator: Evaluator) -> Tensor:
         """One whole tensor of a bundle, as a matrix."""
-        with self._one_bundle:
-            if node.bundle not in self._bundles:
-                while len(self._bundles) >= self._capacity:
-                    self._bundles.popitem(last=False)
-                self._bundles[node.bundle] = evaluator.make(node.bundle)
-            self._bundles.move_to_end(node.bundle)
-            return self._bundles[node.bundle][node.index]
+        if self.at_once == 1:
+            with self._one_bundle:
+                return (self._known_bundle(node.bundle) or self._make(node.bundle, evaluator))[node.index]
+        with self._guard:
+            turn = self._bundles_at_work.setdefault(node.bundle, threading.RLock())
+        with turn:
+            found = self._known_bundle(node.bundle)
+            if found is None:
+                with self._leave:
+                    self.check_wanted()
+                    found = self._make(node.bundle, evaluator)
+            return found[node.index]
+
+    def _known_bundle(self, bundle: Bundle) -> tuple[Tensor, ...] | None:
+        with self._guard:
+            if bundle in self._bundles:
+                self._bundles.move_to_end(bundle)
+            return self._bundles.get(bundle)
+
+    def _make(self, bundle: Bundle, evaluator: Evaluator) -> tuple[Tensor, ...]:
+        with self._guard:
+            while len(self._bundles) >= self._capacity:
+                self._bundles.popitem(last=False)
+        made = evaluator.make(bundle)
+        with self._guard:
+            self._bundles[bundle] = made
+        return made
 
     def stop(self) -> None:
         """Nobody wants results any more: what is under way ends at its next block."""

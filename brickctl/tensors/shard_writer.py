@@ -74,7 +74,7 @@ class ShardWriter:
         try:
             for piece in pieces(shard):
                 if isinstance(piece, Prepare):
-                    self._workers.prepare(piece.statistic)
+                    self._workers.prepare(piece.node)
                     continue
                 if len(waiting) >= self._window:
                     done, future = waiting.popleft()

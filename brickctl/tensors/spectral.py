@@ -1,72 +1,174 @@
-"""Singular values of whole matrices in fp64, by LAPACK's `gesdd` on the CPU: equal on all CPUs but for the last bits.
+"""Singular values and vectors of whole matrices in fp64, in little memory: from eigenvectors of small Gram matrices.
 
-The signs of singular vectors, and a rotation among those of equal singular values, are LAPACK's choice of the day. What
-is made here is only used in products U f(S) V, in which both cancel, unless the caller says otherwise.
+The Gram matrix D^T D squares what D says: in fp64, values below 2^-26 of the largest drown in its rounding, and vectors
+that belong to small values are mixed up long before. So only the values that are at least `_RESOLVED` of the largest
+are taken from it. What is left of D outside of their vectors is small, has a Gram matrix of its own, which is as
+accurate as the first one relative to *its* largest value, and so on. Between two such levels the vectors are turned by
+the small angle that rounding left between them. The directions are then as accurate as those of a singular value
+decomposition, in half of the memory and a third of the time (measured in tests/tensors/test_spectral.py).
+
+The signs of vectors, and a rotation among those of equal values, are LAPACK's choice of the day. What is made here is
+only used in products U f(S) V, in which both cancel, unless the caller says otherwise. A matrix is tall here: rows are
+seen in blocks; callers turn a wide one over.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from brickctl.core.nodes import BLOCK_ELEMENTS
+from brickctl.tensors.malloc import release_freed_memory
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
+
+    Blocks = Callable[[], Iterable[Tensor]]
+    """The rows of a tall matrix, as often as they are asked for, in matrices of any height."""
 
 NEGLIGIBLE = 2.0**-27
 """A singular value this small beside the largest counts as 0, the square root of what fp64 resolves.
 
 Its vectors are what rounding makes of nothing, so that a method which gives them a size of its own would make noise."""
 
+_RESOLVED = 2.0**-9
+_COMFORTABLE = 300
+"""Exponents of numbers whose squares, and those of what is 2^-27 of them, fp64 holds with room for many to add up."""
 
-def svd_bytes(rows: int, columns: int) -> int:
-    """Bytes that `factors` takes: a copy of the matrix, both factors, and what `gesdd` works in."""
-    rank = min(rows, columns)
-    return 8 * (rows * columns + rank * (rows + columns) + 4 * rank * rank + 256 * rank)
+_EIGEN = 4
+"""Square matrices that an eigendecomposition takes: the Gram matrix, its vectors, and twice that for LAPACK to work."""
 
 
-def factors(matrix: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The singular vectors and values of a matrix (rows, columns): left (rows, k), values k, right (k, columns).
+def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
+    """Singular values, k from the largest down, and right singular vectors (width, k) of a matrix (rows, width).
 
     k is the number of singular values that are not `NEGLIGIBLE`, at most `rank`; 0 for a matrix of zeros.
     """
     import torch
 
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    count = min(significant(values), len(values) if rank is None else rank)
-    return left[:, :count], values[:count], right[:count]
+    scale = _scale(blocks)
+    rest: Tensor | None = None
+    values, vectors, missing = [torch.empty(0, dtype=torch.float64)], [], width if rank is None else rank
+    largest = 0.0
+    while missing > 0 and scale and (rest is None or rest.shape[1]):
+        sizes, turned = _level(blocks, scale, rest, NEGLIGIBLE * largest)
+        largest = largest or float(sizes[0])
+        count = int((sizes > max(_RESOLVED * float(sizes[0]), NEGLIGIBLE * largest)).sum()) if len(sizes) else 0
+        if count == 0:
+            break
+        turned = turned if rest is None else rest @ turned
+        group, rest = turned[:, :count], turned[:, count:]
+        if count < missing and rest.shape[1]:
+            group, rest = _apart(blocks, scale, group, rest, sizes[:count])
+        values.append(sizes[: min(count, missing)] / scale)
+        vectors.append(group[:, :missing].clone())
+        missing -= count
+    return torch.cat(values), torch.cat(vectors, dim=1) if vectors else torch.empty(width, 0, dtype=torch.float64)
 
 
-def significant(values: Tensor) -> int:
-    """How many of the singular values, largest first, are not negligible."""
-    return int((values > NEGLIGIBLE * values[0]).sum())
+def strongest_bytes(width: int) -> int:
+    """Bytes that this takes, for a matrix with as many columns."""
+    return 8 * _EIGEN * width * width + 24 * (BLOCK_ELEMENTS + width)
 
 
-def direction(matrix: Tensor) -> Tensor:
-    """The partial isometry U V of a matrix U S V, without what belongs to negligible singular values.
+def rows_of(matrix: Tensor) -> Blocks:
+    """The rows of a matrix that is there."""
+    height = max(1, BLOCK_ELEMENTS // max(1, matrix.shape[1]))
+    return lambda: (matrix[top : top + height] for top in range(0, len(matrix), height))
 
-    It is the factor of the polar decomposition, and of all matrices with orthonormal columns (or rows) in the space of
-    the matrix the nearest one.
+
+def tall(matrix: Tensor) -> Tensor:
+    """The matrix, or, if it is wider than high, its transpose; the same memory."""
+    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+
+
+def to_direction(matrix: Tensor) -> Tensor:
+    """Overwrite a matrix U S V with the partial isometry U V, and return S; what is negligible takes no part.
+
+    U V is the factor of the polar decomposition, and of all matrices with orthonormal columns (or rows) in the space of
+    the matrix the nearest one. It is the matrix times V^T S^-1 V, row by row.
     """
-    left, _, right = factors(matrix)
-    return left @ right
+    high = tall(matrix)
+    values, vectors = strongest(rows_of(high), high.shape[1])
+    release_freed_memory()
+    inverse = (vectors / values) @ vectors.T
+    del vectors
+    for block in rows_of(high)():
+        block.copy_(block @ inverse)
+    return values
 
 
-def common_directions(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor:
-    """The left singular vectors (rows, k) of matrices side by side, (rows, columns) in all, seen one after another.
-
-    Where all together are wider than high, only the triangular factor of what was seen is kept, which has the same
-    ones. Each vector's entry of largest magnitude is positive.
-    """
-    left, _, _ = factors(_side_by_side(matrices, rows, columns) if columns <= rows else _square(matrices, rows))
-    return left * left.gather(0, left.abs().argmax(dim=0, keepdim=True)).sign()
+def common_directions(matrices: Blocks, rows: int, columns: int) -> Tensor:
+    """The left singular vectors (rows, k) of matrices side by side, (rows, columns) in all, seen one after another."""
+    if columns > rows:
+        return strongest(lambda: _columns(matrices()), rows)[1]
+    whole = _side_by_side(matrices(), rows, columns)
+    values, vectors = strongest(rows_of(whole), columns)
+    return (whole @ vectors).div_(values)
 
 
 def common_directions_bytes(rows: int, columns: int, widest: int) -> int:
-    """Bytes that this takes, `widest` the columns of one matrix."""
-    if columns <= rows:
-        return 8 * rows * columns + svd_bytes(rows, columns)
-    return 8 * rows * rows + max(16 * (rows + widest) * rows, svd_bytes(rows, rows))
+    """Bytes that this takes, with the one matrix of at most `widest` columns that is there."""
+    one = 8 * rows * widest
+    if columns > rows:
+        return one + strongest_bytes(rows)
+    return 8 * rows * columns + max(one, strongest_bytes(columns), 8 * columns * (rows + columns))
+
+
+def signs(vectors: Tensor) -> Tensor:
+    """For each column 1 or -1, with which its entry of largest magnitude becomes positive: (1, columns)."""
+    return vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
+
+
+def _scale(blocks: Blocks) -> float:
+    """What keeps squares far from the ends of fp64: 1, or a power of two that brings the largest to 1; 0 for zeros."""
+    import torch
+
+    largest = max(float(torch.linalg.vector_norm(block, math.inf)) for block in blocks())
+    exponent = math.frexp(largest)[1]
+    return 0.0 if largest == 0.0 else 1.0 if abs(exponent) < _COMFORTABLE else 2.0 ** -max(-1000, exponent)
+
+
+def _level(blocks: Blocks, scale: float, basis: Tensor | None, least: float) -> tuple[Tensor, Tensor]:
+    """The singular values of what a matrix does in a basis, largest first, and their vectors; none if all are small."""
+    import torch
+
+    gram = _products(blocks, scale, basis, basis)
+    if float(gram.trace()) <= least * least:
+        return gram.new_empty(0), gram
+    release_freed_memory()
+    squares, vectors = torch.linalg.eigh(gram)
+    del gram
+    return squares.flip(0).clamp_(min=0.0).sqrt_(), vectors.flip(1)
+
+
+def _apart(blocks: Blocks, scale: float, group: Tensor, rest: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn both sets of vectors by what is left of the angle between their images, which rounding made."""
+    release_freed_memory()
+    angle = _products(blocks, scale, group, rest).div_((sizes * sizes).unsqueeze(1))
+    return group + rest @ angle.T, rest - group @ angle
+
+
+def _products(blocks: Blocks, scale: float, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """The matrix (D left)^T (D right), D times a power of two; without a basis that of all columns."""
+    total: Tensor | None = None
+    for block in blocks():
+        scaled = block if scale == 1.0 else block * scale
+        first = scaled if left is None else scaled @ left
+        second = first if left is right else scaled if right is None else scaled @ right
+        if total is None:
+            total = first.new_zeros(first.shape[1], second.shape[1])
+        total.addmm_(first.T, second)
+    assert total is not None  # noqa: S101 - nobody asks about a matrix without rows
+    return total
+
+
+def _columns(matrices: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The columns of all matrices, as rows."""
+    for matrix in matrices:
+        yield from rows_of(matrix.T)()
 
 
 def _side_by_side(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor:
@@ -78,13 +180,3 @@ def _side_by_side(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor
         whole[:, left : left + matrix.shape[1]].copy_(matrix)
         left += matrix.shape[1]
     return whole
-
-
-def _square(matrices: Iterable[Tensor], rows: int) -> Tensor:
-    """A matrix (rows, at most rows) that has the same left singular vectors and values."""
-    import torch
-
-    triangle = torch.empty(0, rows, dtype=torch.float64)
-    for matrix in matrices:
-        triangle = torch.linalg.qr(torch.cat((triangle, matrix.T)), mode="r").R
-    return triangle.T

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
+from brickctl.core.nodes import Output
 from brickctl.tensors.evaluate import Block, Evaluator
 from brickctl.tensors.finite import is_finite, not_finite
 from brickctl.tensors.malloc import keep_freed_memory
@@ -33,7 +34,7 @@ class Workers:
         self._room = share.room
         self._blobs = blobs
         self._buffers = buffers
-        self._results = Results(share.bundles)
+        self._results = Results(share.bundles, share.at_once)
         self._thread = threading.local()
         self._pool = ThreadPoolExecutor(share.threads, thread_name_prefix="brickctl-piece")
 
@@ -50,9 +51,13 @@ class Workers:
         """Make one block; the caller gives it back."""
         return self._pool.submit(self._compute, piece)
 
-    def prepare(self, statistic: Statistic) -> None:
-        """Make a statistic that blocks will ask for; an error in it shows when they do."""
-        self._pool.submit(lambda: self._results.statistic(statistic, self._evaluator(statistic)))
+    def prepare(self, node: Statistic | Output) -> None:
+        """Make a statistic or a bundle that blocks will ask for; an error in it shows when they do."""
+        if isinstance(node, Output):
+            if self._results.at_once > 1:
+                self._pool.submit(lambda: self._results.output(node, self._evaluator(node)))
+        else:
+            self._pool.submit(lambda: self._results.statistic(node, self._evaluator(node)))
 
     def copy(self, piece: Stretch, target: int) -> Future[None]:
         """Copy a stretch into the open file `target`."""

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
+from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.nodes import Output, each_once
 from brickctl.core.plan import Plan, Shard, Text
+from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.layout import lay_out
-from brickctl.tensors.memory import peak_memory, share
+from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, peak_memory, share
 from brickctl.tensors.workers import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
@@ -113,6 +115,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         begin_torch_import()
     plan = make_plan(session, recipe, lock)
     share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
+    _note_whole_matrices(session, recipe, plan)
     with bench.opened(session.events.note):
         digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
         if digest is not None:  # somebody else has built it while this one waited
@@ -133,6 +136,13 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         session.made_shards.record(folder, plan.shards, files)
     digest = _digest(files)
     return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
+
+
+def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan) -> None:
+    """Say where memory goes, when it is more than blocks take."""
+    need, tensor = bundle_memory(plan)
+    if need > DEFAULT_MEMORY:
+        session.events.note(f"{recipe.name}: `{shown(tensor)}` is made as a whole, in {format_size(need)} of memory")
 
 
 def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:

@@ -9,6 +9,7 @@ from brickctl.core.plan import Copy, Shard
 from brickctl.core.plan_format import plan_digest
 from brickctl.core.plan_format import plan_document as full_document
 from brickctl.core.sizes import format_size
+from brickctl.tensors.memory import bundle_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +28,17 @@ def describe_plan(outline: Outline) -> str:
     lines = [
         f"{outline.target} -> {outline.folder}" + ("" if outline.fresh else "  (up to date: nothing to do)"),
         f"  reads {format_size(outline.inputs)}, writes {format_size(outline.output)}{download}",
-        f"  needs {format_size(outline.peak)} of buffers; {plan.reproducible}; plan sha256:{plan_digest(plan)[:16]}",
+        f"  needs {_buffers(outline)}; {plan.reproducible}; plan sha256:{plan_digest(plan)[:16]}",
         *(f"  {line}" for line in _describe_estimate(expected)),
         *(f"  {_describe_task(task)}" for task in plan.tasks),
         *(f"  note: {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+def _buffers(outline: Outline) -> str:
+    whole = bundle_memory(outline.plan)[0]
+    return f"{format_size(outline.peak)} of buffers" + (f", {format_size(whole)} for whole matrices" if whole else "")
 
 
 def _describe_estimate(expected: Estimate) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +14,12 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Spec, Stored
 from brickctl.core.plan import Plan, Shard
-from brickctl.errors import BrickctlError
+from brickctl.errors import BrickctlError, NoSpace
 from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots
 from brickctl.merging.tsv import Tsv
 from brickctl.merging.wudi import Wudi
-from brickctl.tensors.memory import peak_memory
+from brickctl.tensors.memory import bundle_memory, expected_memory, peak_memory, share
 from tests.support.building import build, manifest
 from tests.support.merging import combined, merged, random_tensors
 from tests.support.models import adapter, tiny_model, tuned
@@ -95,9 +96,34 @@ def test_memory_does_not_grow_with_the_number_of_bricks(method: Any) -> None:
 
 
 def test_a_matrix_that_is_too_wide_for_the_memory_is_refused_when_planning(tmp_path: Path) -> None:
-    """Wudi's A would have 300,000 rows and columns."""
-    with pytest.raises(BrickctlError, match="memory budget is too small"):
+    """Wudi's A would have 300,000 rows and columns: 720 GB, more than this machine has and more than is allowed."""
+    with pytest.raises(NoSpace, match="the memory of this machine is too small") as caught:
         merged(tmp_path, Wudi(), random_tensors((2, 300_000), 2))
+    assert "`out`, made as a whole, needs 7" in caught.value.causes[0]
+    assert caught.value.hint == "give that tensor another method, one that works block by block"
+    with pytest.raises(NoSpace, match="the memory budget is too small") as caught:
+        merged(tmp_path, Wudi(), random_tensors((2, 300_000), 2), memory=1 << 30)
+    assert "MiB of buffers, and 1.02e+03 MiB are allowed" in caught.value.causes[0]
+
+
+def test_whole_matrices_get_what_they_need_unless_the_budget_is_given(tmp_path: Path) -> None:
+    """900 x 900 takes 6 MiB in fp64 and iso_c about five times that, beside 64 MiB for blocks; 24 MiB are too few."""
+    inputs = random_tensors((900, 900), 2)
+    merged(tmp_path, IsoC(), inputs)
+    with pytest.raises(NoSpace, match="too small") as caught:
+        merged(tmp_path, IsoC(), inputs, memory=24 << 20)
+    need = re.search(r"pass --memory (\d+)MiB", caught.value.hint or "")
+    assert need is not None
+    assert 24 < int(need[1]) < 48
+    merged(tmp_path, IsoC(), inputs, memory=int(need[1]) << 20)
+
+
+def test_all_threads_have_blocks_to_make_beside_a_whole_matrix() -> None:
+    spec = Spec(DType.BF16, (2048, 2048))
+    nodes = [Stored(spec, sha256_bytes(b""), at) for at in range(2)]
+    plan = Plan(tasks=(Shard(path="x", header=b"", tensors=(("x", combined(IsoC(), nodes)),)),))
+    assert share(plan, threads=4, memory=None).threads == 4
+    assert expected_memory(plan, threads=4, memory=None) <= bundle_memory(plan)[0] + (64 << 20)
 
 
 def test_experts_and_adapters_mix_and_one_that_leaves_a_tensor_alone_counts_as_zeros(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.local import LocalSource
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.executor import DEFAULT_MEMORY, Budget, LocalExecutor
+from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 
@@ -55,7 +55,7 @@ class Runner:
     """How a plan is run."""
 
     threads: int = 2
-    memory: int = DEFAULT_MEMORY
+    memory: int | None = None
     progress: Progress = field(default_factory=Silence)
 
     def run(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:

@@ -14,6 +14,7 @@ from brickctl.core.plan import Shard
 from brickctl.errors import NoSpace
 from brickctl.tensors.costs import work_of
 from brickctl.tensors.executor import Budget
+from brickctl.tensors.memory import DEFAULT_MEMORY
 from brickctl.workflows import machine_speed
 from brickctl.workflows.build import Outline, outline, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
@@ -128,7 +129,7 @@ def test_what_is_said_is_said_in_json_too(project: Path, monkeypatch: pytest.Mon
     assert told["seconds"] == round(found.estimate.seconds, 1)
     assert told["download-bytes"] == 0
     assert told["shards"] == {"made": 1, "taken-over": 0}
-    assert told["memory-bytes"] < BUDGET.memory + (230 << 20)
+    assert told["memory-bytes"] < DEFAULT_MEMORY + (230 << 20)
     assert told["measured"]["write-bytes-per-second"] == 1_000_000
     text = describe_plan(found)
     assert "the disk writes 1.00 MB/s and reads 1.00 MB/s, a core hashes 1.00 GB/s" in text

@@ -1,6 +1,7 @@
 """Targets whose arithmetic is PEFT's own: recorded as `numeric`, and compared within a bound."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ from safetensors.torch import load_file, save_file
 from brickctl.errors import NoSpace, NotReproducible
 from brickctl.tensors.executor import Budget
 from brickctl.tensors.memory import peak_memory, share
+from brickctl.workflows import build as building
 from brickctl.workflows import provenance
-from brickctl.workflows.build import Built, read_recipes
+from brickctl.workflows.build import Built, outline, read_recipes
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.reproduce import NUMERIC_BOUND, reproduce
+from brickctl.workflows.show_plan import describe_plan
 from tests.support.adapters import adapter_of
 from tests.support.building import manifest, prepare, sum_of
 from tests.support.models import tiny_model
-from tests.support.projects import build_targets, opened, states
+from tests.support.projects import Listener, build_targets, opened, states
 
 BUDGET = Budget(threads=2)
 NAME = "model.layers.1.self_attn.q_proj.weight"
@@ -111,11 +114,30 @@ def test_the_smallest_difference_of_a_bitwise_target_is_told(project: Path) -> N
         check(project, "exact")
 
 
+def test_dry_runs_and_builds_say_what_whole_matrices_take(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is less than 1 MiB; builds speak of more than the 64 MiB that blocks may take."""
+    events = Listener()
+    session = opened(project, events)
+    whole, exact = read_recipes(session, [])
+    lock = current_lock(session, LockMode.REFRESH)
+    said = {
+        recipe.name: describe_plan(outline(session, recipe, session.artifact_folder(recipe.name), lock, BUDGET))
+        for recipe in (whole, exact)
+    }
+    assert re.search(r"needs .* of buffers, \d+ kB for whole matrices; numeric;", said["t"])
+    assert "whole matrices" not in said["exact"]
+    build_targets(session, ["t"], LockMode.LOCKED, BUDGET)
+    assert not any("as a whole" in note for note in events.notes)
+    monkeypatch.setattr(building, "DEFAULT_MEMORY", 1000)
+    build_targets(session, ["t"], LockMode.LOCKED, BUDGET, force=True)
+    assert any(re.search(r"t: `model\..*` is made as a whole, in \d+ kB of memory", note) for note in events.notes)
+
+
 def test_a_whole_module_that_does_not_fit_into_the_budget_is_named(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", hidden_size=256, intermediate_size=1024, num_hidden_layers=1)
     brick = adapter_of("OFT", base, tmp_path / "oft", target_modules=["down_proj"])
     plan = prepare(manifest(base, {"oft": brick}, sum_of(oft=1.0)), tmp_path).plan
     with pytest.raises(NoSpace, match="the memory budget is too small") as caught:
         share(plan, threads=2, memory=8 << 20)
-    assert "one block of `model.layers.0.mlp.down_proj.weight` needs" in str(caught.value)
+    assert "`model.layers.0.mlp.down_proj.weight`, made as a whole, needs" in str(caught.value)
     assert share(plan, threads=2, memory=peak_memory(plan)).bundles == 2
