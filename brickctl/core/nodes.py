@@ -130,6 +130,9 @@ class Stored:
     offset: int
     known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(key(self))  # equal nodes have equal keys, and a key is made once, however often a node is used
+
     def document(self) -> dict[str, Any]:
         """The node as JSON."""
         return {"node": "stored", **_spec_document(self.spec), "blob": self.blob, "offset": self.offset}
@@ -175,6 +178,9 @@ class Map:
     whole_rows: bool = False
     known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(key(self))  # equal nodes have equal keys, and a key is made once, however often a node is used
+
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
         return {
@@ -200,6 +206,9 @@ class Statistic:
     given: tuple[Node, ...] = ()
     whole_rows: bool = False
     known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash(key(self))  # equal nodes have equal keys, and a key is made once, however often a node is used
 
     def document(self) -> dict[str, Any]:
         """The node as JSON; inputs stand as their keys."""
@@ -234,6 +243,10 @@ class View:
     arrangement: Arrangement
     sources: tuple[Node, ...]
     known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash(key(self))  # equal nodes have equal keys, and a key is made once, however often a node is used
+
     rows: RowMap | None = None
 
     def document(self) -> dict[str, Any]:
@@ -272,6 +285,9 @@ class Output:
     index: int
     known_key: Sha256 | None = field(default=None, init=False, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(key(self))  # equal nodes have equal keys, and a key is made once, however often a node is used
+
     @property
     def spec(self) -> Spec:
         """Element type and shape."""
@@ -298,10 +314,17 @@ def key(node: Node) -> Sha256:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it, inputs first; a node that is used twice comes twice."""
-    for child in children(node):
-        yield from walk(child)
-    yield node
+    """The node and everything below it, each once, inputs first."""
+    seen: set[int] = set()
+
+    def below(one: Node) -> Iterator[Node]:
+        if id(one) not in seen:
+            seen.add(id(one))
+            for child in children(one):
+                yield from below(child)
+            yield one
+
+    return below(node)
 
 
 def each_once(roots: Iterable[Node]) -> Iterator[Node]:

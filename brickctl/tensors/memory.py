@@ -8,6 +8,7 @@ own part anew. That costs time and changes no bit: a kernel that allows it compu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -240,6 +241,7 @@ def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:
     return max(peak, held + own + region.elements * find(node.op).scratch), kept
 
 
+@lru_cache(maxsize=4096)  # a step that looks at all of what the step before makes, and uses it, would ask twice each
 def _scan_peak(node: Statistic, room: int) -> int:
     """Bytes while a statistic is made; what it is given comes first, is small, and stays meanwhile."""
     first = next(node.scanned(), None)
