@@ -138,7 +138,7 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 memory = click.option(
     "--memory",
     type=Size(),
-    show_default="64MiB, and what whole matrices need",
+    show_default="128MiB, and what whole matrices need",
     envvar="BRICKCTL_MEMORY",
     show_envvar=True,
     help="Memory for blocks of tensors, and for whole matrices.",

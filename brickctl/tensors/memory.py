@@ -51,7 +51,7 @@ _NARROWED = (Access.COLUMNS, Access.BESIDE)
 """What of an input is smaller where a block is narrower."""
 
 
-DEFAULT_MEMORY = 64 << 20
+DEFAULT_MEMORY = 128 << 20
 """Bytes of buffers that blocks may take unless told otherwise."""
 
 

@@ -19,7 +19,7 @@ from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots
 from brickctl.merging.tsv import Tsv
 from brickctl.merging.wudi import Wudi
-from brickctl.tensors.memory import bundle_memory, expected_memory, peak_memory, share
+from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, expected_memory, peak_memory, share
 from tests.support.building import build, manifest
 from tests.support.merging import combined, merged, random_tensors
 from tests.support.models import adapter, tiny_model, tuned
@@ -107,7 +107,7 @@ def test_a_matrix_that_is_too_wide_for_the_memory_is_refused_when_planning(tmp_p
 
 
 def test_whole_matrices_get_what_they_need_unless_the_budget_is_given(tmp_path: Path) -> None:
-    """900 x 900 takes 6 MiB in fp64 and iso_c about five times that, beside 64 MiB for blocks; 24 MiB are too few."""
+    """900 x 900 takes 6 MiB in fp64 and iso_c about five times that, beside 128 MiB for blocks; 24 MiB are too few."""
     inputs = random_tensors((900, 900), 2)
     merged(tmp_path, IsoC(), inputs)
     with pytest.raises(NoSpace, match="too small") as caught:
@@ -123,7 +123,7 @@ def test_all_threads_have_blocks_to_make_beside_a_whole_matrix() -> None:
     nodes = [Stored(spec, sha256_bytes(b""), at) for at in range(2)]
     plan = Plan(tasks=(Shard(path="x", header=b"", tensors=(("x", combined(IsoC(), nodes)),)),))
     assert share(plan, threads=4, memory=None).threads == 4
-    assert expected_memory(plan, threads=4, memory=None) <= bundle_memory(plan)[0] + (64 << 20)
+    assert expected_memory(plan, threads=4, memory=None) <= bundle_memory(plan)[0] + DEFAULT_MEMORY
 
 
 def test_experts_and_adapters_mix_and_one_that_leaves_a_tensor_alone_counts_as_zeros(tmp_path: Path) -> None:

@@ -44,12 +44,12 @@ def meetings(patience: float) -> dict[str, Node]:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_several_bundles_are_made_at_once_where_memory_is_given_for_them(threads: int, tmp_path: Path) -> None:
-    """Two of 9,600 bytes each, beside those that are kept and 64 MiB for blocks; each waits for another one."""
+    """Two of 9,600 bytes each, beside those that are kept and 128 MiB for blocks; each waits for another one."""
     MEETING.reset()
     nodes = meetings(60)
     plan = Plan(tasks=(shard("out.safetensors", nodes),))
     nothing: Any = None
-    Runner(threads=threads, memory=80 << 20).run(Prepared(artifact=nothing, plan=plan, paths={}), tmp_path)
+    Runner(threads=threads, memory=160 << 20).run(Prepared(artifact=nothing, plan=plan, paths={}), tmp_path)
     found = load_file(tmp_path / "out.safetensors")
     assert {name: float(tensor.mean()) for name, tensor in found.items()} == {"0": 0.0, "1": 1.0, "2": 2.0, "3": 3.0}
 
@@ -57,8 +57,8 @@ def test_several_bundles_are_made_at_once_where_memory_is_given_for_them(threads
 def test_without_a_budget_bundles_are_made_one_after_another() -> None:
     plan = Plan(tasks=(shard("out.safetensors", meetings(1)),))
     assert share(plan, threads=4, memory=None).at_once == 1
-    assert share(plan, threads=1, memory=80 << 20).at_once == 1
-    assert share(plan, threads=4, memory=80 << 20).at_once == 3
+    assert share(plan, threads=1, memory=160 << 20).at_once == 1
+    assert share(plan, threads=4, memory=160 << 20).at_once == 3
 
 
 def test_a_bundle_that_needs_another_one_has_no_company() -> None:
@@ -66,4 +66,4 @@ def test_a_bundle_that_needs_another_one_has_no_company() -> None:
     inner = meetings(1)["0"]
     outer = Output(Bundle(Op.make("test-meeting", 1, number=9, patience=1), (inner,), (spec,)), 0)
     plan = Plan(tasks=(shard("out.safetensors", {"inner": inner, "outer": outer}),))
-    assert share(plan, threads=4, memory=80 << 20).at_once == 1
+    assert share(plan, threads=4, memory=160 << 20).at_once == 1

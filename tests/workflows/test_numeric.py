@@ -115,7 +115,7 @@ def test_the_smallest_difference_of_a_bitwise_target_is_told(project: Path) -> N
 
 
 def test_dry_runs_and_builds_say_what_whole_matrices_take(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it is less than 1 MiB; builds speak of more than the 64 MiB that blocks may take."""
+    """Here it is less than 1 MiB; builds speak of more than the 128 MiB that blocks may take."""
     events = Listener()
     session = opened(project, events)
     whole, exact = read_recipes(session, [])
