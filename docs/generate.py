@@ -34,6 +34,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "merge-methods.md": plugins.merge_methods,
     "operations.md": plugins.operations,
     "registry.md": formats.registry,
+    "speed.md": measured.speed,
 }
 
 

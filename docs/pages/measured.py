@@ -46,11 +46,15 @@ def accuracy() -> str:
 _SPEED = """\
 Whole processes, from start to end, on the same machine in the same run; written by
 `python tests/benchmarks/methods.py --json docs/measured/speed.json`. A Llama of 0.85 B parameters in bf16 (1.7 GB in
-four shards) and fine-tunes of it are merged with the same parameters, on {machine}; medians of {rounds} alternating
-rounds. mergekit 0.1.5 runs with its default flags and with those that are best here (shards of 200 MB, asynchronous
-writing); it hashes nothing. brickctl knows the digests of its inputs from an earlier run and hashes what it writes. The
-*floor* reads the inputs of the row, copies one model and hashes the copy: no merge can take less. `anonymous` is the
-memory of the process itself, looked at every 20 ms, without the pages of libraries and files that it had mapped."""
+four shards) and fine-tunes of it are merged with the same parameters, on {machine}; medians of alternating rounds.
+mergekit 0.1.5 runs with its default flags and with those that are best here (shards of 200 MB, asynchronous writing);
+it hashes nothing. brickctl knows the digests of its inputs from an earlier run and hashes what it writes. The *floor*
+reads the inputs of the row, copies one model and hashes the copy: no merge can take less. `anonymous` is the memory of
+the process itself, looked at every 20 ms, without the pages of libraries and files that it had mapped."""
+
+_BOUND = """\
+Where the rest of the time goes, and what was tried, stands beside the
+[benchmarks](../../tests/benchmarks/README.md)."""
 
 
 def speed() -> str:
@@ -60,6 +64,7 @@ def speed() -> str:
     table_of_rows = table(
         (
             "method",
+            "rounds",
             "mergekit",
             "best flags",
             "brickctl",
@@ -69,13 +74,13 @@ def speed() -> str:
             "anonymous",
             "mergekit's",
         ),
-        (_row(name, figures) for name, figures in rows.items()),
+        (_row(name, found["rounds"], found["medians"]) for name, found in rows.items()),
     )
-    intro = _SPEED.format(machine=found["machine"], rounds=found["rounds"])
-    return document("Speed of merges", intro, table_of_rows, _plot(rows))
+    plot = _plot({name: found["medians"] for name, found in rows.items()})
+    return document("Speed of merges", _SPEED.format(machine=found["machine"]), table_of_rows, plot, _BOUND)
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> Iterable[str]:
+def _row(name: str, rounds: int, figures: Mapping[str, Any]) -> Iterable[str]:
     ours, floor = figures["brickctl"], figures["floor"]
     usual, best = figures["mergekit"], figures["mergekit, best flags"]
     least = min(usual["wall"], best["wall"])
@@ -84,7 +89,7 @@ def _row(name: str, figures: Mapping[str, Any]) -> Iterable[str]:
     memory = (
         f"{one['anonymous']:.0f} MiB" for one in (ours, min(usual, best, key=lambda one: float(one["anonymous"])))
     )
-    return (f"`{name}`", *walls, *ratios, *memory)
+    return (f"`{name}`", str(rounds), *walls, *ratios, *memory)
 
 
 def _plot(rows: Mapping[str, Any]) -> str:

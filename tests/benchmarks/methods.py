@@ -217,7 +217,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path, help="10 GB; kept, so that the models are made once")
     parser.add_argument("--only", help=f"rows, of {', '.join(ROWS)}")
-    parser.add_argument("--json", type=Path, help="where the medians are written")
+    parser.add_argument(
+        "--json", type=Path, help="where the medians are written; rows that are there and not run again stay"
+    )
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="brickctl-benchmark-") as own:
         scratch = (wanted.scratch or Path(own)).resolve()
@@ -230,8 +232,10 @@ def main() -> None:
     results = {name: {one: medians(done) for one, done in found.items()} for name, found in rounds.items()}
     report(results)
     if wanted.json is not None:
-        rows = {name: {one: asdict(middle) for one, middle in found.items()} for name, found in results.items()}
-        document = {"machine": machine(), "rounds": wanted.rounds, "rows": rows}
+        medians_of = {name: {one: asdict(middle) for one, middle in found.items()} for name, found in results.items()}
+        rows = {name: {"rounds": wanted.rounds, "medians": found} for name, found in medians_of.items()}
+        known = json.loads(wanted.json.read_text())["rows"] if wanted.json.exists() else {}
+        document = {"machine": machine(), "rows": {**known, **rows}}
         wanted.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
