@@ -72,9 +72,9 @@ def test_offline_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert value_of(options.offline, "--offline") is True
 
 
-def test_memory_is_64_mib_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_left_to_the_plan_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BRICKCTL_MEMORY", raising=False)
-    assert value_of(options.memory) == 64 * 2**20
+    assert value_of(options.memory) is None
     assert value_of(options.memory, "--memory", "1GB") == 10**9
     monkeypatch.setenv("BRICKCTL_MEMORY", "2MiB")
     assert value_of(options.memory) == 2**21
