@@ -153,7 +153,7 @@ threads = click.option(
     show_default="all cores",
     envvar="BRICKCTL_THREADS",
     show_envvar=True,
-    help="Threads that work at once.",
+    help="Threads or processes that work at once.",
 )
 """`threads: int`, at least 1."""
 

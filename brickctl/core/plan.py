@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, json_digest, sha256_bytes
-from brickctl.core.nodes import Node, each_once, key
+from brickctl.core.nodes import Node, Stored, each_once, key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,11 @@ class Shard:
     def size(self) -> int:
         """Bytes of the finished file."""
         return len(self.header) + sum(node.spec.bytes for _, node in self.tensors)
+
+    @property
+    def computed(self) -> tuple[tuple[str, Node], ...]:
+        """The tensors that are not stored bytes."""
+        return tuple((name, node) for name, node in self.tensors if not isinstance(node, Stored))
 
     @property
     def key(self) -> Sha256:
@@ -64,6 +69,11 @@ class Plan:
     def shards(self) -> tuple[Shard, ...]:
         """The tasks that make weights."""
         return tuple(task for task in self.tasks if isinstance(task, Shard))
+
+    @property
+    def computed(self) -> tuple[tuple[str, Node], ...]:
+        """The tensors, by name, that are not stored bytes."""
+        return tuple(pair for shard in self.shards for pair in shard.computed)
 
     def nodes(self) -> Mapping[Sha256, Node]:
         """Every node of the plan by its key."""

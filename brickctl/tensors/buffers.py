@@ -33,18 +33,20 @@ class Buffer:
         """The first rows * columns elements as a torch tensor (rows, columns) on the same memory."""
         view = self._views.get((dtype, rows, columns))
         if view is None:
-            view = self._views[dtype, rows, columns] = self._view(dtype, rows, columns)
+            view = self._views[dtype, rows, columns] = seen_as(self.memory, dtype, rows, columns)
         return view
 
-    def _view(self, dtype: DType, rows: int, columns: int) -> Tensor:
-        import torch
 
-        name = dtype.torch_name or _INTEGERS.get(dtype.code)
-        if name is None:
-            msg = f"no arithmetic on {dtype.code}"
-            raise TypeError(msg)
-        flat = torch.frombuffer(self.memory, dtype=getattr(torch, name), count=rows * columns)
-        return flat.view(rows, columns)
+def seen_as(memory: mmap.mmap, dtype: DType, rows: int, columns: int, offset: int = 0) -> Tensor:
+    """What lies at `offset`, in bytes, as a torch tensor (rows, columns) on the same memory."""
+    import torch
+
+    name = dtype.torch_name or _INTEGERS.get(dtype.code)
+    if name is None:
+        msg = f"no arithmetic on {dtype.code}"
+        raise TypeError(msg)
+    flat = torch.frombuffer(memory, dtype=getattr(torch, name), count=rows * columns, offset=offset)
+    return flat.view(rows, columns)
 
 
 class Buffers:

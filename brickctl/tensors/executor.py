@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, sha256_bytes
-from brickctl.core.nodes import Stored
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
-from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.memory import share
 from brickctl.tensors.new_file import opened_new
 from brickctl.tensors.shard_writer import ShardWriter
-from brickctl.tensors.workers import Workers, begin_torch_import
+from brickctl.tensors.torch_import import begin_torch_import
+from brickctl.tensors.workers import workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,13 +54,12 @@ class LocalExecutor:
             IntegrityFault: a source became shorter.
             OSError: as the system says, ENOSPC among others.
         """
-        if _computes(plan):
+        if plan.computed:
             begin_torch_import()
-        self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
         part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
-        buffers = Buffers(part.blocks)
-        with Workers(self._blobs, buffers, part) as workers:
-            writer = ShardWriter(workers, part.window, lambda count: self._progress.advance(self._label, count))
+        with workers(plan, self._blobs, part) as hands:
+            self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
+            writer = ShardWriter(hands, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)
         return tuple(sorted(files))
@@ -93,10 +91,6 @@ class LocalExecutor:
         with opened_new(path) as file:
             self._blobs.copy(task.blob, 0, file, 0, task.size)
             os.fsync(file)
-
-
-def _computes(plan: Plan) -> bool:
-    return any(not isinstance(node, Stored) for shard in plan.shards for _, node in shard.tensors)
 
 
 def _size(task: Task) -> int:

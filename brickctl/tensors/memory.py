@@ -27,7 +27,6 @@ from brickctl.core.nodes import (
     walk,
     whole,
 )
-from brickctl.core.plan import Shard
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
@@ -36,7 +35,7 @@ from brickctl.tensors.too_little import machine_too_small, memory_of_machine, me
 from brickctl.tensors.views import largest_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from brickctl.core.nodes import Bundle, Input
     from brickctl.core.plan import Plan
@@ -113,7 +112,7 @@ def _bundles_at_once(plan: Plan, one: int, threads: int, memory: int | None) -> 
 
 
 def _has_nested_bundles(plan: Plan) -> bool:
-    asked_for = {one.bundle for _, root in _computed(plan) for one in outputs(root)}
+    asked_for = {one.bundle for _, root in plan.computed for one in outputs(root)}
     return any(isinstance(node, Output) for one in asked_for for child in one.inputs for node in walk(child))
 
 
@@ -134,7 +133,7 @@ def expected_memory(plan: Plan, *, threads: int, memory: int | None) -> int:
 
 def bundle_memory(plan: Plan, at_once: int = 1) -> tuple[int, str]:
     """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there."""
-    found = [(name, {node.bundle for node in walk(root) if isinstance(node, Output)}) for name, root in _computed(plan)]
+    found = [(name, {node.bundle for node in walk(root) if isinstance(node, Output)}) for name, root in plan.computed]
     found = [(name, bundles) for name, bundles in found if bundles]
     if not found:
         return 0, ""
@@ -158,7 +157,7 @@ def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
 
 def _bundles(plan: Plan, at_once: int) -> int:
     """Those of the tensor with the most, twice: threads may be at two tensors that follow each other, or ahead."""
-    counts = (len({node.bundle for node in walk(root) if isinstance(node, Output)}) for _, root in _computed(plan))
+    counts = (len({node.bundle for node in walk(root) if isinstance(node, Output)}) for _, root in plan.computed)
     return (2 if at_once == 1 else _MOST_AT_ONCE + 1) * max(counts, default=0)
 
 
@@ -172,7 +171,7 @@ def _bytes_a_column(entry: Input) -> int:
 def _most_demanding(plan: Plan, room: int) -> tuple[int, str]:
     """Bytes of buffers that the most demanding piece of a plan needs, and the tensor that it belongs to."""
     most = STRETCH, ""
-    for name, node in _computed(plan):
+    for name, node in plan.computed:
         first = next(blocks_of(node), None)
         if first is not None:
             most = max(most, (_together((node,), first, room), name))
@@ -195,12 +194,6 @@ def _in_turn(needed: Sequence[tuple[Node, Region]], room: int) -> tuple[int, int
         held += _bytes(node, region)
         kept += staying
     return peak, kept
-
-
-def _computed(plan: Plan) -> Iterator[tuple[str, Node]]:
-    for task in plan.tasks:
-        if isinstance(task, Shard):
-            yield from ((name, node) for name, node in task.tensors if not isinstance(node, Stored))
 
 
 def _peaks(node: Node, region: Region, room: int) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks_of, outputs, statistics
@@ -17,26 +18,30 @@ if TYPE_CHECKING:
 STRETCH = 4 << 20
 """Bytes that are copied and hashed at once."""
 
-_AHEAD = 2
-"""Tensors between the statistics that are begun and the blocks that are made."""
+_AHEAD = 1 << 27
+"""Elements between the statistics that are begun and the blocks that are made.
+
+Each is made by one worker: the others have smaller ones to make while it is at the largest tensor.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A block of the tensor `name` that has to be computed; its bytes are contiguous in the file."""
+    """Blocks of the tensor `name` that have to be computed; the bytes of each follow those of the one before."""
 
     name: str
     node: Node
-    region: Region
+    regions: tuple[Region, ...]
     offset: int
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """A statistic, or a bundle, that blocks of a later tensor will ask for; it has no bytes in the file."""
+    """Statistics and bundles that blocks of a later tensor, `root`, will ask for; they have no bytes in the file."""
 
-    node: Statistic | Output
+    root: Node
+    nodes: tuple[Statistic | Output, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Stretch:
 Piece = Compute | Stretch
 
 
-def pieces(shard: Shard) -> Iterator[Piece | Prepare]:
+def pieces(shard: Shard, blocks_at_once: int = 1) -> Iterator[Piece | Prepare]:
     """All pieces behind the header, in file order; neighbours in the source are copied as one.
 
     The statistics of a tensor come some tensors before its blocks: each is made by one thread, and several at once.
@@ -73,7 +78,7 @@ def pieces(shard: Shard) -> Iterator[Piece | Prepare]:
             if waiting is not None:
                 yield from _cut(waiting)
             waiting = None
-            yield from _computed(name, node, offset)
+            yield from _computed(name, node, offset, blocks_at_once)
         offset += node.spec.bytes
     if waiting is not None:
         yield from _cut(waiting)
@@ -81,10 +86,18 @@ def pieces(shard: Shard) -> Iterator[Piece | Prepare]:
 
 def _statistics_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
     """For each tensor the statistics that have to be begun before its own blocks."""
-    needed = [(*map(Prepare, statistics(node)), *map(Prepare, outputs(node))) for _, node in shard.tensors]
-    yield tuple(chain.from_iterable(needed[: _AHEAD + 1]))
-    for number in range(1, len(needed)):
-        yield needed[number + _AHEAD] if number + _AHEAD < len(needed) else ()
+    waiting = deque(shard.tensors)
+    ahead = 0
+    for _, current in shard.tensors:
+        begun = []
+        while waiting and (ahead < _AHEAD or waiting[0][1] is current):
+            _, node = waiting.popleft()
+            ahead += node.spec.elements
+            needed: tuple[Statistic | Output, ...] = (*statistics(node), *outputs(node))
+            if needed:
+                begun.append(Prepare(node, needed))
+        ahead -= current.spec.elements
+        yield tuple(begun)
 
 
 def _continues(first: Stretch, second: Stretch) -> bool:
@@ -97,8 +110,9 @@ def _cut(stretch: Stretch) -> Iterator[Stretch]:
         yield Stretch(stretch.blob, stretch.source_offset + start, stretch.offset + start, size)
 
 
-def _computed(name: str, node: Node, offset: int) -> Iterator[Compute]:
-    for region in blocks_of(node):
-        size = region.elements * node.spec.dtype.itemsize
-        yield Compute(name, node, region, offset, size)
+def _computed(name: str, node: Node, offset: int, blocks_at_once: int) -> Iterator[Compute]:
+    regions = blocks_of(node)
+    while some := tuple(islice(regions, blocks_at_once)):
+        size = sum(region.elements for region in some) * node.spec.dtype.itemsize
+        yield Compute(name, node, some, offset, size)
         offset += size

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def named(path: Path | str) -> Iterator[None]:
     """Let an OSError from inside that names no file say that it is about this one."""
     try:
         yield
@@ -21,7 +21,7 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
-def name(error: OSError, path: Path) -> None:
+def name(error: OSError, path: Path | str) -> None:
     """Say which file an error is about, unless it does."""
     if error.filename is None:
         error.filename = os.fspath(path)

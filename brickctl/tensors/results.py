@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from brickctl.core.nodes import Bundle, Output, Statistic, key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from brickctl.core.digests import Sha256
@@ -23,8 +25,9 @@ class Results:
     one would else wait for a second thread, which waits for leave to begin.
     """
 
-    def __init__(self, bundles: int, at_once: int = 1) -> None:
+    def __init__(self, bundles: int, at_once: int = 1, check_wanted: Callable[[], None] | None = None) -> None:
         self.at_once = at_once
+        self._check_others = check_wanted
         self._leave = threading.Semaphore(at_once)
         self._bundles_at_work: dict[Bundle, threading.RLock] = {}
         self._statistics: dict[Sha256, Tensor] = {}
@@ -49,6 +52,16 @@ class Results:
                 self._statistics[name] = evaluator.summarise(node)
             self._known[id(node)] = node, self._statistics[name]
             return self._statistics[name]
+
+    def know(self, node: Statistic, result: Tensor) -> None:
+        """Take a statistic from who made it elsewhere."""
+        self._known[id(node)] = node, result
+
+    def forget(self) -> None:
+        """Let go of all statistics."""
+        self._statistics.clear()
+        self._known.clear()
+        self._at_work.clear()
 
     def output(self, node: Output, evaluator: Evaluator) -> Tensor:
         """One whole tensor of a bundle, as a matrix."""
@@ -92,3 +105,5 @@ class Results:
         """
         if self._unwanted.is_set():
             raise CancelledError
+        if self._check_others is not None:
+            self._check_others()

@@ -1,4 +1,4 @@
-"""Write one shard: pieces are made by several threads, and hashed and written in order by one."""
+"""Write one shard: pieces are made by several workers, and hashed in order by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.core.plan import Shard
-    from brickctl.tensors.evaluate import Block
+    from brickctl.tensors.threads import Made
     from brickctl.tensors.workers import Workers
 
 _LAG = 16 << 20
@@ -31,13 +31,11 @@ class ShardWriter:
 
     Args:
         workers: who makes the pieces.
-        window: how many pieces may be under way or waiting at once; bounds the memory.
         advance: is told how many bytes are done.
     """
 
-    def __init__(self, workers: Workers, window: int, advance: Callable[[int], None]) -> None:
+    def __init__(self, workers: Workers, advance: Callable[[int], None]) -> None:
         self._workers = workers
-        self._window = window
         self._advance = advance
         self._scratch = memoryview(bytearray(STRETCH))
 
@@ -45,63 +43,62 @@ class ShardWriter:
         """Write the file, flushed to the disk; it stands at `path` only when it is whole."""
         partial = path.with_name(path.name + ".partial")
         with opened_new(partial) as file:
-            digest = self._fill(shard, file)
+            digest = self._fill(shard, partial, file)
             os.fsync(file)
         partial.replace(path)
         return digest
 
-    def _fill(self, shard: Shard, file: int) -> Sha256:
+    def _fill(self, shard: Shard, path: Path, file: int) -> Sha256:
         hasher, tail = hashlib.sha256(shard.header), Tail(file)
         write_at(file, shard.header, 0)
         self._advance(len(shard.header))
-        for piece, result in self._in_order(shard, file):
-            if isinstance(piece, Compute):
-                block: Block = result
-                content = block.content(piece.size)
-                hasher.update(content)
-                write_at(file, content, piece.offset)
-                content.release()
-                self._workers.give_back(block)
+        for piece, made in self._in_order(shard, path, file):
+            if made is None:
+                for content in self._written(file, piece.offset, piece.size):
+                    hasher.update(content)
             else:
-                hasher.update(self._written(file, piece.offset, piece.size))
+                with made.content() as content:
+                    hasher.update(content)
+                    write_at(file, content, piece.offset)
             tail.follow(piece.offset + piece.size)
             self._advance(piece.size)
         return Sha256(hasher.hexdigest())
 
-    def _in_order(self, shard: Shard, file: int) -> Iterator[tuple[Piece, Any]]:
-        """Results in file order, at most `window` of them in flight; none is left running behind."""
+    def _in_order(self, shard: Shard, path: Path, file: int) -> Iterator[tuple[Piece, Made | None]]:
+        """Results in file order, only so many of them in flight; none is left running behind."""
         waiting: deque[tuple[Piece, Future[Any]]] = deque()
         try:
-            for piece in pieces(shard):
+            for piece in pieces(shard, self._workers.blocks_at_once):
                 if isinstance(piece, Prepare):
-                    self._workers.prepare(piece.node)
+                    self._workers.prepare(piece)
                     continue
-                if len(waiting) >= self._window:
+                while waiting and not self._may_begin(piece, len(waiting)):
                     done, future = waiting.popleft()
                     yield done, future.result()
-                waiting.append((piece, self._submit(piece, file)))
+                waiting.append((piece, self._workers.begin(piece, path, file)))
             while waiting:
                 done, future = waiting.popleft()
                 yield done, future.result()
+        except BaseException:
+            self._workers.stop()
+            raise
         finally:
             for _, future in waiting:
                 future.cancel()
             wait([future for _, future in waiting])
 
-    def _submit(self, piece: Piece, file: int) -> Future[Any]:
-        if isinstance(piece, Compute):
-            return self._workers.compute(piece)
-        return self._workers.copy(piece, file)
+    def _may_begin(self, piece: Piece, others: int) -> bool:
+        return others < self._workers.window and (not isinstance(piece, Compute) or self._workers.is_ready(piece))
 
-    def _written(self, file: int, offset: int, size: int) -> memoryview:
-        """What the kernel copied, read back from the page cache."""
-        content, position = self._scratch[:size], 0
-        while position < size:
-            count = os.preadv(file, [content[position:]], offset + position)
+    def _written(self, file: int, offset: int, size: int) -> Iterator[memoryview]:
+        """What others wrote, read back from the page cache, a part at a time."""
+        end = offset + size
+        while offset < end:
+            count = os.preadv(file, [self._scratch[: end - offset]], offset)
             if count == 0:
                 raise EOFError
-            position += count
-        return content
+            yield self._scratch[:count]
+            offset += count
 
 
 class Tail:

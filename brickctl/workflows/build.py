@@ -17,7 +17,7 @@ from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, peak_memory, share
-from brickctl.tensors.workers import begin_torch_import
+from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.estimate import Estimate, estimate

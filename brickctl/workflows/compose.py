@@ -21,7 +21,7 @@ from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
-from brickctl.tensors.workers import begin_torch_import
+from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for

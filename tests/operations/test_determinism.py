@@ -23,6 +23,7 @@ BITWISE = [name for name, found in adapter_types().items() if found.reproducible
 SURROUNDINGS: dict[str, dict[str, Any]] = {
     "one thread": {"threads": 1},
     "four threads": {"threads": 4},
+    "three processes": {"threads": 3, "hands": "processes"},
     "a small budget": {"memory": 40 * MEBIBYTE},
     "a large budget": {"memory": 1024 * MEBIBYTE},
     "another hash seed": {"PYTHONHASHSEED": "1"},

@@ -44,8 +44,13 @@ SURROUNDINGS: dict[str, dict[str, Any]] = {
         "ATEN_CPU_CAPABILITY": "default",
         "MKL_CBWR": "COMPATIBLE",
     },
-    "four threads, two of torch, AVX2": {"threads": 4, "OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "avx2"},
-    "the smallest budget, AVX-512": {"memory": 0, "ATEN_CPU_CAPABILITY": "avx512"},
+    "four processes, two threads of torch, AVX2": {
+        "threads": 4,
+        "hands": "processes",
+        "OMP_NUM_THREADS": "2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
+    "two threads, the smallest budget, AVX-512": {"memory": 0, "ATEN_CPU_CAPABILITY": "avx512"},
 }
 """A memory of 0 stands for the least with which the most demanding plan runs."""
 

@@ -22,7 +22,11 @@ def drive(text: str, folder: Path, surrounding: Mapping[str, Any]) -> dict[str, 
     """Build every target in a process of its own."""
     folder.mkdir(parents=True)
     (folder / "brick.toml").write_text(text)
-    budget = [str(surrounding.get("threads", 2)), str(surrounding.get("memory", 64 * MEBIBYTE))]
+    budget = [
+        str(surrounding.get("threads", 2)),
+        str(surrounding.get("memory", 64 * MEBIBYTE)),
+        surrounding.get("hands", "threads"),
+    ]
     command = [sys.executable, "-m", "tests.support.drive", str(folder / "brick.toml"), str(folder), *budget]
     variables = {key: value for key, value in surrounding.items() if key.isupper()}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **variables}

@@ -22,7 +22,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op, Spec, Stored
 from brickctl.core.plan import Copy, Plan, Shard, Text
 from brickctl.errors import EngineMissing, IntegrityFault, NoSpace
-from brickctl.tensors import copying, executor
+from brickctl.tensors import copying, threads, workers
 from brickctl.tensors.arithmetic import add, cast
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.exact import exact_product, exact_product_transposed
@@ -129,7 +129,8 @@ class Counted(Buffers):
 @pytest.mark.parametrize("memory", [36 << 20, 48 << 20, 64 << 20])
 def test_buffers_stay_within_the_budget(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of ten shapes whose rows may not be cut, so that one after another asks for buffers of other sizes."""
-    monkeypatch.setattr(executor, "Buffers", Counted)
+    monkeypatch.setattr(workers, "ENOUGH", 1 << 60)  # processes have buffers of their own
+    monkeypatch.setattr(threads, "Buffers", Counted)
     monkeypatch.setattr(Counted, "largest", 0)
     sizes = (17, 300, 1500, 6000, 40_000, 90_000, 200_000, 400_000, 600_000, 1_000_000)
     source = Source(

@@ -19,7 +19,7 @@ def run(code: str) -> str:
 def test_torch_is_imported_aside_and_the_turns_of_threads_are_as_long_as_before() -> None:
     out = run("""
         import sys, threading
-        from brickctl.tensors.workers import begin_torch_import
+        from brickctl.tensors.torch_import import begin_torch_import
 
         usual = sys.getswitchinterval()
         begin_torch_import()
@@ -33,7 +33,7 @@ def test_torch_is_imported_aside_and_the_turns_of_threads_are_as_long_as_before(
 
 
 def test_a_process_that_ends_while_torch_is_imported_ends_cleanly() -> None:
-    assert run("from brickctl.tensors.workers import begin_torch_import\nbegin_torch_import()\nprint(1)") == "1\n"
+    assert run("from brickctl.tensors.torch_import import begin_torch_import\nbegin_torch_import()\nprint(1)") == "1\n"
 
 
 def test_what_is_asked_of_the_system_covers_the_file_and_keeps_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""Statistics of a plan in memory that processes share: written by the one that made it, read by all."""
+
+from __future__ import annotations
+
+import mmap
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+from brickctl.core.nodes import key
+from brickctl.tensors.buffers import seen_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from brickctl.core.digests import Sha256
+    from brickctl.core.nodes import Statistic
+
+_LINE = 64
+"""Bytes that places are aligned to: a line of a cache."""
+
+
+class Board:
+    """A place for each statistic, made before the processes are forked, which so know where each has its place.
+
+    Nobody here knows whether something stands in a place: who hands out the work does.
+    """
+
+    def __init__(self, nodes: Iterable[Statistic]) -> None:
+        self._places: dict[Sha256, int] = {}
+        end = _LINE
+        for node in nodes:
+            if key(node) not in self._places:
+                self._places[key(node)] = end
+                end += -(-node.spec.bytes // _LINE) * _LINE
+        self._memory = mmap.mmap(-1, end)
+
+    def write(self, node: Statistic, result: Tensor) -> None:
+        """Let the others see a statistic (rows, columns)."""
+        self.read(node).copy_(result)
+
+    def read(self, node: Statistic) -> Tensor:
+        """A statistic (rows, columns), which is not copied."""
+        spec = node.spec
+        return seen_as(self._memory, spec.dtype, spec.rows, spec.columns, self._places[key(node)])
+
+    def stop(self) -> None:
+        """Nobody wants results any more."""
+        self._memory[0] = 1
+
+    def check_wanted(self) -> None:
+        """Go on only if somebody waits for it.
+
+        Raises:
+            CancelledError: nobody does.
+        """
+        if self._memory[0]:
+            raise CancelledError

@@ -1,0 +1,37 @@
+"""When torch is imported: early, beside other work, and once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+_SHORT_TURN = 1e-4
+
+
+def begin_torch_import() -> None:
+    """Import torch, which takes a second or two, in a thread of its own, while files are hashed or fetched.
+
+    Whoever needs torch in the meantime waits for the same import.
+    """
+    if "torch" not in sys.modules:
+        threading.Thread(target=_import_torch, name="brickctl-torch", daemon=True).start()
+
+
+def use_one_torch_thread() -> None:
+    """Blocks are spread over workers already; kernels that split a block again would only wait for each other.
+
+    The setting belongs to the calling thread, and makes the shape of every kernel call independent of the machine.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _import_torch() -> None:
+    """Import it in short turns: threads that hash would else wait 5 ms for theirs after every piece of a file."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SHORT_TURN)
+    try:
+        import torch  # noqa: F401 - for those who come later
+    finally:
+        sys.setswitchinterval(usual)
