@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from brickctl.core.nodes import key
@@ -29,12 +28,12 @@ class Board:
 
     def __init__(self, nodes: Iterable[Statistic]) -> None:
         self._places: dict[Sha256, int] = {}
-        end = _LINE
+        end = 0
         for node in nodes:
             if key(node) not in self._places:
                 self._places[key(node)] = end
                 end += -(-node.spec.bytes // _LINE) * _LINE
-        self._memory = mmap.mmap(-1, end)
+        self._memory = mmap.mmap(-1, max(end, _LINE))
 
     def write(self, node: Statistic, result: Tensor) -> None:
         """Let the others see a statistic (rows, columns)."""
@@ -44,16 +43,3 @@ class Board:
         """A statistic (rows, columns), which is not copied."""
         spec = node.spec
         return seen_as(self._memory, spec.dtype, spec.rows, spec.columns, self._places[key(node)])
-
-    def stop(self) -> None:
-        """Nobody wants results any more."""
-        self._memory[0] = 1
-
-    def check_wanted(self) -> None:
-        """Go on only if somebody waits for it.
-
-        Raises:
-            CancelledError: nobody does.
-        """
-        if self._memory[0]:
-            raise CancelledError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import File
-from brickctl.core.digests import Sha256, sha256_bytes
+from brickctl.core.digests import sha256_bytes
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.memory import share
@@ -19,6 +19,7 @@ from brickctl.tensors.workers import workers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from brickctl.core.digests import Sha256
     from brickctl.core.ports import Progress
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.journal import Journal
@@ -54,21 +55,29 @@ class LocalExecutor:
             IntegrityFault: a source became shorter.
             OSError: as the system says, ENOSPC among others.
         """
-        if plan.computed:
+        finished = {shard.path: journal.finished(shard, folder / shard.path) for shard in plan.shards}
+        unfinished = [shard for shard in plan.shards if finished[shard.path] is None]
+        if any(shard.computed for shard in unfinished):
             begin_torch_import()
         part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
-        with workers(plan, self._blobs, part) as hands:
+        with workers(unfinished, self._blobs, part) as hands:
             self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
             writer = ShardWriter(hands, lambda count: self._progress.advance(self._label, count))
-            files = [self._make(task, folder, journal, writer) for task in plan.tasks]
+            files = [self._make(task, folder, finished.get(task.path), journal, writer) for task in plan.tasks]
         self._progress.finish(self._label)
         return tuple(sorted(files))
 
-    def _make(self, task: Task, folder: Path, journal: Journal, writer: ShardWriter) -> File:
+    def _make(self, task: Task, folder: Path, known: Sha256 | None, journal: Journal, writer: ShardWriter) -> File:
+        """Make a file, unless it is a shard whose digest is `known`, as an earlier run has finished it."""
         path = folder / task.path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(task, Shard) and known is not None:
+            self._progress.advance(self._label, task.size)
+            return File(path=task.path, size=task.size, sha256=known)
         if isinstance(task, Shard):
-            return File(path=task.path, size=task.size, sha256=self._make_shard(task, path, journal, writer))
+            digest = writer.write(task, path)
+            journal.record(task, path, digest)
+            return File(path=task.path, size=task.size, sha256=digest)
         if isinstance(task, Text):
             _write(path, task.content)
             self._progress.advance(self._label, len(task.content))
@@ -76,15 +85,6 @@ class LocalExecutor:
         self._copy(task, path)
         self._progress.advance(self._label, task.size)
         return File(path=task.path, size=task.size, sha256=task.blob)
-
-    def _make_shard(self, shard: Shard, path: Path, journal: Journal, writer: ShardWriter) -> Sha256:
-        digest = journal.finished(shard, path)
-        if digest is not None:
-            self._progress.advance(self._label, shard.size)
-            return digest
-        digest = writer.write(shard, path)
-        journal.record(shard, path, digest)
-        return digest
 
     def _copy(self, task: Copy, path: Path) -> None:
         """A whole file, whose digest is known: the kernel copies it and nobody reads it."""

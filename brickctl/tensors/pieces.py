@@ -11,6 +11,7 @@ from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from brickctl.core.digests import Sha256
     from brickctl.core.plan import Shard
@@ -55,6 +56,14 @@ class Stretch:
 
 
 Piece = Compute | Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The file that pieces go into: where it lies, and its open descriptor in the process that made it."""
+
+    path: Path
+    descriptor: int
 
 
 def pieces(shard: Shard, blocks_at_once: int = 1) -> Iterator[Piece | Prepare]:

@@ -12,8 +12,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from brickctl.core.nodes import key, statistics
@@ -26,22 +29,23 @@ from brickctl.tensors.malloc import keep_freed_memory
 from brickctl.tensors.pieces import Compute
 from brickctl.tensors.refusals import named
 from brickctl.tensors.results import Results
+from brickctl.tensors.torch_import import import_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
+    from multiprocessing.process import BaseProcess
     from types import TracebackType
 
     from brickctl.core.digests import Sha256
     from brickctl.core.nodes import Node, Region, Statistic
-    from brickctl.core.plan import Plan
+    from brickctl.core.plan import Shard
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.memory import Share
-    from brickctl.tensors.pieces import Piece, Prepare, Stretch
+    from brickctl.tensors.pieces import Piece, Prepare, Stretch, Target
 
 _PIECES_A_WORKER = 4
-"""Pieces that may wait to be made or hashed; they take no memory."""
+"""Pieces that may wait to be made or hashed; they wait in the page cache."""
 
 _BLOCKS_AT_ONCE = 4
 """What a process makes before it asks for more: to ask takes as long as a tenth of a cheap block."""
@@ -50,38 +54,44 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, from linux/prctl.h
 
 
 def can_fork() -> bool:
-    """Whether this process may have others, and they may go on with what it has loaded: on Linux, below no daemon."""
+    """Whether this process may have others that go on with what it has loaded: on Linux, and not as a daemon."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
+
+
+class NoProcesses(Exception):
+    """The system has none to give, or not enough of what they need."""
 
 
 class ProcessWorkers:
     """A pool of processes; a context manager that leaves none behind, and neither does a parent that is killed.
 
     Raises:
-        OSError, ImportError, NotImplementedError: the system has no process or no semaphore to give.
+        NoProcesses: some could not be started; none of them is left.
     """
 
-    def __init__(self, plan: Plan, blobs: Blobs, share: Share) -> None:
-        import torch  # noqa: F401 - what is loaded now, the processes have in common
-
+    def __init__(self, shards: Sequence[Shard], blobs: Blobs, share: Share) -> None:
+        import_torch()  # what is loaded now, the processes have in common
         self.window, self.blocks_at_once = _PIECES_A_WORKER * share.threads, _BLOCKS_AT_ONCE
-        nodes = [node for _, node in plan.computed]
+        nodes = [node for shard in shards for _, node in shard.computed]
         self._numbers = {id(node): number for number, node in enumerate(nodes)}
         self._needed = [statistics(node) for node in nodes]
-        self._board = Board(one for needed in self._needed for one in needed)
+        board = Board(one for needed in self._needed for one in needed)
         self._begun: dict[Sha256, Future[None]] = {}
-        self._pool = ProcessPoolExecutor(
-            share.threads,
-            mp_context=multiprocessing.get_context("fork"),
-            initializer=_start,
-            initargs=(_Worker(nodes, self._needed, blobs, share, self._board), os.getpid()),
-        )
         others = {*multiprocessing.active_children()}
         try:
-            self._pool.submit(_nothing)  # starts them all, before this process has other threads
-        except BaseException:  # some may have started, and would wait for work for ever
-            for process in {*multiprocessing.active_children()} - others:
-                process.kill()
+            self._pool = ProcessPoolExecutor(
+                share.threads,
+                mp_context=multiprocessing.get_context("fork"),
+                initializer=_start,
+                initargs=(_Worker(nodes, self._needed, blobs, share, board), os.getpid()),
+            )
+            with _interrupts_held():
+                self._pool.submit(_nothing)  # starts them all
+            self._processes = {*multiprocessing.active_children()} - others
+        except BaseException as error:
+            _end({*multiprocessing.active_children()} - others)
+            if isinstance(error, (OSError, RuntimeError)):  # thus Python says that it has no processes or semaphores
+                raise NoProcesses from error
             raise
 
     def __enter__(self) -> Self:
@@ -90,19 +100,28 @@ class ProcessWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            if error is not None:
+                self.stop()
+            self._pool.shutdown(wait=True)
+        except BaseException:
+            _end(self._processes)
+            raise
         if isinstance(error, BrokenProcessPool):
-            cause = "a process at work on blocks was killed; so does a system that has no memory left"
+            cause = "it was killed from outside, as the system does when no memory is left"
             hint = "give it less to hold with `--threads 1` or a smaller `--memory`; finished shards are kept"
-            raise BrickctlError("the work was broken off from outside", causes=(cause,), hint=hint) from error
+            raise BrickctlError("a process that made blocks ended unexpectedly", causes=(cause,), hint=hint) from error
 
     def stop(self) -> None:
-        """Nobody wants results any more: what is under way ends at its next block."""
-        self._board.stop()
+        """Nobody wants results any more: end what is under way, wherever it is."""
+        for process in self._processes:
+            process.kill()
 
     def prepare(self, piece: Prepare) -> None:
-        """Begin the statistics of a tensor, in one process, as one may need another."""
+        """Begin the statistics of a tensor, in one process, as one may need another.
+
+        What only statistics of several tensors need is made for each.
+        """
         number = self._numbers[id(piece.root)]
         missing = [place for place, node in enumerate(self._needed[number]) if key(node) not in self._begun]
         if missing:
@@ -113,18 +132,26 @@ class ProcessWorkers:
         """Whether the statistics that a block asks for are on the board."""
         return all(future.done() for future in self._asked_for(piece))
 
-    def begin(self, piece: Piece, path: Path, file: int) -> Future[None]:  # noqa: ARG002 - each opens the file itself
+    def begin(self, piece: Piece, target: Target) -> Future[None]:
         """Make a piece in its place in the file; one whose statistics could not be made fails as they did."""
         if not isinstance(piece, Compute):
-            return self._pool.submit(_copy, piece, os.fspath(path))
+            return self._pool.submit(_copy, piece, os.fspath(target.path))
         for future in self._asked_for(piece):
             if future.exception() is not None:
                 return future
         number = self._numbers[id(piece.node)]
-        return self._pool.submit(_compute, piece.name, number, piece.regions, os.fspath(path), piece.offset)
+        return self._pool.submit(_compute, piece.name, number, piece.regions, os.fspath(target.path), piece.offset)
 
     def _asked_for(self, piece: Compute) -> Iterator[Future[None]]:
         return (self._begun[key(node)] for node in self._needed[self._numbers[id(piece.node)]])
+
+
+def _end(processes: Collection[BaseProcess]) -> None:
+    """Kill them, and bury them."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
 
 
 class _Worker:
@@ -138,13 +165,15 @@ class _Worker:
         self._blobs = blobs
         self._share = share
         self._board = board
+        self._results = Results(0)
         self._file: tuple[str, int] | None = None
 
-    def start(self) -> None:
-        """Get what belongs to this process alone."""
-        self._results = Results(0, check_wanted=self._board.check_wanted)
+    @cached_property
+    def _maker(self) -> Maker:
+        """Made by the process that it is for."""
+        keep_freed_memory()
         buffers = Buffers(self._share.blocks // self._share.threads)
-        self._maker = Maker(self._blobs, buffers, self._results, self._share.room)
+        return Maker(self._blobs, buffers, self._results, self._share.room)
 
     def summarise(self, number: int, places: list[int]) -> None:
         for place in places:
@@ -157,7 +186,6 @@ class _Worker:
         for needed in self._needed[number]:
             self._results.know(needed, self._board.read(needed))
         for region in regions:
-            self._board.check_wanted()
             block = self._maker.block(name, node, region)
             size = region.elements * node.spec.dtype.itemsize
             with named(path):
@@ -174,6 +202,7 @@ class _Worker:
         if self._file is None or self._file[0] != path:
             if self._file is not None:
                 os.close(self._file[1])
+                self._file = None
             self._file = path, os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         return self._file[1]
 
@@ -186,14 +215,30 @@ def _start(worker: _Worker, parent: int) -> None:
     global _worker  # noqa: PLW0603 - a pool calls functions, which have nowhere else to keep what outlives a call
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the parent too, which stops us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.stderr = None  # may be locked by a thread of the parent that is not here
-    keep_freed_memory()
-    worker.start()
     _worker = worker
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let a Ctrl-C wait until the end: in the middle of a fork Python would swallow it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _die_with(parent: int) -> None:
-    """Be killed when the parent is: nobody else would tell us."""
+    """Be killed when the parent is, and let go of the locks that it left us: nobody else would tell us."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

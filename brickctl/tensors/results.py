@@ -1,4 +1,4 @@
-"""What several blocks share and takes whole tensors to make: computed once, by the first thread that asks."""
+"""What several blocks share and takes whole tensors to make: computed once, by the first that asks, or elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from brickctl.core.nodes import Bundle, Output, Statistic, key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from brickctl.core.digests import Sha256
@@ -25,9 +23,8 @@ class Results:
     one would else wait for a second thread, which waits for leave to begin.
     """
 
-    def __init__(self, bundles: int, at_once: int = 1, check_wanted: Callable[[], None] | None = None) -> None:
+    def __init__(self, bundles: int, at_once: int = 1) -> None:
         self.at_once = at_once
-        self._check_others = check_wanted
         self._leave = threading.Semaphore(at_once)
         self._bundles_at_work: dict[Bundle, threading.RLock] = {}
         self._statistics: dict[Sha256, Tensor] = {}
@@ -56,6 +53,7 @@ class Results:
     def know(self, node: Statistic, result: Tensor) -> None:
         """Take a statistic from who made it elsewhere."""
         self._known[id(node)] = node, result
+        self._statistics[key(node)] = result
 
     def forget(self) -> None:
         """Let go of all statistics."""
@@ -105,5 +103,3 @@ class Results:
         """
         if self._unwanted.is_set():
             raise CancelledError
-        if self._check_others is not None:
-            self._check_others()

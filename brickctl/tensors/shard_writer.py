@@ -9,9 +9,10 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256
+from brickctl.errors import IntegrityFault
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.new_file import opened_new
-from brickctl.tensors.pieces import STRETCH, Compute, Piece, Prepare, pieces
+from brickctl.tensors.pieces import STRETCH, Compute, Piece, Prepare, Target, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,18 +44,19 @@ class ShardWriter:
         """Write the file, flushed to the disk; it stands at `path` only when it is whole."""
         partial = path.with_name(path.name + ".partial")
         with opened_new(partial) as file:
-            digest = self._fill(shard, partial, file)
+            digest = self._fill(shard, Target(partial, file))
             os.fsync(file)
         partial.replace(path)
         return digest
 
-    def _fill(self, shard: Shard, path: Path, file: int) -> Sha256:
+    def _fill(self, shard: Shard, target: Target) -> Sha256:
+        file = target.descriptor
         hasher, tail = hashlib.sha256(shard.header), Tail(file)
         write_at(file, shard.header, 0)
         self._advance(len(shard.header))
-        for piece, made in self._in_order(shard, path, file):
+        for piece, made in self._in_order(shard, target):
             if made is None:
-                for content in self._written(file, piece.offset, piece.size):
+                for content in self._written(target, piece.offset, piece.size):
                     hasher.update(content)
             else:
                 with made.content() as content:
@@ -64,7 +66,7 @@ class ShardWriter:
             self._advance(piece.size)
         return Sha256(hasher.hexdigest())
 
-    def _in_order(self, shard: Shard, path: Path, file: int) -> Iterator[tuple[Piece, Made | None]]:
+    def _in_order(self, shard: Shard, target: Target) -> Iterator[tuple[Piece, Made | None]]:
         """Results in file order, only so many of them in flight; none is left running behind."""
         waiting: deque[tuple[Piece, Future[Any]]] = deque()
         try:
@@ -75,7 +77,7 @@ class ShardWriter:
                 while waiting and not self._may_begin(piece, len(waiting)):
                     done, future = waiting.popleft()
                     yield done, future.result()
-                waiting.append((piece, self._workers.begin(piece, path, file)))
+                waiting.append((piece, self._workers.begin(piece, target)))
             while waiting:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -83,20 +85,21 @@ class ShardWriter:
             self._workers.stop()
             raise
         finally:
-            for _, future in waiting:
-                future.cancel()
             wait([future for _, future in waiting])
 
     def _may_begin(self, piece: Piece, others: int) -> bool:
         return others < self._workers.window and (not isinstance(piece, Compute) or self._workers.is_ready(piece))
 
-    def _written(self, file: int, offset: int, size: int) -> Iterator[memoryview]:
+    def _written(self, target: Target, offset: int, size: int) -> Iterator[memoryview]:
         """What others wrote, read back from the page cache, a part at a time."""
         end = offset + size
         while offset < end:
-            count = os.preadv(file, [self._scratch[: end - offset]], offset)
+            count = os.preadv(target.descriptor, [self._scratch[: end - offset]], offset)
             if count == 0:
-                raise EOFError
+                raise IntegrityFault(
+                    f"{target.path} became shorter while it was made",
+                    hint="keep other programs away from the folder, and run the command again",
+                )
             yield self._scratch[:count]
             offset += count
 

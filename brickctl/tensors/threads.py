@@ -18,14 +18,13 @@ from brickctl.tensors.results import Results
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-    from pathlib import Path
     from types import TracebackType
 
     from brickctl.core.nodes import Statistic
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.evaluate import Block
     from brickctl.tensors.memory import Share
-    from brickctl.tensors.pieces import Piece, Prepare
+    from brickctl.tensors.pieces import Piece, Prepare, Stretch, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +82,18 @@ class ThreadWorkers:
         """Always: who asks for what is not there makes it, or waits for who does."""
         return True
 
-    def begin(self, piece: Piece, path: Path, file: int) -> Future[Made] | Future[None]:  # noqa: ARG002 - threads share `file`
+    def begin(self, piece: Piece, target: Target) -> Future[Made] | Future[None]:
         """Make a block in memory, or copy a stretch into the open file."""
         if isinstance(piece, Compute):
             return self._pool.submit(self._compute, piece)
-        return self._pool.submit(self._blobs.copy, piece.blob, piece.source_offset, file, piece.offset, piece.size)
+        return self._pool.submit(self._copy, piece, target)
+
+    def _copy(self, piece: Stretch, target: Target) -> None:
+        self._results.check_wanted()
+        self._blobs.copy(piece.blob, piece.source_offset, target.descriptor, piece.offset, piece.size)
 
     def _compute(self, piece: Compute) -> Made:
+        self._results.check_wanted()
         (region,) = piece.regions
         return Made(self._maker.block(piece.name, piece.node, region), piece.size, self._buffers)
 

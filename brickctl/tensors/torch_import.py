@@ -6,6 +6,7 @@ import sys
 import threading
 
 _SHORT_TURN = 1e-4
+_NAME = "brickctl-torch"
 
 
 def begin_torch_import() -> None:
@@ -14,7 +15,15 @@ def begin_torch_import() -> None:
     Whoever needs torch in the meantime waits for the same import.
     """
     if "torch" not in sys.modules:
-        threading.Thread(target=_import_torch, name="brickctl-torch", daemon=True).start()
+        threading.Thread(target=_import_torch, name=_NAME, daemon=True).start()
+
+
+def import_torch() -> None:
+    """Import torch, or wait for the thread that does so to end."""
+    for thread in threading.enumerate():
+        if thread.name == _NAME:
+            thread.join()
+    import torch  # noqa: F401 - for those who come later
 
 
 def use_one_torch_thread() -> None:

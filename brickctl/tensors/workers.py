@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from brickctl.core.nodes import outputs
-from brickctl.tensors.processes import ProcessWorkers, can_fork
+from brickctl.tensors.processes import NoProcesses, ProcessWorkers, can_fork
 from brickctl.tensors.threads import ThreadWorkers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
-    from pathlib import Path
     from types import TracebackType
 
-    from brickctl.core.plan import Plan
+    from brickctl.core.plan import Shard
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.memory import Share
-    from brickctl.tensors.pieces import Compute, Piece, Prepare
+    from brickctl.tensors.pieces import Compute, Piece, Prepare, Target
     from brickctl.tensors.threads import Made
 
 ENOUGH = 1 << 24
@@ -47,22 +47,22 @@ class Workers(Protocol):
     def is_ready(self, piece: Compute) -> bool:
         """Whether what a block asks for is there, so that nobody would have to wait for it."""
 
-    def begin(self, piece: Piece, path: Path, file: int) -> Future[Made] | Future[None]:
-        """Make a piece of the file at `path`, which is open as `file`; None is one that stands in it already."""
+    def begin(self, piece: Piece, target: Target) -> Future[Made] | Future[None]:
+        """Make a piece of a file; None is one that stands in it already."""
 
 
-def workers(plan: Plan, blobs: Blobs, share: Share) -> Workers:
-    """Those that suit a plan.
+def workers(shards: Sequence[Shard], blobs: Blobs, share: Share) -> Workers:
+    """Those that suit what has to be made.
 
     Between kernels a thread of Python waits until another one lets go of the lock; processes wait for nobody. Threads
     are for what takes less time than to start a process, for whole matrices, which they share, and for where processes
-    cannot be forked: on other systems than Linux, below a daemon, without semaphores.
+    cannot be forked: on other systems than Linux, by a daemon, without semaphores.
     """
-    computed = [node for _, node in plan.computed]
+    computed = [node for shard in shards for _, node in shard.computed]
     is_small = sum(node.spec.elements for node in computed) < ENOUGH
     if share.threads == 1 or is_small or not can_fork() or any(map(outputs, computed)):
         return ThreadWorkers(blobs, share)
     try:
-        return ProcessWorkers(plan, blobs, share)
-    except (OSError, ImportError, NotImplementedError):  # as Python says that semaphores or processes are missing
+        return ProcessWorkers(shards, blobs, share)
+    except NoProcesses:
         return ThreadWorkers(blobs, share)
