@@ -49,8 +49,8 @@ Whole processes, from start to end, on the same machine in the same run; written
 four shards) and fine-tunes of it are merged with the same parameters, on {machine}; medians of alternating rounds.
 mergekit 0.1.5 runs with its default flags and with those that are best here (shards of 200 MB, asynchronous writing);
 it hashes nothing. brickctl knows the digests of its inputs from an earlier run and hashes what it writes. The *floor*
-reads the inputs of the row, copies one model and hashes the copy: no merge can take less. `anonymous` is the memory of
-the process itself, looked at every 20 ms, without the pages of libraries and files that it had mapped."""
+reads the inputs of the row, copies one model and hashes the copy: no merge can take less. `anonymous` is the memory
+of the processes themselves, looked at every 20 ms, without pages of files; what they share counts once."""
 
 _BOUND = """\
 Where the rest of the time goes, and what was tried, stands beside the

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from processes import anonymous_memory
+from processes import Memory
 
 LAYERS, HIDDEN, INNER, KEYS, VOCABULARY = 80, 8192, 28_672, 1024, 32_000
 MODELS = ("base", "one", "two", "three")
@@ -146,9 +146,10 @@ def watched(method: str, scratch: Path, shards: int) -> None:
 
         reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
         reader.start()
+        memory = Memory(process.pid)
         while process.poll() is None:
-            at = min(len(lines), 1)
-            peaks[at] = max(peaks[at], anonymous_memory(process.pid))
+            memory.look()
+            peaks[min(len(lines), 1)] = memory.most
             time.sleep(0.02)
         reader.join()
     if process.returncode != 0:
