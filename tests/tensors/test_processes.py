@@ -263,6 +263,7 @@ def press():
         time.sleep(pause)
         os.killpg(0, signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 stage = Stage(Path(sys.argv[1]))
 plan = stage.prepared({f"x{at}": stage.map("slow") for at in range(20)})
 import torch
