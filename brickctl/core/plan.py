@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, json_digest, sha256_bytes
-from brickctl.core.nodes import Node, Stored, each_once, key
+from brickctl.core.graph import each_once
+from brickctl.core.nodes import Node, Stored, key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, json_digest
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import (
-    Access,
-    Arrangement,
-    Bundle,
-    Input,
-    Map,
-    Node,
-    Op,
-    Output,
-    Spec,
-    Statistic,
-    Stored,
-    View,
-    key,
-)
+from brickctl.core.nodes import Arrangement, Bundle, Input, Map, Node, Op, Output, Statistic, Stored, View, key
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
+from brickctl.core.regions import Access, Spec
 from brickctl.core.rows import RowMap
 from brickctl.errors import EngineMissing
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, json_digest
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec, key
+from brickctl.core.nodes import key
+from brickctl.core.regions import Spec
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import UNIFIED
 from brickctl.kinds.kind import Changes, register, tuned_model

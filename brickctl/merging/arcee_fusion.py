@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Op, Statistic
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import BrickctlError
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.arithmetic import scale_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from brickctl.core.nodes import BLOCK_ELEMENTS
+from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.merging.linear import weighted_sum
 from brickctl.tensors.finite import is_finite
 from brickctl.tensors.strips import in_strips

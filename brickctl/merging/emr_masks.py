@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic
+from brickctl.core.regions import Access, Spec
 from brickctl.merging.emr import UNIFY_SCRATCH, unify
 from brickctl.tensors.arithmetic import add
 from brickctl.tensors.bits import packed
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
     from brickctl.merging.method import Part
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from brickctl.core.nodes import BLOCK_ELEMENTS
 from brickctl.core.parameters import Density, Scale
+from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
 from brickctl.tensors.spectral import NEGLIGIBLE, common_directions, common_directions_bytes, rows_of, signs

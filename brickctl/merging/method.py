@@ -8,8 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.plugins import import_all
+from brickctl.core.regions import Access, Spec
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Law, kernel
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.digests import Sha256
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 _M = TypeVar("_M", bound="MergeMethod")
 

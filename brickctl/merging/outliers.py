@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.nodes import Access, Input, Map, Node, Op, block_height
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, block_height
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.top_k import keep_largest, limits, run_keep
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 
 def keep_middle(node: Node, density: float, gamma: float) -> Node:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Region
+    from brickctl.core.nodes import Node
+    from brickctl.core.regions import Region
     from brickctl.merging.method import Block, Part
 
 

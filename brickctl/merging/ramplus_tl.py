@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Op, Spec, Statistic
+from brickctl.core.nodes import Op, Statistic
 from brickctl.core.parameters import Interval, Scale, Varying
+from brickctl.core.regions import Spec
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.ram import Epsilon, active_counts, active_entries
 from brickctl.tensors.kernels import Scan, statistic_kernel

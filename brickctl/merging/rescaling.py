@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic
+from brickctl.core.regions import Access, Spec
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.strips import Total, in_strips
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 Rescale = Literal["l1", "density", "none"]
 """What is left is multiplied so that sum |d| is what it was, divided by the density, or left alone."""

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Input, Map, Op, Spec, Statistic, block_height
+from brickctl.core.nodes import Input, Map, Op, Statistic
 from brickctl.core.parameters import Fraction, Interval, Varying
+from brickctl.core.regions import Spec, block_height
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.angles import square_root_
 from brickctl.tensors.gram import total_of
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Region
+    from brickctl.core.nodes import Node
+    from brickctl.core.regions import Region
     from brickctl.merging.method import Block
 
 

@@ -11,7 +11,8 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.merging.linear import weighted_sum
 from brickctl.merging.method import MergeMethod, methods
 from brickctl.tensors.angles import square_root
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
     from brickctl.merging.method import Block, Part
 
 Along = Literal["tensor", "row", "column"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic
+from brickctl.core.regions import Access, Spec
 from brickctl.merging.rescaling import Rescale, ratio
 from brickctl.tensors.draws import CHANCES, draws, limit_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
     from brickctl.merging.method import Part
 
 _KEEP_SCRATCH = 48

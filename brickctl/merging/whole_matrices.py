@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Bundle, Op, Output, Spec
+from brickctl.core.nodes import Bundle, Op, Output
+from brickctl.core.regions import Spec
 from brickctl.merging.linear import weighted_sum
 from brickctl.merging.low_rank import Turned, factor_nodes, products_of, scales_of, total_rank, turn, turn_bytes
 from brickctl.merging.method import MergeMethod, merge_method

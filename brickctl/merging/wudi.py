@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Op, Spec
+from brickctl.core.nodes import Input, Map, Op
 from brickctl.core.parameters import Interval, Scale
+from brickctl.core.regions import BLOCK_ELEMENTS, Access, Spec
 from brickctl.merging.whole_matrices import Deltas, WholeMatrixMethod, whole_matrix_method
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.spectral import rows_of
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Region
+    from brickctl.core.nodes import Node
+    from brickctl.core.regions import Region
     from brickctl.merging.low_rank import Turned
 
 _FIRST, _SECOND = 0.9, 0.999

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.kind import kind_named
 from brickctl.kinds.mask import FACTOR, bits, check_belongs

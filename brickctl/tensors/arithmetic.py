@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 
 def cast(node: Node, dtype: DType) -> Node:

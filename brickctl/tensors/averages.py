@@ -6,7 +6,8 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Node, Op, Spec, Statistic
+from brickctl.core.nodes import Node, Op, Statistic
+from brickctl.core.regions import Spec
 from brickctl.tensors.arithmetic import add, scaled
 from brickctl.tensors.exact import sum_along
 from brickctl.tensors.kernels import Scan, statistic_kernel

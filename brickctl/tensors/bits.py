@@ -11,7 +11,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import BLOCK_ELEMENTS, Access, Spec
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.views import reshape
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 _NARROW = 64
 """Columns below which more dimensions are taken together: a row wastes at most 7 bits."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from brickctl.core.digests import Sha256
-    from brickctl.core.nodes import Region, Stored
+    from brickctl.core.nodes import Stored
+    from brickctl.core.regions import Region
 
 
 class Blobs:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256
-from brickctl.core.nodes import Stored, blocks
+from brickctl.core.nodes import Stored
+from brickctl.core.regions import blocks
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.header import read_header
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 _ONE, _OTHER = Sha256("1" * 64), Sha256("2" * 64)
 _MEMORY = 64 << 20

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Access, Bundle, Map, Node, Output, Statistic, Stored, children, statistics
+from brickctl.core.graph import children, statistics
+from brickctl.core.nodes import Bundle, Map, Node, Output, Statistic, Stored
+from brickctl.core.regions import Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,7 +8,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import WHOLE, shown
-from brickctl.core.nodes import Access, Map, Node, Op, Region, Statistic, Stored, View, blocks_of, whole
+from brickctl.core.nodes import Map, Node, Op, Statistic, Stored, View, blocks_of
+from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips

@@ -13,7 +13,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import BLOCK_ELEMENTS, Access, Spec
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 _MANTISSA_BITS = 53
 _STORED_BITS = 52

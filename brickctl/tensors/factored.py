@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import BLOCK_ELEMENTS, Access, Arrangement, Input, Map, Node, Op, Spec, View
+from brickctl.core.nodes import Arrangement, Input, Map, Node, Op, View
+from brickctl.core.regions import BLOCK_ELEMENTS, Access, Spec
 from brickctl.tensors.kernels import kernel
 from brickctl.tensors.views import transpose
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
-from brickctl.core.nodes import Stored, blocks, walk
+from brickctl.core.graph import walk
+from brickctl.core.nodes import Stored
+from brickctl.core.regions import blocks
 from brickctl.errors import Misfit
 
 if TYPE_CHECKING:

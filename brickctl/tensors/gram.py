@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Node, Op, Spec, Statistic
+from brickctl.core.nodes import Node, Op, Statistic
+from brickctl.core.regions import Spec
 from brickctl.tensors.exact import sum_along
 from brickctl.tensors.kernels import Scan, statistic_kernel
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.errors import HeaderInvalid, Unsupported
 
 if TYPE_CHECKING:

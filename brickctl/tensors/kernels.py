@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Bundle, Op, Region
+    from brickctl.core.nodes import Bundle, Op
+    from brickctl.core.regions import Region
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,8 @@ from brickctl.tensors.torch_import import use_one_torch_thread
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Output, Region, Statistic
+    from brickctl.core.nodes import Node, Output, Statistic
+    from brickctl.core.regions import Region
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.results import Results

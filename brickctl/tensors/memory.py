@@ -12,21 +12,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import (
-    Access,
-    Map,
-    Node,
-    Output,
-    Region,
-    Statistic,
-    Stored,
-    View,
-    blocks_of,
-    needs_whole_rows,
-    outputs,
-    walk,
-    whole,
-)
+from brickctl.core.graph import outputs, walk
+from brickctl.core.nodes import Map, Node, Output, Statistic, Stored, View, blocks_of, needs_whole_rows
+from brickctl.core.regions import Access, Region, whole
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Node, Output, Region, Statistic, Stored, blocks_of, outputs, statistics
+from brickctl.core.graph import outputs, statistics
+from brickctl.core.nodes import Node, Output, Statistic, Stored, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.plan import Shard
+    from brickctl.core.regions import Region
 
 STRETCH = 4 << 20
 """Bytes that are copied and hashed at once."""

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from brickctl.core.nodes import key, statistics
+from brickctl.core.graph import statistics
+from brickctl.core.nodes import key
 from brickctl.errors import BrickctlError
 from brickctl.tensors.board import Board
 from brickctl.tensors.buffers import Buffers
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from brickctl.core.digests import Sha256
-    from brickctl.core.nodes import Node, Region, Statistic
+    from brickctl.core.nodes import Node, Statistic
     from brickctl.core.plan import Shard
+    from brickctl.core.regions import Region
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.memory import Share
     from brickctl.tensors.pieces import Piece, Prepare, Stretch, Target

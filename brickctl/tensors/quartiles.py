@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Node, Op, Spec, Statistic
+from brickctl.core.nodes import Node, Op, Statistic
+from brickctl.core.regions import Spec
 from brickctl.tensors.kernels import Scan, statistic_kernel
 from brickctl.tensors.magnitudes import FIRST_INFINITE, HIGH_COUNT, LOW_BITS, LOW_COUNT, count_high, count_low, value_of
 

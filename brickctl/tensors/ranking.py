@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.nodes import Region
+from brickctl.core.regions import Region
 from brickctl.tensors.magnitudes import FIRST_INFINITE, INFINITE, LARGEST_KEY, LOW_BITS, Keys, count_high, count_low
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Access, Map, Node, Output, Statistic, Stored, View, children
+from brickctl.core.graph import children
+from brickctl.core.nodes import Map, Node, Output, Statistic, Stored, View
+from brickctl.core.regions import Access
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

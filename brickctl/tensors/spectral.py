@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import BLOCK_ELEMENTS
+from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.tensors.malloc import release_freed_memory
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, block_height
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic
+from brickctl.core.regions import Access, Spec, block_height
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.magnitudes import LARGEST_KEY, value_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 _ABOVE, _FROM, _QUOTA, _BEFORE = range(4)
 """Columns of the statistic: see `limits`."""

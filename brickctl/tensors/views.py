@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Arrangement, Node, Region, Spec, Stored, View, needs_whole_rows
+from brickctl.core.nodes import Arrangement, Node, Stored, View, needs_whole_rows
+from brickctl.core.regions import Region, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from brickctl.core.nodes import outputs
+from brickctl.core.graph import outputs
 from brickctl.tensors.processes import NoProcesses, ProcessWorkers, can_fork
 from brickctl.tensors.threads import ThreadWorkers
 

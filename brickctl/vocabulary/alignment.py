@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Map, Op, Spec
+from brickctl.core.nodes import Map, Op
+from brickctl.core.regions import Spec
 from brickctl.core.rows import RowMap
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.averages import mean_of, mean_row

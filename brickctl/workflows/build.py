@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.document import shown
+from brickctl.core.graph import each_once
 from brickctl.core.names import BASE, Alias, did_you_mean
-from brickctl.core.nodes import Output, each_once
+from brickctl.core.nodes import Output
 from brickctl.core.plan import Plan, Shard, Text
 from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound

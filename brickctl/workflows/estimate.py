@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Stored, each_once
+from brickctl.core.graph import each_once
+from brickctl.core.nodes import Stored
 from brickctl.core.plan import Copy, Shard
 from brickctl.tensors.costs import Work, work_of
 from brickctl.tensors.memory import expected_memory

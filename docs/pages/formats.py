@@ -17,7 +17,7 @@ from brickctl.core import lock_format, target_format, versions
 from brickctl.core.belonging import COMPANIONS, INDEXES
 from brickctl.core.manifest import Target
 from brickctl.core.names import Alias
-from brickctl.core.nodes import BLOCK_ELEMENTS
+from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.core.sizes import format_size
 from brickctl.kinds.kind import kinds
 from brickctl.merging.method import methods

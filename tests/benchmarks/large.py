@@ -63,7 +63,7 @@ def write(folder: Path, number: int, shards: int) -> None:
     import torch
 
     from brickctl.core.dtypes import DType
-    from brickctl.core.nodes import Spec
+    from brickctl.core.regions import Spec
     from brickctl.tensors.header import write_header
 
     specs = {name: Spec(DType.BF16, shape) for name, shape in shapes().items()}

@@ -15,9 +15,10 @@ from brickctl.core.document import read_toml
 from brickctl.core.dtypes import DType
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
-from brickctl.core.nodes import Spec, Stored
+from brickctl.core.nodes import Stored
 from brickctl.core.plan import Plan
 from brickctl.core.reference_format import parse_reference, parse_shorthand
+from brickctl.core.regions import Spec
 from brickctl.core.registry_line import encode_line, parse_line
 from brickctl.errors import BrickctlError, Unsupported
 from brickctl.kinds.kind import detect_kind

@@ -13,7 +13,8 @@ from brickctl.core.brick import Brick, Contents, Pin
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
 from brickctl.core.model import LazyModel
-from brickctl.core.nodes import Spec, Stored
+from brickctl.core.nodes import Stored
+from brickctl.core.regions import Spec
 from brickctl.errors import BrickctlError, Misfit, Unsupported
 from brickctl.kinds.expert import ExpertKind
 from tests.support.building import build, manifest, prepare, sum_of

@@ -10,7 +10,8 @@ import torch
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec, Stored
+from brickctl.core.nodes import Stored
+from brickctl.core.regions import Spec
 from brickctl.merging.dare_linear import DareLinear
 from brickctl.merging.dare_ties import DareTies
 from brickctl.merging.method import Part

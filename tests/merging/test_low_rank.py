@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Output, Spec, Stored, walk
+from brickctl.core.graph import walk
+from brickctl.core.nodes import Output, Stored
 from brickctl.core.plan import Plan, Shard
+from brickctl.core.regions import Spec
 from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots
 from brickctl.merging.low_rank import products_of

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec, Stored
+from brickctl.core.nodes import Stored
 from brickctl.core.plan import Plan, Shard
+from brickctl.core.regions import Spec
 from brickctl.errors import BrickctlError, NoSpace
 from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.tensors.header import write_header
 from tests.support import sandbox as bricks
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.tensors.header import write_header
 from tests.messages.laying import Q_PROJ, Files, config, manifest, pair, stored, with_tensors
 from tests.support import sandbox as bricks

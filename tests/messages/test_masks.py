@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.kinds.mask import FORMAT
 from brickctl.tensors.header import write_header
 from tests.support import sandbox as bricks

@@ -3,8 +3,9 @@
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.core.model import LazyModel
-from brickctl.core.nodes import Spec, Stored
+from brickctl.core.nodes import Stored
 from brickctl.core.numbers import Gradient
+from brickctl.core.regions import Spec
 from brickctl.operations.combine import Depths
 
 

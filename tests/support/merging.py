@@ -8,8 +8,9 @@ import torch
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec, Stored, whole
+from brickctl.core.nodes import Stored
 from brickctl.core.parameters import defaults, each_of
+from brickctl.core.regions import Spec, whole
 from brickctl.merging.method import Part, combine
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.evaluate import Evaluator
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Region
+    from brickctl.core.nodes import Node
+    from brickctl.core.regions import Region
     from brickctl.merging.method import MergeMethod
 
 

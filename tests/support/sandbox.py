@@ -15,7 +15,7 @@ from unittest import mock
 import brickctl.cli
 from brickctl.cli import app
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.tensors.header import write_header
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import BLOCK_ELEMENTS, Input, Map, Op, Spec, blocks_of
+from brickctl.core.nodes import Input, Map, Op, blocks_of
+from brickctl.core.regions import BLOCK_ELEMENTS, Spec
 from brickctl.tensors.bits import fits, packed, unpacked
 from tests.support.evaluating import evaluated
 

@@ -9,8 +9,9 @@ import pytest
 from safetensors.torch import load_file
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Bundle, Op, Output, Spec
+from brickctl.core.nodes import Bundle, Op, Output
 from brickctl.core.plan import Plan
+from brickctl.core.regions import Spec
 from brickctl.tensors.kernels import bundle_kernel
 from brickctl.tensors.memory import share
 from tests.support.building import Prepared, Runner

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Map, Node, Region, Spec, Stored
+from brickctl.core.nodes import Map, Node, Stored
+from brickctl.core.regions import Region, Spec
 from brickctl.tensors.exact import exact_product, exact_product_transposed, quantise, sum_of_squares
 from brickctl.tensors.kernels import find
 

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from brickctl.core.digests import Sha256, sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Input, Map, Node, Op, Spec, Stored
+from brickctl.core.nodes import Input, Map, Node, Op, Stored
 from brickctl.core.plan import Copy, Plan, Shard, Text
+from brickctl.core.regions import Spec
 from brickctl.errors import EngineMissing, IntegrityFault, NoSpace
 from brickctl.tensors import copying, threads, workers
 from brickctl.tensors.arithmetic import add, cast

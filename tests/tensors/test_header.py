@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Spec
+from brickctl.core.regions import Spec
 from brickctl.errors import BrickctlError, HeaderInvalid, Unsupported
 from brickctl.tensors.header import LARGEST_HEADER, Header, header_length, parse_header, read_header, write_header
 

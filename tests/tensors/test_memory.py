@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Region, Spec, Stored
+from brickctl.core.nodes import Input, Map, Node, Op, Stored
 from brickctl.core.plan import Plan, Shard
+from brickctl.core.regions import Access, Region, Spec
 from brickctl.errors import NoSpace
 from brickctl.kinds.adapters import dora
 from brickctl.tensors import threads as pool

@@ -10,24 +10,10 @@ from hypothesis import strategies as st
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import (
-    BLOCK_ELEMENTS,
-    Access,
-    Input,
-    Map,
-    Node,
-    Op,
-    Region,
-    Spec,
-    Statistic,
-    Stored,
-    blocks,
-    each_once,
-    key,
-    needs_whole_rows,
-    walk,
-)
+from brickctl.core.graph import each_once, walk
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic, Stored, key, needs_whole_rows
 from brickctl.core.plan import Shard
+from brickctl.core.regions import BLOCK_ELEMENTS, Access, Region, Spec, blocks
 from brickctl.tensors.arithmetic import add, cast
 from brickctl.tensors.exact import exact_product
 

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 
 from brickctl.core.digests import canonical_json, sha256_bytes
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic, Stored
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic, Stored
 from brickctl.core.plan import Plan, Shard
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import BrickctlError, IntegrityFault, Misfit
 from brickctl.tensors import processes, shard_writer, workers
 from brickctl.tensors.arithmetic import add, cast, multiply
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.brick import File
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 ROOT = Path(__file__).parents[2]
 ROWS, COLUMNS, RANK = 1500, 700, 8

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brickctl.core.nodes import Region
+from brickctl.core.regions import Region
 from brickctl.tensors import ranking
 from brickctl.tensors.magnitudes import INFINITE
 from brickctl.tensors.ranking import Grid, Ranked, Unranked, ranked

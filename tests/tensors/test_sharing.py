@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Op, Spec
+from brickctl.core.nodes import Input, Map, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.tensors import blobs
 from brickctl.tensors.arithmetic import add, cast, subtract
 from brickctl.tensors.kernels import kernel
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Region, Stored
+    from brickctl.core.nodes import Node, Stored
+    from brickctl.core.regions import Region
 
 ROWS, COLUMNS = 700, 600
 TENSORS = {

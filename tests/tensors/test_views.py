@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from brickctl.core.digests import Sha256
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Arrangement, Region, Spec, Stored, View, key, whole
+from brickctl.core.nodes import Arrangement, Stored, View, key
+from brickctl.core.regions import Region, Spec, whole
 from brickctl.core.rows import RowMap
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.blobs import Blobs

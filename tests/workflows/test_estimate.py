@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Op, Spec, Statistic, Stored
+from brickctl.core.nodes import Input, Map, Op, Statistic, Stored
 from brickctl.core.plan import Shard
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import NoSpace
 from brickctl.tensors.costs import work_of
 from brickctl.tensors.executor import Budget

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import Pattern, ignore, positive, rank_pattern
 from brickctl.tensors.angles import square_root_
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.document import Table
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
     from brickctl.kinds.adapters.module import Module
 
 

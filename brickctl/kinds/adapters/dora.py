@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Statistic
+from brickctl.core.nodes import Input, Map, Node, Op, Statistic
+from brickctl.core.regions import Access, Spec
 from brickctl.tensors.angles import square_root, square_root_
 from brickctl.tensors.exact import sum_of_squares
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
 
 
 def linear_delta(weight: Node, product: Node, magnitude: Node) -> Node:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec, Stored
+from brickctl.core.nodes import Input, Map, Node, Op, Stored
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import Misfit
 from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.tensors.exact import exact_product
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.model import LazyModel
-    from brickctl.core.nodes import Region
+    from brickctl.core.regions import Region
     from brickctl.kinds.adapters.lora import LoraSettings
 
 INNER = "base_layer."

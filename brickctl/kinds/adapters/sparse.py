@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Access, Input, Map, Node, Op, Spec
+from brickctl.core.nodes import Input, Map, Node, Op
+from brickctl.core.regions import Access, Spec
 from brickctl.errors import IntegrityFault
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import ignore, only_neutral
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.document import Table
-    from brickctl.core.nodes import Region, Stored
+    from brickctl.core.nodes import Stored
+    from brickctl.core.regions import Region
     from brickctl.kinds.adapters.module import Module
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Bundle, Node, Op, Output, Spec
+from brickctl.core.nodes import Bundle, Node, Op, Output
+from brickctl.core.regions import Spec
 from brickctl.kinds.adapters import peft_layer as peft_layer  # noqa: PLC0414 - registers its kernel
 from brickctl.kinds.adapters.adapter_type import AdapterType, register
 from brickctl.kinds.adapters.config import ignore, unsupported
