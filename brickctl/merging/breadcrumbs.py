@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from brickctl.core.parameters import Density, Interval, Scale, Varying
-from brickctl.merging.election import Divide, no_mean, plain_sum
+from brickctl.merging.election import Divide, no_mean, plain_formula, plain_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.outliers import keep_middle
 from brickctl.merging.rescaling import Rescale, rescaled
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method("breadcrumbs", space="delta", laws=["permutation", "scale"], reference="https://arxiv.org/abs/2312.06795")
@@ -57,3 +58,9 @@ class Breadcrumbs(MergeMethod):
         plain_sum(block.inputs, block.weights, out, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = plain_formula(inputs, weights, divide=self.divide)
+        return total * self.scale if self.scale != 1.0 else total

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from brickctl.core.parameters import Density, Interval, Scale, Varying
-from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
+from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_formula, elected_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.outliers import keep_middle
 from brickctl.merging.rescaling import Rescale, rescaled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method(
@@ -61,3 +64,9 @@ class BreadcrumbsTies(MergeMethod):
         elected_sum(block.inputs, block.weights, out, elect=self.elect, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = elected_formula(inputs, weights, elect=self.elect, divide=self.divide)
+        return total * self.scale if total is not None and self.scale != 1.0 else total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.parameters import Density, Scale
-from brickctl.merging.election import Divide, no_mean, plain_sum
+from brickctl.merging.election import Divide, no_mean, plain_formula, plain_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.rescaling import Rescale
 from brickctl.merging.thinning import thinned
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method("dare_linear", space="delta", laws=["permutation", "scale"], reference="https://arxiv.org/abs/2311.03099")
@@ -56,3 +57,9 @@ class DareLinear(MergeMethod):
         plain_sum(block.inputs, block.weights, out, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = plain_formula(inputs, weights, divide=self.divide)
+        return total * self.scale if self.scale != 1.0 else total

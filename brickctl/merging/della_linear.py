@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from brickctl.core.parameters import Density, Interval, Scale, Varying
-from brickctl.merging.election import Divide, no_mean, plain_sum
+from brickctl.merging.election import Divide, no_mean, plain_formula, plain_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.rescaling import Rescale
 from brickctl.merging.thinning import thinned
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method(
@@ -62,3 +63,9 @@ class DellaLinear(MergeMethod):
         plain_sum(block.inputs, block.weights, out, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = plain_formula(inputs, weights, divide=self.divide)
+        return total * self.scale if self.scale != 1.0 else total

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from brickctl.core.regions import BLOCK_ELEMENTS
-from brickctl.merging.linear import weighted_sum
+from brickctl.merging.linear import weighted_sum, weighted_sum_formula
 from brickctl.tensors.finite import is_finite
 from brickctl.tensors.strips import in_strips
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from brickctl.tensors.fused.formula import Value
 
 Elect = Literal["weighted", "unweighted", "count"]
 """Whose sign wins: that of sum_i w_i d_i, of sum_i d_i, or of sum_i sign(w_i d_i); a sum of 0 elects plus."""
@@ -53,11 +55,50 @@ def elected_sum(
         _add_agreeing(parts, votes, result, factors, shares)
 
 
+def elected_formula(inputs: Sequence[Value], weights: Sequence[float], *, elect: Elect, divide: Divide) -> Value | None:
+    """What `elected_sum` does to one element; not by count, nor where it is divided by weights of both signs."""
+    shares = None if divide == "none" else weights if divide == "weight" else [1.0] * len(inputs)
+    if elect == "count" or (shares and min(shares) <= 0.0 <= max(shares)):
+        return None
+    weighs = elect == "weighted"
+    parts = [part * weight for part, weight in zip(inputs, weights, strict=True)] if weighs else inputs
+    votes = parts[0]
+    for part in parts[1:]:
+        votes += part
+    terms, used = [], []
+    for at, part in enumerate(parts):
+        agrees = part.agrees(votes)
+        term = part * agrees
+        terms.append(term if weighs else term * weights[at])
+        used.append(agrees if shares is None or shares[at] == 1.0 else agrees * shares[at])
+    total = _from_zero(terms)
+    if shares is None:
+        return total
+    divisor = _from_zero(used)
+    return total / (divisor.at_least(min(shares)) if min(shares) > 0.0 else divisor.at_most(max(shares)))
+
+
+def _from_zero(terms: Sequence[Value]) -> Value:
+    """0 plus the terms, in their order: no sum of zeros is -0.0."""
+    total = terms[0] + 0.0
+    for term in terms[1:]:
+        total += term
+    return total
+
+
 def plain_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor, *, divide: Divide) -> None:
     """Write sum_i w_i d_i divided by sum_i w_i, by the number of inputs, or by nothing; overwrites the inputs."""
     weighted_sum(inputs, weights, out)
     if divide != "none":
         out.div_(math.fsum(weights) if divide == "weight" else len(weights))
+
+
+def plain_formula(inputs: Sequence[Value], weights: Sequence[float], *, divide: Divide) -> Value:
+    """What `plain_sum` does to one element."""
+    total = weighted_sum_formula(inputs, weights)
+    if divide == "none":
+        return total
+    return total / (math.fsum(weights) if divide == "weight" else len(weights))
 
 
 def no_mean(weights: Sequence[float], divide: Divide) -> str | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.fused.formula import Value
 
 
 _NOTHING = 1e-12
@@ -51,6 +52,12 @@ class Linear(MergeMethod):
         if self.normalize:
             out.div_(math.fsum(block.weights))
 
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = weighted_sum_formula(inputs, weights)
+        return total / math.fsum(weights) if self.normalize else total
+
 
 def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], out: Tensor) -> None:
     """Write sum_i w_i x_i, multiplication and addition apart, in the order given; overwrites the inputs.
@@ -62,3 +69,11 @@ def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], ou
     torch.mul(inputs[0], weights[0], out=out)
     for block, weight in zip(inputs[1:], weights[1:], strict=True):
         out.add_(block.mul_(weight))
+
+
+def weighted_sum_formula(inputs: Sequence[Value], weights: Sequence[float]) -> Value:
+    """The same for one element."""
+    total = inputs[0] * weights[0]
+    for value, weight in zip(inputs[1:], weights[1:], strict=True):
+        total += value * weight
+    return total

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.regions import Access, block_height
+from brickctl.tensors.fused.formula import formula
 from brickctl.tensors.kernels import kernel
-from brickctl.tensors.top_k import keep_largest, limits, run_keep
+from brickctl.tensors.top_k import keep_formula, keep_largest, limits, run_keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Notes, Value
 
 
 def keep_middle(node: Node, density: float, gamma: float) -> Node:
@@ -44,3 +46,12 @@ def run_drop(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
 
     run_keep(inputs, out, arguments, block)
     torch.sub(inputs[0], out, out=out)
+
+
+@formula("drop-largest")
+def drop_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The value less what of it is among the largest."""
+    largest = keep_formula(inputs, whole, arguments, notes)
+    return None if largest is None else inputs[0] - largest

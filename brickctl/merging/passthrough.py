@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method(
@@ -43,3 +44,8 @@ class Passthrough(MergeMethod):
     def combine(self, block: Block, out: Tensor) -> None:
         """Multiply."""
         out.copy_(block.inputs[0]).mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del weights, statistics
+        return inputs[0] * self.scale

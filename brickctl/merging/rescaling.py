@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op, Statistic
 from brickctl.core.regions import Access, Spec
+from brickctl.tensors.fused.formula import formula
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.strips import Total, in_strips
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Notes, Value
 
 Rescale = Literal["l1", "density", "none"]
 """What is left is multiplied so that sum |d| is what it was, divided by the density, or left alone."""
@@ -66,3 +68,12 @@ def run_rescale(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, A
         out.mul_(ratio(inputs[1]))
     else:
         out.div_(arguments["density"])
+
+
+@formula("rescale")
+def rescale_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The value times the ratio of two norms, or divided by the density."""
+    del notes
+    return inputs[0] * ratio(whole[0]) if whole else inputs[0] / float(arguments["density"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.regions import Access, Spec
-from brickctl.merging.linear import weighted_sum
+from brickctl.merging.linear import weighted_sum, weighted_sum_formula
 from brickctl.merging.method import MergeMethod, methods
 from brickctl.tensors.angles import square_root
 from brickctl.tensors.gram import gram, gram_of_columns, products
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.regions import Region
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 Along = Literal["tensor", "row", "column"]
 """What is one vector: a whole tensor, or each row or column of its view as (prod(shape[:-1]), shape[-1])."""
@@ -67,6 +68,13 @@ class SphericalMethod(MergeMethod):
         else:
             factors = [row.reshape(-1, 1) for row in _of_rows(self, block.inputs, block.weights)]
         weighted_sum(block.inputs, [one.item() if one.numel() == 1 else one for one in factors], out)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element, where each tensor is one vector."""
+        del weights
+        if not statistics or statistics[0].shape[1] != 1:
+            return None
+        return weighted_sum_formula(inputs, statistics[0][:, 0].tolist())
 
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
         """As of any method; blocks span all columns where each row is one vector."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.parameters import Scale
-from brickctl.merging.linear import weighted_sum
+from brickctl.merging.linear import weighted_sum, weighted_sum_formula
 from brickctl.merging.method import MergeMethod, merge_method
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method(
@@ -40,3 +41,9 @@ class TaskArithmetic(MergeMethod):
         weighted_sum(block.inputs, block.weights, out)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = weighted_sum_formula(inputs, weights)
+        return total * self.scale if self.scale != 1.0 else total

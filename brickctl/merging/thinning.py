@@ -13,6 +13,7 @@ from brickctl.core.nodes import Input, Map, Node, Op, Statistic
 from brickctl.core.regions import Access, Spec
 from brickctl.merging.rescaling import Rescale, ratio
 from brickctl.tensors.draws import CHANCES, draws, limit_of
+from brickctl.tensors.fused.formula import formula
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.strips import Total, in_strips
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.regions import Region
     from brickctl.merging.method import Part
+    from brickctl.tensors.fused.formula import Notes, Value
 
 _KEEP_SCRATCH = 48
 """Bytes that a mask takes for each element of a block."""
@@ -89,6 +91,19 @@ def run_thin(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
         out.mul_(ratio(inputs[1], arguments["number"]))
     elif arguments["divided"]:
         out.div_(arguments["density"])
+
+
+@formula("thin")
+def thin_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The value times its mask, rescaled; not where the mask goes by the rank in a row."""
+    if arguments["epsilon"]:
+        return None
+    kept = notes.drawn(arguments["stream"], limit_of(arguments["density"])) * inputs[0]
+    if whole:
+        return kept * ratio(whole[0], arguments["number"])
+    return kept / float(arguments["density"]) if arguments["divided"] else kept
 
 
 def _kept(values: Tensor, arguments: Mapping[str, Any], block: Region, out: Tensor | None = None) -> Tensor:

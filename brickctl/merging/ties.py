@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from brickctl.core.parameters import Density, Scale
-from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_sum
+from brickctl.merging.election import ELECTION_SCRATCH, Divide, Elect, elected_formula, elected_sum
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.merging.rescaling import Rescale, rescaled
 from brickctl.tensors.top_k import keep_largest_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.fused.formula import Value
 
 
 @merge_method(
@@ -65,6 +66,12 @@ class Ties(MergeMethod):
         elected_sum(block.inputs, block.weights, out, elect=self.elect, divide=self.divide)
         if self.scale != 1.0:
             out.mul_(self.scale)
+
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+        """The same for one element."""
+        del statistics
+        total = elected_formula(inputs, weights, elect=self.elect, divide=self.divide)
+        return total * self.scale if total is not None and self.scale != 1.0 else total
 
 
 def trimmed(parts: Sequence[Part]) -> list[Node]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.regions import Access, Spec
+from brickctl.tensors.fused.formula import formula
 from brickctl.tensors.kernels import kernel
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Notes, Value
 
 
 def cast(node: Node, dtype: DType) -> Node:
@@ -70,6 +72,51 @@ def corner(node: Node, rows: int, columns: int) -> Node:
 
 def _wide(node: Node) -> Spec:
     return Spec(DType.F64, node.spec.shape)
+
+
+@formula("cast")
+def cast_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The value itself: it is rounded where it is stored."""
+    del arguments, notes
+    return None if whole else inputs[0]
+
+
+@formula("add")
+def add_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The sum of two values."""
+    del arguments, notes
+    return None if whole else inputs[0] + inputs[1]
+
+
+@formula("subtract")
+def subtract_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The difference of two values."""
+    del arguments, notes
+    return None if whole else inputs[0] - inputs[1]
+
+
+@formula("multiply")
+def multiply_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The product of two values."""
+    del arguments, notes
+    return None if whole else inputs[0] * inputs[1]
+
+
+@formula("scale")
+def scale_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """The value times a number."""
+    del notes
+    return None if whole else inputs[0] * float(arguments["factor"])
 
 
 @kernel("cast", overwrites=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,12 +20,15 @@ _INTEGERS = {"U8": "uint8", "I32": "int32", "I64": "int64"}
 class Buffer:
     """Anonymous page-aligned memory, seen as bytes or as a matrix."""
 
-    __slots__ = ("_views", "memory", "size")
-
     def __init__(self, size: int) -> None:
         self.size = size
         self.memory = mmap.mmap(-1, size)
         self._views: dict[tuple[DType, int, int], Tensor] = {}
+
+    @cached_property
+    def address(self) -> int:
+        """Where its first byte lies."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
     def bytes(self, count: int) -> memoryview:
         """The first `count` bytes."""

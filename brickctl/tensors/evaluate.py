@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,15 @@ from brickctl.core.document import WHOLE, shown
 from brickctl.core.nodes import Map, Node, Op, Statistic, Stored, View, blocks_of
 from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
+from brickctl.tensors.fused.fusion import Fused, fuse
+from brickctl.tensors.in_turn import InTurn
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
 from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -33,6 +34,8 @@ class Block:
 
     matrix: Tensor
     buffer: Buffer
+    finite: bool | None = None
+    """Whether it holds neither NaN nor infinity, where that is known already."""
 
     def content(self, size: int) -> memoryview:
         """The first `size` bytes: what a file gets."""
@@ -67,16 +70,57 @@ class Evaluator:
         self._latest: dict[int, tuple[Node, frozenset[int]]] = {}
         self._sharing: dict[int, tuple[Node, Mapping[int, int]]] = {}
         self._shared = Shared({}, None)
+        self._fused: dict[tuple[int, ...], tuple[tuple[Node, ...], Collection[int], Fused | None]] = {}
 
     def together(self, roots: tuple[Node, ...], region: Region) -> list[Block]:
         """Make one rectangle of each root; what they have in common is made once."""
         outer, self._shared = self._shared, Shared(self._common(roots), region)
         try:
+            fused = self._program(roots, frozenset())
+            if fused is not None and not fused.reads_files_only:
+                fused = self._program(roots, self._shared.keys)
+            if fused is not None:
+                return self._run(fused, roots, region)
             return [self.evaluate(root, region) for root in roots]
         finally:
             for block in self._shared.blocks.values():
                 self.give_back(block)
             self._shared = outer
+
+    def _program(self, roots: tuple[Node, ...], apart: Collection[int]) -> Fused | None:
+        """What makes blocks of the roots in one go, if they have formulas; found out once for those of a tensor.
+
+        What is `apart`, by its identity, others need too: it is read and not made.
+        """
+        name = *map(id, roots), id(apart)
+        if name not in self._fused:
+            self._fused[name] = roots, apart, fuse(roots, apart, self._small, _arguments)
+        return self._fused[name][2]
+
+    def _small(self, node: Node) -> Tensor:
+        """A copy of a whole node."""
+        block = self.evaluate(node, whole(node.spec))
+        copy = block.matrix.clone()
+        self.give_back(block)
+        return copy
+
+    def _run(self, fused: Fused, roots: tuple[Node, ...], region: Region) -> list[Block]:
+        """Make what a program reads, and let it go over that."""
+        own, leaves = [], []
+        for leaf in fused.leaves:
+            if self._shared.has(leaf, region):
+                leaves.append(self._made_once(leaf, region))
+            else:
+                own.append(self.evaluate(leaf, region))
+                leaves.append(own[-1])
+        outs = [self._take(root, region) for root in roots]
+        first = region.top * roots[0].spec.columns + region.left
+        finite = fused.program.run(
+            [leaf.buffer.address for leaf in leaves], [out.buffer.address for out in outs], region, first
+        )
+        for block in own:
+            self.give_back(block)
+        return [replace(out, finite=finite) for out in outs]
 
     def _common(self, roots: tuple[Node, ...]) -> Mapping[int, int]:
         """What the roots share; found out once for the many blocks of a tensor."""
@@ -155,8 +199,13 @@ class Evaluator:
         self._kept.clear()
         self._latest.clear()
         self._sharing.clear()
+        self._fused.clear()
 
     def _map(self, node: Map, region: Region) -> Block:
+        fused = self._program((node,), self._shared.keys if region == self._shared.region else frozenset())
+        if fused is not None:
+            (made,) = self._run(fused, (node,), region)
+            return made
         cut = strips(node, region, self._room)
         if len(cut) == 1:
             return self._apply(node, region)
@@ -221,16 +270,20 @@ class Evaluator:
 
     def _common_block(self, node: Node, region: Region, moving: list[Block], *, lends: bool) -> Tensor:
         """What several kernels need: made by the first; each that overwrites what it gets has a copy of its own."""
-        name = self._shared.keys[id(node)]
-        block = self._shared.blocks.get(name)
-        if block is None:
-            block = self._shared.blocks[name] = self.evaluate(node, region)
+        block = self._made_once(node, region)
         if not lends:
             return block.matrix
         own = self._take(node, region)
         own.matrix.copy_(block.matrix)
         moving.append(own)
         return own.matrix
+
+    def _made_once(self, node: Node, region: Region) -> Block:
+        name = self._shared.keys[id(node)]
+        block = self._shared.blocks.get(name)
+        if block is None:
+            block = self._shared.blocks[name] = self.evaluate(node, region)
+        return block
 
     def _keep(self, node: Node, region: Region) -> Block:
         """Evaluate once what the next blocks of the same tensor will ask for again; what only that took is let go."""
@@ -259,35 +312,6 @@ class Evaluator:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
         return Block(buffer.matrix(dtype, *region.shape), buffer)
-
-
-class InTurn(Sequence["Tensor"]):
-    """Whole inputs in fp64, each made in the same memory when it is asked for."""
-
-    def __init__(self, evaluator: Evaluator, nodes: Sequence[Node]) -> None:
-        self._evaluator = evaluator
-        self._nodes = nodes
-        self._memory: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Each in turn; the memory is given back at the end, unless the last one is still in somebody's hands."""
-        for at in range(len(self._nodes)):
-            yield self[at]
-        self._memory = None
-
-    def __getitem__(self, at: Any) -> Any:
-        """The input of this number; what was made before is gone."""
-        import torch
-
-        if self._memory is None:
-            self._memory = torch.empty(max(node.spec.elements for node in self._nodes), dtype=torch.float64)
-        node = self._nodes[at]
-        matrix = self._memory[: node.spec.elements].view(node.spec.rows, node.spec.columns)
-        self._evaluator.gather(node, matrix)
-        return matrix
 
 
 @lru_cache(maxsize=1024)

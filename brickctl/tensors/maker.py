@@ -43,7 +43,7 @@ class Maker:
         """
         evaluator = self._turn_to(node)
         (block,) = evaluator.together((node,), region)
-        if node.spec.dtype.is_mergeable and not is_finite(block.matrix):
+        if not block.finite and node.spec.dtype.is_mergeable and not is_finite(block.matrix):
             evaluator.give_back(block)
             raise not_finite(name, node, evaluator, self._blobs)
         return block

@@ -15,6 +15,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op, Statistic
 from brickctl.core.regions import Access, Spec, block_height
 from brickctl.tensors.arithmetic import cast
+from brickctl.tensors.fused.formula import formula
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
 from brickctl.tensors.magnitudes import LARGEST_KEY, value_of
 from brickctl.tensors.ranking import FIXED, Grid, Rank, Unranked, ranked
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Limits, Notes, Value
 
 _ABOVE, _FROM, _QUOTA, _BEFORE = range(4)
 """Columns of the statistic: see `limits`."""
@@ -134,6 +136,27 @@ def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
         out.masked_fill_(tied & late, 0.0)
     if arguments["mark"]:
         out.copy_(out != 0)
+
+
+@formula("keep-largest")
+def keep_formula(
+    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+) -> Value | None:
+    """What lies above a limit; where ties of a block are kept in part, the first ones."""
+    del notes
+    row = whole[-1][arguments["number"]].tolist()
+    height = arguments["height"]
+    if arguments["mark"] or math.isnan(row[_ABOVE]):
+        return None
+
+    def limits(block: Region) -> Limits:
+        number = _BEFORE + block.top // height
+        before, behind = row[number], row[number + 1]
+        ties_go = before >= row[_QUOTA] and behind > before
+        part = row[_QUOTA] - before if before < row[_QUOTA] < behind else -1.0
+        return row[_ABOVE if ties_go and row[_FROM] >= 0 else _FROM], row[_ABOVE], part
+
+    return inputs[0].largest(limits)
 
 
 def _edge(key: int) -> float:

@@ -162,6 +162,15 @@ def test_hashing_that_is_slow_is_told(empty: Sandbox, monkeypatch: pytest.Monkey
     assert (outcome.code, findings(outcome)["sha256"]["status"]) == (0, "slow")
 
 
+def test_arithmetic_that_was_not_compiled_is_told(empty: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(empty.run("doctor", "--offline", "--json"))["arithmetic"]["status"] == "ok"
+    monkeypatch.setattr(doctor, "machine", lambda: None)
+    outcome = empty.run("doctor", "--offline", "--json")
+    found = findings(outcome)["arithmetic"]
+    assert (outcome.code, found["status"]) == (0, "slow")
+    assert "install a C compiler" in found["advice"]
+
+
 def test_a_hub_that_takes_its_time_is_slow(hub: Hub, empty: Sandbox) -> None:
     patience = "from brickctl.workflows import doctor; doctor.SLOW_HUB = 0.0"
     script = f"import sys; from brickctl.cli import main; {patience}; sys.exit(main())"

@@ -8,31 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from brickctl.core.parameters import Interval
 from brickctl.errors import BrickctlError, ManifestInvalid
 from brickctl.merging.method import Declared, methods
 from tests.support.building import build, manifest
+from tests.support.choices import BRICKS, every_choice, fitting, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     Case = tuple[Tensor, Tensor, Tensor]
     Models = Callable[[Mapping[str, Case]], Mapping[str, Path]]
-
-BRICKS = ("first", "second", "third")
-TINY, HUGE = 1e-9, 1e6
-MANY = 1000
-"""What stands for an end that does not belong to an interval, and for one that is infinite."""
 
 
 def noise(*shape: int, seed: int = 0, size: float = 1.0) -> Tensor:
@@ -92,57 +86,8 @@ def _model(folder: Path, tensors: Mapping[str, Tensor]) -> Path:
     return folder
 
 
-def choices(declared: Declared) -> Iterator[str]:
-    """TOML of parameters: none, then each that has ends or alternatives at each of them."""
-    yield ""
-    for name, hint in get_type_hints(declared.method, include_extras=True).items():
-        for value in _extremes(hint):
-            yield f"{name} = {json.dumps(value)}"
-
-
-def _extremes(hint: Any) -> Sequence[Any]:
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    if hint is bool:
-        return False, True
-    interval = next((mark for mark in get_args(hint) if isinstance(mark, Interval)), None)
-    if get_origin(hint) is not Annotated or interval is None:
-        return ()
-    low = interval.low + TINY if interval.open_below else interval.low
-    if get_args(hint)[0] is int:
-        return int(low), int(min(interval.high, MANY))
-    return low, min(interval.high, HUGE)
-
-
-@cache
-def table() -> tuple[Any, ...]:
-    rows = ((declared, chosen) for declared in methods().values() for chosen in choices(declared))
-    return tuple(pytest.param(*row, id=f"{row[0].name} {row[1]}".strip()) for row in rows)
-
-
-def every_choice() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("declared", "chosen"), table())
-
-
 def every_method() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("declared", methods().values(), ids=lambda declared: declared.name)
-
-
-def fitting(declared: Declared) -> int:
-    """How many bricks a test gives: two where that is allowed."""
-    return max(declared.least, min(declared.most, 2))
-
-
-def step(declared: Declared, weights: Sequence[float], chosen: str = "") -> str:
-    """TOML of a merge of as many bricks as there are weights."""
-    names = BRICKS[: len(weights)]
-    if declared.weighted:
-        pairs = zip(names, weights, strict=True)
-        bricks = ", ".join(f'{{ brick = "{name}", weight = {weight} }}' for name, weight in pairs)
-    else:
-        bricks = ", ".join(f'"{name}"' for name in names)
-    more = f", {chosen}" if chosen else ""
-    return f'{{ op = "merge", method = "{declared.name}", bricks = [{bricks}]{more} }}'
 
 
 def outcome(folders: Mapping[str, Path], apply: str, folder: Path) -> Mapping[str, Tensor] | str:

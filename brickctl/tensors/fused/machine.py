@@ -1,0 +1,130 @@
+"""The compiled machine that runs steps; where it was not compiled, kernels do the same one by one."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.tensors.fused.formula import Code, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Notes
+
+_VERSION = 1
+_NO_INPUT = {Code.DRAWN}
+_LOADS = {Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16}
+_TWO = {Code.ADD, Code.SUBTRACT, Code.MULTIPLY, Code.DIVIDE, Code.AGREES}
+
+
+class _Step(ctypes.Structure):
+    """As in machine.c."""
+
+    _fields_ = (
+        ("code", ctypes.c_int32),
+        ("to", ctypes.c_int32),
+        ("left", ctypes.c_int32),
+        ("right", ctypes.c_int32),
+        ("number", ctypes.c_double),
+    )
+
+
+@cache
+def machine() -> ctypes.CDLL | None:
+    """The machine, if this brickctl was installed where a C compiler was."""
+    try:
+        found = ctypes.CDLL(str(Path(__file__).with_name("libmachine.so")))
+    except OSError:
+        return None
+    if found.fused_version() != _VERSION:  # left behind by an older checkout
+        return None
+    found.fused_register_bytes.restype = ctypes.c_size_t
+    found.fused_run.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_uint64,
+        ctypes.c_size_t,
+    )
+    return found
+
+
+class Program:
+    """The steps of a formula as the machine reads them; belongs to one thread.
+
+    Args:
+        notes: the steps.
+        results: for each output the step that makes it, and the one that stores it.
+        machine: what runs it.
+    """
+
+    def __init__(self, notes: Notes, results: Sequence[tuple[int, Code]], machine: ctypes.CDLL) -> None:
+        self._machine = machine
+        self._limits = notes.limits
+        self._bounds = (ctypes.c_double * (3 * len(notes.limits) + 1))()
+        self._streams = (ctypes.c_uint64 * (3 * len(notes.streams) + 1))(*(w for one in notes.streams for w in one))
+        placed, count = _placed(notes.steps, results)
+        self._steps = (_Step * len(placed))(*placed)
+        self._registers = ctypes.create_string_buffer(count * machine.fused_register_bytes() + 64)
+        self._aligned = -(-ctypes.addressof(self._registers) // 64) * 64
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int], region: Region, first: int) -> bool:
+        """Go over one rectangle, and say whether everything that comes out is finite.
+
+        Args:
+            inputs: the addresses of the inputs, of which each element lies behind the one before.
+            outputs: those of the outputs.
+            region: the rectangle.
+            first: the number of its first element in the tensor, if it has whole rows.
+        """
+        for at, limits in enumerate(self._limits):
+            self._bounds[3 * at : 3 * at + 3] = list(limits(region))
+        ins, outs = (ctypes.c_void_p * (len(inputs) + 1))(*inputs), (ctypes.c_void_p * len(outputs))(*outputs)
+        steps = len(self._steps)
+        return bool(
+            self._machine.fused_run(
+                self._steps, steps, ins, outs, self._aligned, self._bounds, self._streams, first, region.elements
+            )
+        )
+
+
+def _placed(steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> tuple[list[_Step], int]:
+    """Each step with the register that it fills and those that it reads, and the number of registers.
+
+    One is used again once nobody will read it; a step never fills a register that it reads.
+    """
+    last = {number: number for number in range(len(steps))}
+    for number, step in enumerate(steps):
+        last |= dict.fromkeys(_read(step), number)
+    place: dict[int, int] = {}
+    free: list[int] = []
+    found: list[_Step] = []
+    count = 0
+    for number, step in enumerate(steps):
+        if not free:
+            free.append(count)
+            count += 1
+        place[number] = free.pop()
+        reads = _read(step)
+        left = place[step.left] if reads else max(step.left, 0)
+        right = place[step.right] if len(reads) > 1 else max(step.right, 0)
+        found.append(_Step(step.code, place[number], left, right, step.number))
+        stores = ((output, store) for output, (result, store) in enumerate(results) if result == number)
+        found += [_Step(store, output, place[number], 0, 0.0) for output, store in stores]
+        free += [place[read] for read in {*reads, number} if last[read] == number]
+    return found, count
+
+
+def _read(step: Step) -> tuple[int, ...]:
+    """The steps whose results a step needs."""
+    if step.code in _LOADS or step.code in _NO_INPUT:
+        return ()
+    return (step.left, step.right) if step.code in _TWO else (step.left,)

@@ -1,0 +1,293 @@
+"""The machine that runs formulas, step by step against NumPy and torch, and whole merges with it and without."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from brickctl.core.regions import BLOCK_ELEMENTS, Region
+from brickctl.errors import BrickctlError
+from brickctl.merging.method import methods
+from brickctl.tensors.draws import draws
+from brickctl.tensors.fused import fusion
+from brickctl.tensors.fused.formula import Code, Notes, Step, Value, formulas
+from brickctl.tensors.fused.machine import Program, machine
+from brickctl.tensors.kernels import _KERNELS
+from tests.docs.pages import ROOT
+from tests.support.building import build, manifest
+from tests.support.choices import BRICKS, every_choice, fitting, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from brickctl.merging.method import Declared
+
+STREAM = "0123456789abcdef" * 2
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    5e-324,
+    -5e-324,
+    1e300,
+    -1e300,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    0.25,
+    65504.0,
+]
+CHUNK = 1024
+
+
+def run(
+    formula: Callable[..., Value],
+    *inputs: Any,
+    store: Code = Code.STORE_F64,
+    load: Code = Code.LOAD_F64,
+    first: int = 0,
+) -> tuple[Any, bool]:
+    """What a formula makes of arrays of one length, and whether all of that is finite."""
+    found = machine()
+    assert found is not None
+    notes = Notes()
+    value = formula(*(notes.take(Step(load, at)) for at in range(len(inputs))))
+    program = Program(notes, [(value.number, store)], found)
+    wide = {Code.STORE_F64: np.float64, Code.STORE_F32: np.float32}
+    out = np.empty(len(inputs[0]), wide.get(store, np.uint16))
+    arrays = [np.ascontiguousarray(one) for one in inputs]
+    finite = program.run([one.ctypes.data for one in arrays], [out.ctypes.data], Region(0, 1, 0, len(out)), first)
+    return out, finite
+
+
+def pairs() -> tuple[Any, Any]:
+    """Every special number with every other, and some ordinary ones, over more than one chunk."""
+    left, right = (part.reshape(-1) for part in np.meshgrid(SPECIAL, SPECIAL))
+    more = np.random.default_rng(0).standard_normal((2, 2 * CHUNK + 7))
+    return np.concatenate([left, more[0]]), np.concatenate([right, more[1]])
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Equal bits, but for those of NaN."""
+    numbers = ~np.isnan(expected)
+    return bool((np.isnan(found) == ~numbers).all()) and found[numbers].tobytes() == expected[numbers].tobytes()
+
+
+def test_where_there_is_a_compiler_there_is_a_machine() -> None:
+    assert (machine() is not None) == (shutil.which("cc") is not None)
+
+
+OPERATIONS: dict[str, tuple[Any, Any]] = {
+    "add": (lambda x, y: x + y, np.add),
+    "subtract": (lambda x, y: x - y, np.subtract),
+    "multiply": (lambda x, y: x * y, np.multiply),
+    "divide": (lambda x, y: x / y, np.divide),
+    "nothing is fused": (lambda x, y: x * 0.3 + y * 0.7, lambda x, y: x * 0.3 + y * 0.7),
+    "numbers": (lambda x, y: (x + 0.1) * 0.3 - y / 0.7, lambda x, y: (x + 0.1) * 0.3 - y / 0.7),
+    "bounds": (
+        lambda x, y: x.at_least(0.5) + y.at_most(0.5),
+        lambda x, y: np.where(x < 0.5, 0.5, x) + np.where(y > 0.5, 0.5, y),
+    ),
+    "agrees": (lambda x, y: x.agrees(y), lambda x, y: (((x > 0) == (y >= 0)) & (x != 0)).astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize(("formula", "expected"), OPERATIONS.values(), ids=OPERATIONS.keys())
+def test_a_step_is_the_operation_that_ieee_754_says(formula: Any, expected: Any) -> None:
+    left, right = pairs()
+    with np.errstate(all="ignore"):
+        found, finite = run(formula, left, right)
+        wanted = expected(left, right)
+    assert same(found, wanted)
+    assert finite == bool(np.isfinite(wanted).all())
+
+
+@pytest.mark.parametrize(
+    ("load", "dtype"), [(Code.LOAD_F16, torch.float16), (Code.LOAD_BF16, torch.bfloat16)], ids=["float16", "bfloat16"]
+)
+def test_every_half_is_widened_as_torch_does(load: Code, dtype: torch.dtype) -> None:
+    halves = np.arange(1 << 16).astype(np.uint16)
+    found, _ = run(lambda x: x, halves, load=load)
+    assert same(found, torch.from_numpy(halves.view(np.int16)).view(dtype).double().numpy())
+
+
+@pytest.mark.parametrize(
+    ("store", "dtype"),
+    [(Code.STORE_F32, torch.float32), (Code.STORE_F16, torch.float16), (Code.STORE_BF16, torch.bfloat16)],
+    ids=["float32", "float16", "bfloat16"],
+)
+def test_numbers_are_rounded_as_torch_does(store: Code, dtype: torch.dtype) -> None:
+    """Every half, the middle between it and the next, both neighbours of that in fp32, and numbers of all sizes."""
+    halves = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16)
+    grid = torch.cat([halves.view(torch.float16).double(), halves.view(torch.bfloat16).double()]).numpy()
+    grid = np.unique(grid[np.isfinite(grid)])
+    middles = (grid[1:] + grid[:-1]) / 2
+    near = np.float32([np.nextafter(np.float32(middles), np.float32(end)) for end in (-np.inf, np.inf)]).reshape(-1)
+    random = np.random.default_rng(0).integers(0, 1 << 64, 1 << 18, dtype=np.uint64).view(np.float64)
+    values = np.concatenate([grid, middles, near.astype(np.float64), random, SPECIAL])
+    found, finite = run(lambda x: x, values, store=store)
+    expected = torch.from_numpy(values).to(dtype)
+    bits = found if store is Code.STORE_F32 else torch.from_numpy(found.view(np.int16)).view(dtype).float().numpy()
+    assert same(bits, expected.float().numpy())
+    assert not finite
+
+
+@pytest.mark.parametrize(("store", "largest"), [(Code.STORE_F16, 65519.0), (Code.STORE_BF16, 3.3e38)])
+def test_what_overflows_only_when_it_is_rounded_is_seen(store: Code, largest: float) -> None:
+    values = np.full(CHUNK + 1, largest)
+    assert run(lambda x: x, values, store=store)[1]
+    values[-1] *= 1.04
+    assert not run(lambda x: x, values, store=store)[1]
+
+
+@given(first=st.integers(0, 1 << 40), count=st.integers(1, 3 * CHUNK), limit=st.integers(0, 1 << 16))
+def test_draws_are_those_of_the_contract(first: int, count: int, limit: int) -> None:
+    found, _ = run(lambda x: x.notes.drawn(STREAM, limit), np.zeros(count), first=first)
+    assert found.tolist() == (draws(STREAM, first, count) < limit).astype(float).tolist()
+
+
+@given(
+    quota=st.integers(-1, 2 * CHUNK + 2),
+    values=st.lists(st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0, 3.0, float("nan")]), min_size=1, max_size=40),
+)
+def test_of_what_ties_the_first_are_kept(quota: int, values: list[float]) -> None:
+    array = np.resize(np.array(values), 2 * CHUNK + 3)
+    found, _ = run(lambda x: x.largest(lambda _: (1.5, 2.5, float(quota))), array)
+    kept, left = array.copy(), quota
+    for at, value in enumerate(array):
+        if abs(value) <= 1.5:
+            kept[at] = 0.0
+        elif quota >= 0 and abs(value) <= 2.5:
+            kept[at] = value if left > 0 else 0.0
+            left -= 1
+    assert same(found, kept)
+
+
+def test_equal_steps_are_done_once_and_registers_are_used_again() -> None:
+    found, notes = machine(), Notes()
+    assert found is not None
+    value = notes.take(Step(Code.LOAD_F64, 0))
+    total = value
+    for number in range(100):
+        total += value * float(number % 2)
+    assert sum(one.code is Code.MULTIPLY_NUMBER for one in notes.steps) == 2
+    program = Program(notes, [(total.number, Code.STORE_F64)], found)
+    assert max(one.to for one in program._steps) <= 4
+    used = {(one.to, one.left) for one in program._steps if one.code == Code.MULTIPLY_NUMBER}
+    assert all(to != left for to, left in used)
+
+
+def test_every_formula_is_that_of_a_kernel() -> None:
+    methods()
+    assert {*formulas()} <= {*_KERNELS}
+
+
+def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled for each kind of CPU differs in nothing but speed: here is what the oldest ones run."""
+    source, library = ROOT / "brickctl" / "tensors" / "fused" / "machine.c", tmp_path / "libmachine.so"
+    flags = ["-O3", "-std=c11", "-shared", "-fPIC", "-ffp-contract=off", "-DONE_CPU"]
+    subprocess.run([shutil.which("cc") or "cc", *flags, str(source), "-o", str(library)], check=True)
+
+    def everything() -> list[bytes]:
+        left, right = pairs()
+        made = [run(one, left, right)[0] for one, _ in OPERATIONS.values()]
+        made += [run(lambda x: x, left, store=store)[0] for store in (Code.STORE_F32, Code.STORE_F16, Code.STORE_BF16)]
+        made.append(run(lambda x: x * x.notes.drawn(STREAM, 30000), left)[0])
+        return [np.nan_to_num(one, nan=7.0).tobytes() if one.dtype.kind == "f" else one.tobytes() for one in made]
+
+    before = everything()
+    real = ctypes.CDLL
+    machine.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: real(str(library)))
+    try:
+        assert everything() == before
+    finally:
+        machine.cache_clear()
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        @staticmethod
+        def fused_version() -> int:
+            return 0
+
+    machine.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Other())
+    try:
+        assert machine() is None
+    finally:
+        machine.cache_clear()
+
+
+def model(folder: Path, tensors: Mapping[str, Tensor]) -> Path:
+    folder.mkdir()
+    save_file(dict(tensors), folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "test"}', encoding="utf-8")
+    return folder
+
+
+def noise(*shape: int, seed: int, size: float = 1.0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * size
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """A base and three bricks with tensors of all types, of several blocks, with ties, zeros and a row too many."""
+    wide = BLOCK_ELEMENTS // 512 + 3
+    base = {"half": noise(wide, 512, seed=0), "single": noise(70, 33, seed=1), "vector": noise(19, seed=2)}
+    types = {"half": torch.bfloat16, "single": torch.float32, "vector": torch.float16}
+    found = {"base": base}
+    for seed, name in enumerate(BRICKS, 1):
+        found[name] = {key: tensor + noise(*tensor.shape, seed=10 * seed, size=0.02) for key, tensor in base.items()}
+        found[name]["half"][::3] = base["half"][::3]
+    place = tmp_path_factory.mktemp("models")
+    return {
+        name: model(place / name, {f"{key}.weight": one.to(types[key]) for key, one in tensors.items()})
+        for name, tensors in found.items()
+    }
+
+
+@every_choice()
+def test_merges_have_the_same_bytes_with_the_machine_and_without(
+    declared: Declared, chosen: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bricks = {name: folder for name, folder in folders.items() if name != "base"}
+    steps = [step(declared, [0.5] * fitting(declared), chosen)]
+    if declared.most >= len(BRICKS):
+        steps.append(step(declared, [0.5, -0.25, 1.0], chosen))
+    for number, apply in enumerate(steps):
+        text = manifest(folders["base"], bricks, apply)
+        made: list[bytes | str] = []
+        for way, found in (("with", machine()), ("without", None)):
+            monkeypatch.setattr(fusion, "machine", lambda found=found: found)
+            made.append(outcome(text, tmp_path / f"{number}-{way}"))
+        assert made[0] == made[1]
+
+
+def outcome(text: str, folder: Path) -> bytes | str:
+    """The weights of a build, or what refuses it."""
+    try:
+        return (build(text, folder) / "model.safetensors").read_bytes()
+    except BrickctlError as refusal:
+        return str(refusal)
+
+
+def test_codes_are_numbered_as_in_the_machine() -> None:
+    source = (ROOT / "brickctl" / "tensors" / "fused" / "machine.c").read_text(encoding="utf-8")
+    listed = re.search(r"enum \{([A-Z_0-9,\s]+)\}", source)
+    assert listed is not None
+    assert re.findall(r"\w+", listed[1]) == [code.name for code in Code]
