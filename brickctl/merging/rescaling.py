@@ -51,6 +51,9 @@ def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any])
     import torch
 
     del given
+    sums = scan.totals(lambda inputs, _: [value.magnitude() for value in inputs])
+    if sums is not None:
+        return torch.tensor([sums], dtype=torch.float64)
     totals = [Total() for _ in range(arguments["count"])]
     for inputs, _ in scan():
         for parts in in_strips(*inputs):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import WHOLE, shown
 from brickctl.core.nodes import Map, Node, Op, Statistic, Stored, View, blocks_of
 from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
-from brickctl.tensors.fused.fusion import Fused, fuse
+from brickctl.tensors.fused.fusion import Fused, fuse, fuse_totals
 from brickctl.tensors.in_turn import InTurn
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
 from brickctl.tensors.sharing import shared_nodes
+from brickctl.tensors.strips import Total
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Bundle
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffer, Buffers
+    from brickctl.tensors.fused.formula import Terms
     from brickctl.tensors.results import Results
+
+
+_NONE: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Evaluator:
         """Make one rectangle of each root; what they have in common is made once."""
         outer, self._shared = self._shared, Shared(self._common(roots), region)
         try:
-            fused = self._program(roots, frozenset())
+            fused = self._program(roots, _NONE)
             if fused is not None and not fused.reads_files_only:
                 fused = self._program(roots, self._shared.keys)
             if fused is not None:
@@ -105,7 +110,13 @@ class Evaluator:
         return copy
 
     def _run(self, fused: Fused, roots: tuple[Node, ...], region: Region) -> list[Block]:
-        """Make what a program reads, and let it go over that."""
+        """Make one rectangle of each root."""
+        outs = [self._take(root, region) for root in roots]
+        finite = self._go_over(fused, [out.buffer.address for out in outs], region, roots[0].spec.columns)
+        return [replace(out, finite=finite) for out in outs]
+
+    def _go_over(self, fused: Fused, outs: list[int], region: Region, columns: int) -> bool:
+        """Make what a program reads, and let it go over that; says whether what comes out is finite."""
         own, leaves = [], []
         for leaf in fused.leaves:
             if self._shared.has(leaf, region):
@@ -113,14 +124,11 @@ class Evaluator:
             else:
                 own.append(self.evaluate(leaf, region))
                 leaves.append(own[-1])
-        outs = [self._take(root, region) for root in roots]
-        first = region.top * roots[0].spec.columns + region.left
-        finite = fused.program.run(
-            [leaf.buffer.address for leaf in leaves], [out.buffer.address for out in outs], region, first
-        )
+        inputs = [leaf.buffer.address for leaf in leaves]
+        finite = fused.program.run(inputs, outs, region, region.top * columns + region.left)
         for block in own:
             self.give_back(block)
-        return [replace(out, finite=finite) for out in outs]
+        return finite
 
     def _common(self, roots: tuple[Node, ...]) -> Mapping[int, int]:
         """What the roots share; found out once for the many blocks of a tensor."""
@@ -147,18 +155,30 @@ class Evaluator:
         """Let the kernel of a statistic scan its inputs."""
         given = [self.evaluate(entry, whole(entry.spec)) for entry in node.given]
         matrices = [part.matrix for part in given]
-        result = find_statistic(node.op).run(partial(self._scan, node), matrices, _arguments(node.op))
+        result = find_statistic(node.op).run(_Scanning(self, node), matrices, _arguments(node.op))
         for part in given:
             self.give_back(part)
         return result.reshape(node.spec.rows, node.spec.columns)
 
-    def _scan(self, node: Statistic, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
-        for region in node.scanned() if regions is None else regions:
+    def scan(self, node: Statistic, regions: Iterable[Region]) -> Iterator[tuple[list[Tensor], Region]]:
+        """Make these rectangles of the inputs of a statistic, one after another."""
+        for region in regions:
             self._results.check_wanted()
             inputs = self.together(node.inputs, region)
             yield [part.matrix for part in inputs], region
             for part in inputs:
                 self.give_back(part)
+
+    def totals(self, node: Statistic, terms: Terms) -> list[float] | None:
+        """Add up terms over the inputs of a statistic, without making those; None where that cannot be done."""
+        fused = fuse_totals(node.inputs, terms, self._small, _arguments)
+        if fused is None or not fused.reads_files_only:
+            return None
+        sums = [Total() for _ in range(fused.program.outputs)]
+        for region in node.scanned():
+            self._results.check_wanted()
+            self._go_over(fused, [total.address for total in sums], region, node.inputs[0].spec.columns)
+        return [total.value() for total in sums]
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
         """Make all tensors of a bundle, as matrices."""
@@ -202,7 +222,7 @@ class Evaluator:
         self._fused.clear()
 
     def _map(self, node: Map, region: Region) -> Block:
-        fused = self._program((node,), self._shared.keys if region == self._shared.region else frozenset())
+        fused = self._program((node,), self._shared.keys if region == self._shared.region else _NONE)
         if fused is not None:
             (made,) = self._run(fused, (node,), region)
             return made
@@ -312,6 +332,20 @@ class Evaluator:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
         return Block(buffer.matrix(dtype, *region.shape), buffer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanning:
+    """The `Scan` of a statistic."""
+
+    evaluator: Evaluator
+    node: Statistic
+
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
+        return self.evaluator.scan(self.node, self.node.scanned() if regions is None else regions)
+
+    def totals(self, terms: Terms) -> list[float] | None:
+        return self.evaluator.totals(self.node, terms)
 
 
 @lru_cache(maxsize=1024)

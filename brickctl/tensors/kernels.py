@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Bundle, Op
     from brickctl.core.regions import Region
+    from brickctl.tensors.fused.formula import Terms
 
 _T = TypeVar("_T")
 
@@ -39,6 +40,9 @@ class Scan(Protocol):
 
         A kernel may overwrite the blocks, which are gone at the next one.
         """
+
+    def totals(self, terms: Terms) -> list[float] | None:
+        """The sums of terms over all elements, each as `Total` makes it; None where they cannot be made at once."""
 
 
 class StatisticKernel(Protocol):

@@ -32,7 +32,16 @@ class Keys:
         self._memory = torch.empty(0, dtype=torch.float32)
 
     def of(self, block: Tensor) -> Any:
-        """The keys of a block, row by row, as one array of int32, which is gone at the next block."""
+        """The keys of a block, row by row, as one array of int32, which is gone at the next block.
+
+        A block of fp32 is overwritten.
+        """
+        import torch
+
+        if block.dtype is torch.float32 and block.is_contiguous():
+            keys = block.view(-1).numpy().view("int32")
+            keys &= LARGEST_KEY
+            return keys
         if self._memory.numel() < block.numel():
             self._memory = self._memory.new_empty(block.numel())
         rounded = self._memory[: block.numel()]

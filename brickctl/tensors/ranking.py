@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.regions import Region
+from brickctl.tensors.fused.machine import machine
 from brickctl.tensors.magnitudes import FIRST_INFINITE, INFINITE, LARGEST_KEY, LOW_BITS, Keys, count_high, count_low
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from brickctl.tensors.fused.formula import Terms
     from brickctl.tensors.kernels import Scan
 
 _SAMPLED = 1 << 18
@@ -101,14 +102,23 @@ def ranked(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[Ranked | Unran
     found: list[Ranked | Unranked] = []
     for at, (rank, notes) in enumerate(zip(ranks, noted, strict=True)):
         answer = None if notes is None else notes.answer(rank(grid.elements, notes.nonzero))
-        found.append(_by_counting(partial(_one, scan, at), grid, rank) if answer is None else answer)
+        found.append(_by_counting(_One(scan, at), grid, rank) if answer is None else answer)
     return found
 
 
-def _one(scan: Scan, at: int, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+@dataclass(frozen=True, slots=True)
+class _One:
     """A scan of one of several tensors."""
-    for blocks, region in scan(regions):
-        yield (blocks[at],), region
+
+    scan: Scan
+    at: int
+
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+        for blocks, region in self.scan(regions):
+            yield (blocks[self.at],), region
+
+    def totals(self, terms: Terms) -> None:
+        del terms
 
 
 def _brackets(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[tuple[int, int] | None]:
@@ -166,13 +176,11 @@ class Notes:
         """Count and note the keys of the next block."""
         import numpy as np
 
-        above = keys > self.high
-        between = keys >= self.low
-        between &= ~above
-        self.finite &= int(keys.max()) < INFINITE
-        self.above += int(np.count_nonzero(above))
-        self.nonzero += int(np.count_nonzero(keys))
-        different, counts = _tally(keys[between], self.low, self.high)
+        between, above, nonzero, largest = _sorted_out(keys, self.low, self.high)
+        self.finite &= largest < INFINITE
+        self.above += above
+        self.nonzero += nonzero
+        different, counts = _tally(between, self.low, self.high)
         self.keys.append(different)
         self.counts.append(counts.astype(np.int32))
 
@@ -216,6 +224,21 @@ def _note(scan: Scan, brackets: Sequence[tuple[int, int] | None]) -> list[Notes 
                 if sizes[at] > _NOTED // len(noted):
                     noted[at] = None
     return noted
+
+
+def _sorted_out(keys: Any, low: int, high: int) -> tuple[Any, int, int, int]:
+    """The keys from `low` to `high`, how many lie above, how many are not 0, and the largest."""
+    import numpy as np
+
+    found = machine()
+    if found is not None and keys.flags.c_contiguous:
+        between, counts = np.empty(keys.size, dtype=np.int32), np.zeros(3, dtype=np.int64)
+        copied = found.fused_between(keys.ctypes.data, keys.size, low, high, between.ctypes.data, counts.ctypes.data)
+        above, nonzero, largest = counts.tolist()
+        return between[:copied], above, nonzero, largest
+    above = keys > high
+    between = keys[(keys >= low) & ~above]
+    return between, int(np.count_nonzero(above)), int(np.count_nonzero(keys)), int(keys.max())
 
 
 def _tally(keys: Any, low: int, high: int) -> tuple[Any, Any]:

@@ -38,6 +38,11 @@ class Total:
 
         self._lanes = torch.zeros(STRIP_ELEMENTS, dtype=torch.float64)
 
+    @property
+    def address(self) -> int:
+        """Where the lanes lie: fp64, so many as a strip has elements."""
+        return self._lanes.data_ptr()
+
     def add(self, strip: Tensor) -> None:
         """Add the numbers of one strip, a row."""
         self._lanes[: strip.shape[0]].add_(strip)

@@ -63,7 +63,8 @@ def limits(nodes: Sequence[Node], counts: Sequence[float], *, of_nonzero: bool =
     grid = Grid(rows=spec.rows, columns=spec.columns, height=block_height(spec))
     op = Op.make("top-k", 1, **wanted, rows=grid.rows, columns=grid.columns, height=grid.height)
     shape = (len(nodes), _BEFORE + grid.blocks + 1)
-    return Statistic(Spec(DType.F64, shape), op, tuple(nodes), whole_rows=True)
+    rounded = tuple(cast(node, DType.F32) for node in nodes)  # as keys are
+    return Statistic(Spec(DType.F64, shape), op, rounded, whole_rows=True)
 
 
 def _keep(node: Node, found: Statistic, number: int, *, mark: bool = False) -> Node:

@@ -6,12 +6,13 @@ top of the other, become one list of steps, of which equal ones are done once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -45,6 +46,8 @@ class Code(IntEnum):
     AGREES = 17
     LARGEST = 18
     DRAWN = 19
+    MAGNITUDE = 20
+    TOTAL = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ class Value:
         """The number where the value is above it."""
         return self.notes.take(Step(Code.AT_MOST, self.number, number=number))
 
+    def magnitude(self) -> Value:
+        """The value without its sign."""
+        return self.notes.take(Step(Code.MAGNITUDE, self.number))
+
     def agrees(self, votes: Value) -> Value:
         """1 where the value is not 0 and is above 0 exactly where the votes are not below it, else 0."""
         return self.notes.take(Step(Code.AGREES, self.number, votes.number))
@@ -126,6 +133,10 @@ class Value:
         if isinstance(other, Value):
             return self.notes.take(Step(values, self.number, other.number))
         return self.notes.take(Step(numbers, self.number, number=float(other)))
+
+
+Terms = Callable[["Sequence[Value]", Notes], "Sequence[Value]"]
+"""From the inputs of a statistic, each one element, what is added up over all elements."""
 
 
 class Formula(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Map, Stored
 from brickctl.core.regions import Access
-from brickctl.tensors.fused.formula import Code, Notes, Step, Value, find_formula
+from brickctl.tensors.fused.formula import Code, Notes, Step, Terms, Value, find_formula
 from brickctl.tensors.fused.machine import Program, machine
 
 if TYPE_CHECKING:
@@ -61,17 +61,22 @@ def fuse(
         whole: makes a small node that a formula sees whole.
         arguments: the parameters of an op.
     """
-    found = machine()
-    if found is None or not all(root.spec.dtype in _STORES and _has_formula(root) for root in roots):
+    if not all(root.spec.dtype in _STORES and _has_formula(root) for root in roots):
         return None
     tracing = _Tracing(apart, whole, arguments)
     values = [tracing.computed(root) for root in roots]
-    if any(value is None for value in values) or not all(leaf.spec.dtype in _LOADS for leaf in tracing.leaves):
-        return None
-    if sum(leaf.spec.dtype.itemsize for leaf in tracing.leaves) > tracing.most_inputs * DType.F64.itemsize:
-        return None  # kernels one after another hold less at a time, and that is what the budget counts
-    stores = [(value.number, _STORES[root.spec.dtype]) for value, root in zip(values, roots, strict=True) if value]
-    return Fused(Program(tracing.notes, stores, found), tuple(tracing.leaves))
+    stores = [(value, _STORES[root.spec.dtype]) for value, root in zip(values, roots, strict=True) if value is not None]
+    return tracing.fused(stores) if len(stores) == len(roots) else None
+
+
+def fuse_totals(
+    nodes: Sequence[Node], terms: Terms, whole: Callable[[Node], Tensor], arguments: Callable[[Op], Mapping[str, Any]]
+) -> Fused | None:
+    """One program that adds up terms over blocks of these nodes, as `fuse` makes one for what comes out of them."""
+    tracing = _Tracing((), whole, arguments)
+    values = terms([tracing.value(node) for node in nodes], tracing.notes)
+    tracing.most_inputs = max(tracing.most_inputs, len(nodes))
+    return tracing.fused([(value, Code.TOTAL) for value in values])
 
 
 def _has_formula(node: Node) -> bool:
@@ -110,6 +115,19 @@ class _Tracing:
         self.most_inputs = max(self.most_inputs, len(inputs))
         whole = [self.whole(entry.node) for entry in node.inputs if entry.access is Access.ALL]
         return found(inputs, whole, self.arguments(node.op), self.notes)
+
+    def fused(self, results: Sequence[tuple[Value, Code]]) -> Fused | None:
+        """The program, if there is a machine for it and all leaves can be read.
+
+        Nor is there one where it would hold more at a time than kernels one after another, which the budget counts.
+        """
+        found = machine()
+        if found is None or not all(leaf.spec.dtype in _LOADS for leaf in self.leaves):
+            return None
+        if sum(leaf.spec.dtype.itemsize for leaf in self.leaves) > self.most_inputs * DType.F64.itemsize:
+            return None
+        stores = [(value.number, code) for value, code in results]
+        return Fused(Program(self.notes, stores, found), tuple(self.leaves))
 
     def value(self, node: Node) -> Value:
         """A node in fp64: noted down, or read as the evaluator makes it."""

@@ -10,8 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 #define CHUNK 1024
+#define STRIP 65536
 #define LANES 16 /* counters at once: as many as fill the registers */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -26,7 +27,7 @@ enum {
     STORE_F64, STORE_F32, STORE_F16, STORE_BF16,
     ADD, SUBTRACT, MULTIPLY, DIVIDE,
     ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, AT_LEAST, AT_MOST,
-    AGREES, LARGEST, DRAWN
+    AGREES, LARGEST, DRAWN, MAGNITUDE, TOTAL
 };
 
 typedef struct {
@@ -189,9 +190,39 @@ int fused_run(const Step *steps, size_t length, const void *const *inputs, void 
             case AT_MOST: EACH(to[i] = left[i] > number ? number : left[i]);
             case AGREES: EACH(to[i] = (((left[i] > 0.0) == (right[i] >= 0.0)) & (left[i] != 0.0)) ? 1.0 : 0.0);
             case LARGEST: largest(to, left, limits + step->right, count); break;
+            case MAGNITUDE: EACH(to[i] = __builtin_fabs(left[i]));
+            case TOTAL: { double *restrict sums = (double *)outputs[step->to] + at % STRIP; EACH(sums[i] += left[i]); }
             case DRAWN: drawn(to, streams + step->right, first + at, count); break;
             }
         }
     }
     return !unusual;
+}
+
+/* Looks at the keys of magnitudes: copies those from `low` to `high`, and returns how many that are. Adds to found[0]
+ * how many lie above, to found[1] how many are not 0; found[2] is the largest.
+ */
+FOR_EVERY_CPU
+size_t fused_between(const int32_t *restrict keys, size_t count, int32_t low, int32_t high, int32_t *restrict between,
+                     int64_t *found) {
+    size_t copied = 0;
+    for (size_t at = 0; at < count; at += CHUNK) {
+        size_t end = count - at < CHUNK ? count : at + CHUNK;
+        int32_t above = 0, nonzero = 0, within = 0, largest = 0;
+        for (size_t i = at; i < end; i++) {
+            above += keys[i] > high;
+            nonzero += keys[i] != 0;
+            within += (keys[i] >= low) & (keys[i] <= high);
+            largest = keys[i] > largest ? keys[i] : largest;
+        }
+        if (within)
+            for (size_t i = at; i < end; i++) {
+                between[copied] = keys[i];
+                copied += (keys[i] >= low) & (keys[i] <= high);
+            }
+        found[0] += above;
+        found[1] += nonzero;
+        if (largest > found[2]) found[2] = largest;
+    }
+    return copied;
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brickctl.core.regions import Region
     from brickctl.tensors.fused.formula import Notes
 
-_VERSION = 1
+_VERSION = 2
 _NO_INPUT = {Code.DRAWN}
 _LOADS = {Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16}
 _TWO = {Code.ADD, Code.SUBTRACT, Code.MULTIPLY, Code.DIVIDE, Code.AGREES}
@@ -54,6 +54,15 @@ def machine() -> ctypes.CDLL | None:
         ctypes.c_uint64,
         ctypes.c_size_t,
     )
+    found.fused_between.restype = ctypes.c_size_t
+    found.fused_between.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int32,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    )
     return found
 
 
@@ -67,6 +76,7 @@ class Program:
     """
 
     def __init__(self, notes: Notes, results: Sequence[tuple[int, Code]], machine: ctypes.CDLL) -> None:
+        self.outputs = len(results)
         self._machine = machine
         self._limits = notes.limits
         self._bounds = (ctypes.c_double * (3 * len(notes.limits) + 1))()
