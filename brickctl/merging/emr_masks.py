@@ -11,8 +11,8 @@ from brickctl.core.regions import Access, Spec
 from brickctl.merging.emr import UNIFY_SCRATCH, unify
 from brickctl.tensors.arithmetic import add
 from brickctl.tensors.bits import packed
-from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+from brickctl.tensors.strips import total_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

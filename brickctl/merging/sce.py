@@ -11,8 +11,8 @@ from brickctl.core.parameters import Fraction, Interval, Varying
 from brickctl.core.regions import Spec, block_height
 from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.angles import square_root_
-from brickctl.tensors.gram import total_of
 from brickctl.tensors.kernels import Scan, kernel, statistic_kernel
+from brickctl.tensors.strips import total_of
 from brickctl.tensors.top_k import limits, run_keep
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from brickctl.core.dtypes import DType
     from brickctl.core.nodes import Bundle
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffer, Buffers
@@ -35,12 +36,18 @@ _NONE: Collection[int] = ()
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A rectangle of a node: the matrix (rows, columns) and the buffer that holds it."""
+    """A rectangle of a node, rows and columns, and the buffer that holds it."""
 
-    matrix: Tensor
     buffer: Buffer
+    dtype: DType
+    shape: tuple[int, int]
     finite: bool | None = None
     """Whether it holds neither NaN nor infinity, where that is known already."""
+
+    @property
+    def matrix(self) -> Tensor:
+        """The elements, for who works with torch."""
+        return self.buffer.matrix(self.dtype, *self.shape)
 
     def content(self, size: int) -> memoryview:
         """The first `size` bytes: what a file gets."""
@@ -331,7 +338,7 @@ class Evaluator:
     def _take(self, node: Node, region: Region) -> Block:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
-        return Block(buffer.matrix(dtype, *region.shape), buffer)
+        return Block(buffer, dtype, region.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from brickctl.core.nodes import Node, Op, Statistic
 from brickctl.core.regions import Spec
 from brickctl.tensors.exact import sum_along
 from brickctl.tensors.kernels import Scan, statistic_kernel
+from brickctl.tensors.strips import Total, in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,14 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-_LANES = 1 << 10
-"""Sums that are kept apart until the end. A constant of the engine: sums depend on it."""
-
-
 def gram(nodes: Sequence[Node]) -> Statistic:
     """The inner product of each tensor with each, flattened: (n, n) in fp64; squared norms in its diagonal."""
     count = len(nodes)
-    return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 1, count=count), tuple(nodes))
+    return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 2, count=count), tuple(nodes))
 
 
 def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
@@ -33,43 +30,26 @@ def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
     return Statistic(Spec(DType.F64, (count * count, columns)), op, tuple(nodes))
 
 
-@statistic_kernel("gram", scratch=8, fixed=1 << 20)
+@statistic_kernel("gram", version=2, scratch=8, fixed=1 << 22)
 def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
-    """Fold the products of each block into lanes, add up the lanes of all blocks in order, and those as a tree."""
+    """Add up the products of all elements."""
     import torch
 
     del given
     count = arguments["count"]
     pairs = [(left, right) for left in range(count) for right in range(left, count)]
-    lanes = torch.zeros(len(pairs), _LANES, dtype=torch.float64)
-    terms = torch.empty(0, dtype=torch.float64)
-    for inputs, _ in scan():
-        if terms.numel() < inputs[0].numel():
-            terms = inputs[0].new_empty(inputs[0].numel())
-        for lane, (left, right) in zip(lanes, pairs, strict=True):
-            product = terms[: inputs[0].numel()]
-            torch.mul(inputs[left].view(-1), inputs[right].view(-1), out=product)
-            folded = _fold(product)
-            lane[: len(folded)].add_(folded)
-    total = torch.zeros(count, count, dtype=torch.float64)
-    for (left, right), lane in zip(pairs, lanes, strict=True):
-        total[left, right] = total[right, left] = total_of(lane)
-    return total
-
-
-def _fold(terms: Tensor) -> Tensor:
-    """Add the second half of a row to its first, and again, until no more than the lanes are left; overwrites it."""
-    size = len(terms)
-    while size > _LANES:
-        half = -(-size // 2)
-        terms[: size - half].add_(terms[half:size])
-        size = half
-    return terms[:size]
-
-
-def total_of(terms: Tensor) -> Tensor:
-    """The sum of all elements of a block, added as a binary tree; overwrites it."""
-    return sum_along(_fold(terms.view(-1)).view(1, -1), dim=1)[0, 0]
+    sums = scan.totals(lambda inputs, _: [inputs[left] * inputs[right] for left, right in pairs])
+    if sums is None:
+        totals = [Total() for _ in pairs]
+        for blocks, _ in scan():
+            for strips in in_strips(*blocks):
+                for total, (left, right) in zip(totals, pairs, strict=True):
+                    total.add(strips[left] * strips[right])
+        sums = [total.value() for total in totals]
+    found = torch.zeros(count, count, dtype=torch.float64)
+    for (left, right), product in zip(pairs, sums, strict=True):
+        found[left, right] = found[right, left] = product
+    return found
 
 
 @statistic_kernel("gram-of-columns", scratch=24)

@@ -30,7 +30,7 @@ from brickctl.tensors.malloc import keep_freed_memory
 from brickctl.tensors.pieces import Compute
 from brickctl.tensors.refusals import named
 from brickctl.tensors.results import Results
-from brickctl.tensors.torch_import import import_torch
+from brickctl.tensors.torch_import import finish_torch_import
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -72,7 +72,7 @@ class ProcessWorkers:
     """
 
     def __init__(self, shards: Sequence[Shard], blobs: Blobs, share: Share) -> None:
-        import_torch()  # what is loaded now, the processes have in common
+        finish_torch_import()  # what is loaded now, the processes have in common
         self.window, self.blocks_at_once = _PIECES_A_WORKER * share.threads, _BLOCKS_AT_ONCE
         nodes = [node for shard in shards for _, node in shard.computed]
         self._numbers = {id(node): number for number, node in enumerate(nodes)}

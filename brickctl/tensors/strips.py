@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brickctl.tensors.gram import total_of
+from brickctl.tensors.exact import sum_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,10 @@ def in_strips(*blocks: Tensor, size: int = STRIP_ELEMENTS) -> Iterator[Sequence[
     flat = [block.view(-1) for block in blocks]
     for begin in range(0, flat[0].shape[0], size):
         yield [row[begin : begin + size] for row in flat]
+
+
+_LANES = 1 << 10
+"""Sums that are kept apart until the end. A constant of the engine: sums depend on it."""
 
 
 class Total:
@@ -50,3 +54,18 @@ class Total:
     def value(self) -> float:
         """The sum."""
         return float(total_of(self._lanes.clone()))
+
+
+def _fold(terms: Tensor) -> Tensor:
+    """Add the second half of a row to its first, and again, until no more than the lanes are left; overwrites it."""
+    size = len(terms)
+    while size > _LANES:
+        half = -(-size // 2)
+        terms[: size - half].add_(terms[half:size])
+        size = half
+    return terms[:size]
+
+
+def total_of(terms: Tensor) -> Tensor:
+    """The sum of all elements of a block, added as a binary tree; overwrites it."""
+    return sum_along(_fold(terms.view(-1)).view(1, -1), dim=1)[0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -14,12 +15,14 @@ def begin_torch_import() -> None:
 
     Whoever needs torch in the meantime waits for the same import.
     """
-    if "torch" not in sys.modules:
+    if not _is_begun():
         threading.Thread(target=_import_torch, name=_NAME, daemon=True).start()
 
 
-def import_torch() -> None:
-    """Import torch, or wait for the thread that does so to end."""
+def finish_torch_import() -> None:
+    """Wait for an import that was begun to end."""
+    if not _is_begun():
+        return
     for thread in threading.enumerate():
         if thread.name == _NAME:
             thread.join()
@@ -30,10 +33,18 @@ def use_one_torch_thread() -> None:
     """Blocks are spread over workers already; kernels that split a block again would only wait for each other.
 
     The setting belongs to the calling thread, and makes the shape of every kernel call independent of the machine.
+    Where torch is not there, because nothing needs it but perhaps a message, it will begin with one thread.
     """
+    if not _is_begun():
+        os.environ["OMP_NUM_THREADS"] = "1"
+        return
     import torch
 
     torch.set_num_threads(1)
+
+
+def _is_begun() -> bool:
+    return "torch" in sys.modules or any(thread.name == _NAME for thread in threading.enumerate())
 
 
 def _import_torch() -> None:

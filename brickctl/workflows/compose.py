@@ -21,7 +21,6 @@ from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
-from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
@@ -127,8 +126,6 @@ def run(
         manifest = _read(text)
         session = session_for(root, manifest, events, offline=offline)
         recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
-        if recipe.computes:
-            begin_torch_import()
         lock = resolve(session)
         built = build(session, recipe, output.absolute(), lock, budget)
         if save is not None:

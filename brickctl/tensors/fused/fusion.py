@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Map, Stored
+from brickctl.core.nodes import Map, Op, Stored
 from brickctl.core.regions import Access
 from brickctl.tensors.fused.formula import Code, Notes, Step, Terms, Value, find_formula
 from brickctl.tensors.fused.machine import Program, machine
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node, Op
+    from brickctl.core.nodes import Node
 
 _LOADS = {
     DType.F64: Code.LOAD_F64,
@@ -67,6 +67,23 @@ def fuse(
     values = [tracing.computed(root) for root in roots]
     stores = [(value, _STORES[root.spec.dtype]) for value, root in zip(values, roots, strict=True) if value is not None]
     return tracing.fused(stores) if len(stores) == len(roots) else None
+
+
+class _Missing(Exception):
+    """A formula needs something that has to be made first."""
+
+
+def runs_alone(root: Node) -> bool:
+    """Whether the machine makes all of a node from stored bytes, so that nothing else need be imported."""
+
+    def missing(node: Node) -> Tensor:
+        raise _Missing(node)
+
+    try:
+        fused = fuse((root,), (), missing, Op.arguments)
+    except _Missing:
+        return False
+    return fused is not None and fused.reads_files_only
 
 
 def fuse_totals(
