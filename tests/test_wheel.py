@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,22 @@ def test_the_wheel_holds_the_package_the_registry_and_the_licence_and_nothing_el
     here |= {"brickctl/py.typed", "brickctl/tensors/fused/machine.c", "brickctl/tensors/fused/libmachine.so"}
     assert {name for name in names if ".dist-info/" not in name} == here
     assert any(re.fullmatch(r"brickctl-[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
+
+
+def test_a_wheel_can_be_made_of_the_source_distribution(tmp_path: Path) -> None:
+    """As pip does it for who has no wheel that fits."""
+    make = "import sys; from hatchling.build import build_sdist; print(build_sdist(sys.argv[1]))"
+    hatchling = tmp_path / "hatchling"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(hatchling), "hatchling>=1.27"]
+    subprocess.run(install, check=True, timeout=SECONDS)
+    variables = {**os.environ, "PYTHONPATH": str(hatchling)}
+    subprocess.run([sys.executable, "-c", make, str(tmp_path)], check=True, cwd=ROOT, env=variables, timeout=SECONDS)
+    (source,) = tmp_path.glob("brickctl-*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(command, check=True, timeout=SECONDS)
+    (made,) = tmp_path.glob("brickctl-*.whl")
+    assert "py3-none" in made.name
+    assert "brickctl/tensors/fused/libmachine.so" in zipfile.ZipFile(made).namelist()
 
 
 def test_the_first_command_of_the_readme_works_far_from_any_checkout(

@@ -74,7 +74,7 @@ def _wide(node: Node) -> Spec:
     return Spec(DType.F64, node.spec.shape)
 
 
-@formula("cast")
+@formula("cast", widens=True)
 def cast_formula(
     inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
@@ -92,7 +92,7 @@ def add_formula(
     return None if whole else inputs[0] + inputs[1]
 
 
-@formula("subtract")
+@formula("subtract", widens=True)
 def subtract_formula(
     inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
@@ -101,7 +101,7 @@ def subtract_formula(
     return None if whole else inputs[0] - inputs[1]
 
 
-@formula("multiply")
+@formula("multiply", widens=True)
 def multiply_formula(
     inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
@@ -110,7 +110,7 @@ def multiply_formula(
     return None if whole else inputs[0] * inputs[1]
 
 
-@formula("scale")
+@formula("scale", widens=True)
 def scale_formula(
     inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -118,24 +119,28 @@ class Evaluator:
 
     def _run(self, fused: Fused, roots: tuple[Node, ...], region: Region) -> list[Block]:
         """Make one rectangle of each root."""
-        outs = [self._take(root, region) for root in roots]
-        finite = self._go_over(fused, [out.buffer.address for out in outs], region, roots[0].spec.columns)
+        with self._read_by(fused, region) as inputs:
+            outs = [self._take(root, region) for root in roots]
+            first = region.top * roots[0].spec.columns + region.left
+            finite = fused.program.run(inputs, [out.buffer.address for out in outs], region, first)
         return [replace(out, finite=finite) for out in outs]
 
-    def _go_over(self, fused: Fused, outs: list[int], region: Region, columns: int) -> bool:
-        """Make what a program reads, and let it go over that; says whether what comes out is finite."""
-        own, leaves = [], []
-        for leaf in fused.leaves:
+    @contextmanager
+    def _read_by(self, fused: Fused, region: Region) -> Iterator[list[int]]:
+        """Where the rectangles lie that a program reads; what has to be made comes first."""
+        own: list[Block] = []
+        inputs: dict[int, int] = {}
+        for at in sorted(range(len(fused.leaves)), key=lambda at: isinstance(fused.leaves[at], Stored)):
+            leaf = fused.leaves[at]
             if self._shared.has(leaf, region):
-                leaves.append(self._made_once(leaf, region))
+                block = self._made_once(leaf, region)
             else:
-                own.append(self.evaluate(leaf, region))
-                leaves.append(own[-1])
-        inputs = [leaf.buffer.address for leaf in leaves]
-        finite = fused.program.run(inputs, outs, region, region.top * columns + region.left)
+                block = self.evaluate(leaf, region)
+                own.append(block)
+            inputs[at] = block.buffer.address
+        yield [inputs[at] for at in range(len(fused.leaves))]
         for block in own:
             self.give_back(block)
-        return finite
 
     def _common(self, roots: tuple[Node, ...]) -> Mapping[int, int]:
         """What the roots share; found out once for the many blocks of a tensor."""
@@ -184,7 +189,9 @@ class Evaluator:
         sums = [Total() for _ in range(fused.program.outputs)]
         for region in node.scanned():
             self._results.check_wanted()
-            self._go_over(fused, [total.address for total in sums], region, node.inputs[0].spec.columns)
+            first = region.top * node.inputs[0].spec.columns + region.left
+            with self._read_by(fused, region) as inputs:
+                fused.program.run(inputs, [total.address for total in sums], region, first)
         return [total.value() for total in sums]
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.tensors.evaluate import Block, Evaluator
 from brickctl.tensors.finite import is_finite, not_finite
-from brickctl.tensors.torch_import import use_one_torch_thread
+from brickctl.tensors.torch_import import is_begun, use_one_torch_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,8 @@ class Maker:
     """
 
     def __init__(self, blobs: Blobs, buffers: Buffers, results: Results, room: int) -> None:
-        use_one_torch_thread()
+        if is_begun():
+            use_one_torch_thread()
         self._blobs = blobs
         self._results = results
         self._evaluator = Evaluator(blobs, buffers, results, room)
@@ -43,7 +44,10 @@ class Maker:
         """
         evaluator = self._turn_to(node)
         (block,) = evaluator.together((node,), region)
-        if not block.finite and node.spec.dtype.is_mergeable and not is_finite(block.matrix):
+        if block.finite or not node.spec.dtype.is_mergeable:
+            return block
+        use_one_torch_thread()  # where nothing else has needed torch
+        if not is_finite(block.matrix):
             evaluator.give_back(block)
             raise not_finite(name, node, evaluator, self._blobs)
         return block

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 
 _SHORT_TURN = 1e-4
 _NAME = "brickctl-torch"
+_BEGUN = threading.Event()
 
 
 def begin_torch_import() -> None:
@@ -15,13 +15,14 @@ def begin_torch_import() -> None:
 
     Whoever needs torch in the meantime waits for the same import.
     """
-    if not _is_begun():
+    if not is_begun():
+        _BEGUN.set()
         threading.Thread(target=_import_torch, name=_NAME, daemon=True).start()
 
 
 def finish_torch_import() -> None:
-    """Wait for an import that was begun to end."""
-    if not _is_begun():
+    """Wait for an import that was begun to end; one that failed is tried again, and fails here."""
+    if not is_begun():
         return
     for thread in threading.enumerate():
         if thread.name == _NAME:
@@ -33,18 +34,15 @@ def use_one_torch_thread() -> None:
     """Blocks are spread over workers already; kernels that split a block again would only wait for each other.
 
     The setting belongs to the calling thread, and makes the shape of every kernel call independent of the machine.
-    Where torch is not there, because nothing needs it but perhaps a message, it will begin with one thread.
     """
-    if not _is_begun():
-        os.environ["OMP_NUM_THREADS"] = "1"
-        return
     import torch
 
     torch.set_num_threads(1)
 
 
-def _is_begun() -> bool:
-    return "torch" in sys.modules or any(thread.name == _NAME for thread in threading.enumerate())
+def is_begun() -> bool:
+    """Whether something needs torch, which is there or on its way."""
+    return _BEGUN.is_set() or "torch" in sys.modules
 
 
 def _import_torch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from brickctl.errors import BrickctlError
 from brickctl.merging.method import methods
 from brickctl.tensors.draws import draws
 from brickctl.tensors.fused import fusion
-from brickctl.tensors.fused.formula import Code, Notes, Step, Value, formulas
+from brickctl.tensors.fused.formula import Code, Notes, Step, Value, formulas, live
 from brickctl.tensors.fused.machine import Program, machine
 from brickctl.tensors.kernels import _KERNELS
 from tests.docs.pages import ROOT
@@ -199,7 +200,8 @@ def test_every_formula_is_that_of_a_kernel() -> None:
 def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled for each kind of CPU differs in nothing but speed: here is what the oldest ones run."""
     source, library = ROOT / "brickctl" / "tensors" / "fused" / "machine.c", tmp_path / "libmachine.so"
-    flags = ["-O3", "-std=c11", "-shared", "-fPIC", "-ffp-contract=off", "-DONE_CPU"]
+    mark = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+    flags = ["-O3", "-std=c11", "-shared", "-fPIC", "-ffp-contract=off", "-DONE_CPU", f"-DSOURCE=0x{mark}u"]
     subprocess.run([shutil.which("cc") or "cc", *flags, str(source), "-o", str(library)], check=True)
 
     def everything() -> list[bytes]:
@@ -219,18 +221,35 @@ def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytes
         machine.cache_clear()
 
 
-def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        @staticmethod
-        def fused_version() -> int:
-            return 0
-
+def test_a_library_of_another_source_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, library = ROOT / "brickctl" / "tensors" / "fused" / "machine.c", tmp_path / "libmachine.so"
+    command = [shutil.which("cc") or "cc", "-O1", "-shared", "-fPIC", "-DONE_CPU", "-DSOURCE=1", str(source)]
+    subprocess.run([*command, "-o", str(library)], check=True)
+    real = ctypes.CDLL
     machine.cache_clear()
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Other())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: real(str(library)))
     try:
         assert machine() is None
     finally:
         machine.cache_clear()
+
+
+def test_zeros_of_both_signs_are_two_numbers() -> None:
+    found, _ = run(lambda x: x * 0.0 + (x * -0.0) * 1.0, np.array([1.0]))
+    assert found.tobytes() == np.array([1.0 * 0.0 + (1.0 * -0.0) * 1.0]).tobytes()
+    notes = Notes()
+    value = notes.take(Step(Code.LOAD_F64, 0))
+    assert (value * 0.0).number != (value * -0.0).number
+
+
+def test_what_no_result_needs_is_neither_read_nor_done() -> None:
+    notes = Notes()
+    values = [notes.take(Step(Code.LOAD_F64, at)) for at in range(3)]
+    assert (values[0] + values[1]).number == 3
+    result = values[2] * 2.0
+    steps, used = live([result.number], notes)
+    assert used == [2]
+    assert notes.only(steps, used).steps == [Step(Code.LOAD_F64, 0), Step(Code.MULTIPLY_NUMBER, 0, number=2.0)]
 
 
 def model(folder: Path, tensors: Mapping[str, Tensor]) -> Path:

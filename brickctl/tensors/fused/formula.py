@@ -6,13 +6,14 @@ top of the other, become one list of steps, of which equal ones are done once.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -50,6 +51,12 @@ class Code(IntEnum):
     TOTAL = 21
 
 
+LOADS = frozenset({Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16})
+"""What reads the input of the number `left`."""
+
+_OF_TWO = frozenset({Code.ADD, Code.SUBTRACT, Code.MULTIPLY, Code.DIVIDE, Code.AGREES})
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step: what it does to the results of which other steps, or to which input; and the number that it needs."""
@@ -58,6 +65,13 @@ class Step:
     left: int = -1
     right: int = -1
     number: float = 0.0
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The steps whose results it needs."""
+        if self.code in LOADS or self.code is Code.DRAWN:
+            return ()
+        return (self.left, self.right) if self.code in _OF_TWO else (self.left,)
 
 
 class Notes:
@@ -73,20 +87,47 @@ class Notes:
         self.steps: list[Step] = []
         self.limits: list[Callable[[Region], Limits]] = []
         self.streams: list[tuple[int, int, int]] = []
-        self._known: dict[Step, int] = {}
+        self._known: dict[tuple[Step, bytes], int] = {}
 
     def take(self, step: Step) -> Value:
         """The value that a step makes; each step is done once."""
-        if step not in self._known:
-            self._known[step] = len(self.steps)
+        name = step, struct.pack("<d", step.number)  # 0.0 and -0.0 are equal, and not the same
+        if name not in self._known:
+            self._known[name] = len(self.steps)
             self.steps.append(step)
-        return Value(self, self._known[step])
+        return Value(self, self._known[name])
+
+    def only(self, steps: Mapping[int, int], inputs: Sequence[int]) -> Notes:
+        """These steps, by their old numbers with their new ones, and inputs, by their old numbers."""
+        found = Notes()
+        found.limits, found.streams = self.limits, self.streams
+        for number in steps:
+            step = self.steps[number]
+            if step.code in LOADS:
+                step = replace(step, left=inputs.index(step.left))
+            elif step.reads:
+                right = steps[step.right] if len(step.reads) > 1 else step.right
+                step = replace(step, left=steps[step.left], right=right)
+            found.steps.append(step)
+        return found
 
     def drawn(self, stream: str, limit: int) -> Value:
         """1 where the draw of an element from a stream is below a limit, else 0."""
         key = bytes.fromhex(stream)
         self.streams.append((int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"), limit))
         return self.take(Step(Code.DRAWN, right=3 * (len(self.streams) - 1)))
+
+
+def live(results: Iterable[int], notes: Notes) -> tuple[dict[int, int], list[int]]:
+    """The steps that some results need, with new numbers, and the inputs that those read."""
+    waiting, found = list(results), set[int]()
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += notes.steps[number].reads
+    steps = {number: place for place, number in enumerate(sorted(found))}
+    return steps, sorted({notes.steps[number].left for number in steps if notes.steps[number].code in LOADS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +193,19 @@ class Formula(Protocol):
 
 
 _FORMULAS: dict[tuple[str, int], Formula] = {}
+_WIDENING: set[tuple[str, int]] = set()
 
 
-def formula(name: str, *, version: int = 1) -> Callable[[Formula], Formula]:
-    """Register what the kernel `name` does, step by step: the bits of both are the same."""
+def formula(name: str, *, version: int = 1, widens: bool = False) -> Callable[[Formula], Formula]:
+    """Register what the kernel `name` does, step by step: the bits of both are the same.
+
+    `widens`: the kernel takes inputs of any type and widens them first; else they have to be fp64.
+    """
 
     def register(function: Formula) -> Formula:
         _FORMULAS[name, version] = function
+        if widens:
+            _WIDENING.add((name, version))
         return function
 
     return register
@@ -167,6 +214,11 @@ def formula(name: str, *, version: int = 1) -> Callable[[Formula], Formula]:
 def find_formula(op: Op) -> Formula | None:
     """The formula of a kernel, if it has one."""
     return _FORMULAS.get((op.name, op.version))
+
+
+def widens(op: Op) -> bool:
+    """Whether a kernel widens its inputs before it does anything else."""
+    return (op.name, op.version) in _WIDENING
 
 
 def formulas() -> Mapping[tuple[str, int], Formula]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Map, Op, Stored
 from brickctl.core.regions import Access
-from brickctl.tensors.fused.formula import Code, Notes, Step, Terms, Value, find_formula
+from brickctl.tensors.fused.formula import Code, Notes, Step, Terms, Value, find_formula, live, widens
 from brickctl.tensors.fused.machine import Program, machine
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brickctl.core.nodes import Node
+    from brickctl.core.nodes import Input, Node
 
 _LOADS = {
     DType.F64: Code.LOAD_F64,
@@ -92,7 +92,7 @@ def fuse_totals(
     """One program that adds up terms over blocks of these nodes, as `fuse` makes one for what comes out of them."""
     tracing = _Tracing((), whole, arguments)
     values = terms([tracing.value(node) for node in nodes], tracing.notes)
-    tracing.most_inputs = max(tracing.most_inputs, len(nodes))
+    tracing.held |= dict.fromkeys((value.number for value in values), len(nodes))
     return tracing.fused([(value, Code.TOTAL) for value in values])
 
 
@@ -102,16 +102,23 @@ def _has_formula(node: Node) -> bool:
         isinstance(node, Map)
         and find_formula(node.op) is not None
         and (node.spec.dtype is DType.F64 or node.op.name == "cast")
-        and all(
-            entry.access is Access.BLOCK or (entry.access is Access.ALL and entry.node.spec.elements <= _MOST_WHOLE)
-            for entry in node.inputs
-        )
+        and all(_is_seen(entry, wide=not widens(node.op)) for entry in node.inputs)
     )
+
+
+def _is_seen(entry: Input, *, wide: bool) -> bool:
+    """Whether a formula can have this input, which has to be fp64 if it is `wide`."""
+    if entry.access is Access.BLOCK:
+        return not wide or entry.node.spec.dtype is DType.F64
+    return entry.access is Access.ALL and entry.node.spec.elements <= _MOST_WHOLE
 
 
 @dataclass(slots=True)
 class _Tracing:
-    """Goes down from the roots; what has no formula is a leaf."""
+    """Goes down from the roots; what has no formula is a leaf.
+
+    `held` is, for the result of each kernel, how many inputs that kernel has.
+    """
 
     apart: Collection[int]
     whole: Callable[[Node], Tensor]
@@ -119,7 +126,7 @@ class _Tracing:
     notes: Notes = field(default_factory=Notes)
     leaves: list[Node] = field(default_factory=list)
     known: dict[int, Value] = field(default_factory=dict)
-    most_inputs: int = 0
+    held: dict[int, int] = field(default_factory=dict)
 
     def computed(self, node: Node) -> Value | None:
         """What a kernel makes, before it is rounded to the type of the node."""
@@ -129,22 +136,29 @@ class _Tracing:
         if found is None:
             return None
         inputs = [self.value(entry.node) for entry in node.inputs if entry.access is Access.BLOCK]
-        self.most_inputs = max(self.most_inputs, len(inputs))
         whole = [self.whole(entry.node) for entry in node.inputs if entry.access is Access.ALL]
-        return found(inputs, whole, self.arguments(node.op), self.notes)
+        value = found(inputs, whole, self.arguments(node.op), self.notes)
+        if value is not None:
+            self.held[value.number] = max(len(inputs), self.held.get(value.number, 0))
+        return value
 
     def fused(self, results: Sequence[tuple[Value, Code]]) -> Fused | None:
-        """The program, if there is a machine for it and all leaves can be read.
+        """The program, if there is a machine for it, all leaves can be read, and it is no more to hold.
 
-        Nor is there one where it would hold more at a time than kernels one after another, which the budget counts.
+        The budget counts kernels one after another. A program holds all leaves at once: fewer bytes than the inputs of
+        one of the kernels are in fp64, and at most one leaf that has to be made, which is made first.
         """
         found = machine()
-        if found is None or not all(leaf.spec.dtype in _LOADS for leaf in self.leaves):
+        steps, used = live([value.number for value, _ in results], self.notes)
+        leaves = tuple(self.leaves[number] for number in used)
+        made = [leaf for leaf in leaves if not isinstance(leaf, Stored)]
+        if found is None or len(made) > 1 or not all(leaf.spec.dtype in _LOADS for leaf in leaves):
             return None
-        if sum(leaf.spec.dtype.itemsize for leaf in self.leaves) > self.most_inputs * DType.F64.itemsize:
+        most = max((count for number, count in self.held.items() if number in steps), default=0)
+        if sum(leaf.spec.dtype.itemsize for leaf in leaves) > most * DType.F64.itemsize:
             return None
-        stores = [(value.number, code) for value, code in results]
-        return Fused(Program(self.notes, stores, found), tuple(self.leaves))
+        stores = [(steps[value.number], code) for value, code in results]
+        return Fused(Program(self.notes.only(steps, used), stores, found), leaves)
 
     def value(self, node: Node) -> Value:
         """A node in fp64: noted down, or read as the evaluator makes it."""

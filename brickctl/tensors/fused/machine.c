@@ -3,14 +3,17 @@
  *
  * Every step is the IEEE operation that its name says, in fp64; no compiler may fuse or reorder them (-ffp-contract=off,
  * no -ffast-math), so that the bits are those of the same steps in any other order of blocks, on any CPU, in NumPy or in
- * torch. `program.py` writes the programs; the two belong together, and VERSION says which to which.
+ * torch. `machine.py` writes the programs; SOURCE, the beginning of the sha256 of this file, tells it that the two belong
+ * together.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#define VERSION 2
+#ifndef SOURCE
+#define SOURCE 0
+#endif
 #define CHUNK 1024
 #define STRIP 65536
 #define LANES 16 /* counters at once: as many as fill the registers */
@@ -125,8 +128,12 @@ INLINE void largest(double *to, const double *from, double *limits, size_t count
 
 #define EACH(expression) for (size_t i = 0; i < count; i++) { expression; } break
 
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+#error "intermediate results would be rounded twice"
+#endif
+
 /* 0 on a machine of the other endianness, whose draws would be others. */
-int fused_version(void) { const uint16_t one = 1; return *(const uint8_t *)&one ? VERSION : 0; }
+uint32_t fused_source(void) { const uint16_t one = 1; return *(const uint8_t *)&one ? SOURCE : 0; }
 
 size_t fused_register_bytes(void) { return CHUNK * sizeof(double); }
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from brickctl.tensors.fused.formula import Code, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brickctl.core.regions import Region
-    from brickctl.tensors.fused.formula import Notes
-
-_VERSION = 2
-_NO_INPUT = {Code.DRAWN}
-_LOADS = {Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16}
-_TWO = {Code.ADD, Code.SUBTRACT, Code.MULTIPLY, Code.DIVIDE, Code.AGREES}
+    from brickctl.tensors.fused.formula import Code, Notes, Step
 
 
 class _Step(ctypes.Structure):
@@ -36,11 +30,14 @@ class _Step(ctypes.Structure):
 @cache
 def machine() -> ctypes.CDLL | None:
     """The machine, if this brickctl was installed where a C compiler was."""
+    here = Path(__file__)
     try:
-        found = ctypes.CDLL(str(Path(__file__).with_name("libmachine.so")))
-    except OSError:
-        return None
-    if found.fused_version() != _VERSION:  # left behind by an older checkout
+        found = ctypes.CDLL(str(here.with_name("libmachine.so")))
+        found.fused_source.restype = ctypes.c_uint32
+        source = int(hashlib.sha256(here.with_name("machine.c").read_bytes()).hexdigest()[:8], 16)
+        if found.fused_source() != source:  # left behind by an older checkout
+            return None
+    except (OSError, AttributeError):
         return None
     found.fused_register_bytes.restype = ctypes.c_size_t
     found.fused_run.argtypes = (
@@ -113,7 +110,7 @@ def _placed(steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> tuple
     """
     last = {number: number for number in range(len(steps))}
     for number, step in enumerate(steps):
-        last |= dict.fromkeys(_read(step), number)
+        last |= dict.fromkeys(step.reads, number)
     place: dict[int, int] = {}
     free: list[int] = []
     found: list[_Step] = []
@@ -123,7 +120,7 @@ def _placed(steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> tuple
             free.append(count)
             count += 1
         place[number] = free.pop()
-        reads = _read(step)
+        reads = step.reads
         left = place[step.left] if reads else max(step.left, 0)
         right = place[step.right] if len(reads) > 1 else max(step.right, 0)
         found.append(_Step(step.code, place[number], left, right, step.number))
@@ -131,10 +128,3 @@ def _placed(steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> tuple
         found += [_Step(store, output, place[number], 0, 0.0) for output, store in stores]
         free += [place[read] for read in {*reads, number} if last[read] == number]
     return found, count
-
-
-def _read(step: Step) -> tuple[int, ...]:
-    """The steps whose results a step needs."""
-    if step.code in _LOADS or step.code in _NO_INPUT:
-        return ()
-    return (step.left, step.right) if step.code in _TWO else (step.left,)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shlex
 import subprocess
+import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +32,29 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, for every CPU at once where the compiler can do that, else for the simplest."""
         del version
+        library = Path(self.root) / _FOLDER / "libmachine.so"
         if self.target_name != "wheel":
             return
-        library = Path(self.root) / _FOLDER / "libmachine.so"
         if not (_compiled(library) or _compiled(library, "-DONE_CPU")):
-            library.unlink(missing_ok=True)  # of an older source
-            self.app.display_warning("no C compiler: merges will give the same bytes, in several times the time")
+            self.app.display_warning("no C compiler: merges will give the same bytes, in two to three times the time")
             return
         build_data["artifacts"].append(library.relative_to(self.root).as_posix())
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        build_data["tag"] = f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}"  # it knows nothing of Python
 
 
 def _compiled(library: Path, *more: str) -> bool:
     """Compile into a new file, which takes its place only when it is whole."""
+    source = library.with_name("machine.c")
+    mark = f"-DSOURCE=0x{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}u"
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    made = library.with_suffix(".new")
-    command = [*compiler, *_COMMAND, *more, str(library.with_name("machine.c")), "-o", str(made)]
     try:
-        done = subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            made = Path(folder) / library.name
+            command = [*compiler, *_COMMAND, mark, *more, str(source), "-o", str(made)]
+            done = subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
+            if done:
+                made.replace(library)
     except OSError:
         return False
-    if done:
-        made.replace(library)
     return done
