@@ -144,6 +144,7 @@ def test_what_doctor_says(
 
     monkeypatch.setattr(doctor, "probe", probe)
     monkeypatch.setattr(doctor, "SLOW_HASHING", 0.0)  # however busy this machine is
+    monkeypatch.setattr(doctor, "machine", object)  # whether or not a compiler was there
     monkeypatch.setattr(reach, "reach", lambda **_: state["reached"])
     monkeypatch.setattr(metadata, "requires", lambda _: ["torch>=2.6"])
     monkeypatch.setattr(metadata, "version", version)
