@@ -63,7 +63,7 @@ print(peak[0] - begun[0], planned[0])
     ids=str,
 )
 def test_memory_is_what_the_planner_says(method: str, shape: tuple[int, int], matrices: float) -> None:
-    """Of two deltas, 34 MiB each in fp64: within a tenth, and 12 MiB that the C library keeps.
+    """Of two deltas, 34 MiB each in fp64: within a tenth, and 24 MiB that the C library keeps, holes of up to a square.
 
     An eigendecomposition takes four squares of 1024, which are 0.95 such matrices.
     """
@@ -71,4 +71,4 @@ def test_memory_is_what_the_planner_says(method: str, shape: tuple[int, int], ma
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     measured, planned = map(int, shown.split())
     assert planned < matrices * 8 * shape[0] * shape[1]
-    assert abs(measured - planned) < 0.1 * planned + (12 << 20)
+    assert abs(measured - planned) < 0.1 * planned + (24 << 20)

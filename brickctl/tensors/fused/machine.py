@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +81,8 @@ class Program:
         self._streams = (ctypes.c_uint64 * (3 * len(notes.streams) + 1))(*(w for one in notes.streams for w in one))
         placed, count = _placed(notes.steps, results)
         self._steps = (_Step * len(placed))(*placed)
-        self._registers = ctypes.create_string_buffer(count * machine.fused_register_bytes() + 64)
-        self._aligned = -(-ctypes.addressof(self._registers) // 64) * 64
+        self._registers = mmap.mmap(-1, count * machine.fused_register_bytes())  # beside the heap, which it would split
+        self._place = ctypes.addressof(ctypes.c_char.from_buffer(self._registers))
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int], region: Region, first: int) -> bool:
         """Go over one rectangle, and say whether everything that comes out is finite.
@@ -98,7 +99,7 @@ class Program:
         steps = len(self._steps)
         return bool(
             self._machine.fused_run(
-                self._steps, steps, ins, outs, self._aligned, self._bounds, self._streams, first, region.elements
+                self._steps, steps, ins, outs, self._place, self._bounds, self._streams, first, region.elements
             )
         )
 
