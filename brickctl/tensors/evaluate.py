@@ -3,69 +3,32 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from brickctl.core.document import WHOLE, shown
-from brickctl.core.nodes import Map, Node, Op, Statistic, Stored, View, blocks_of
+from brickctl.core.nodes import Map, Node, Statistic, Stored, View, blocks_of
 from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
-from brickctl.tensors.fused.fusion import Fused, fuse, fuse_totals
+from brickctl.tensors.block import Block, Shared
+from brickctl.tensors.fused.programs import NONE, Programs
 from brickctl.tensors.in_turn import InTurn
-from brickctl.tensors.kernels import find, find_bundle, find_statistic
+from brickctl.tensors.kernels import arguments_of, find, find_bundle, find_statistic
 from brickctl.tensors.memory import strips
+from brickctl.tensors.scanning import Scanning
 from brickctl.tensors.sharing import shared_nodes
-from brickctl.tensors.strips import Total
 from brickctl.tensors.views import parts, place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import Tensor
 
-    from brickctl.core.dtypes import DType
     from brickctl.core.nodes import Bundle
     from brickctl.tensors.blobs import Blobs
-    from brickctl.tensors.buffers import Buffer, Buffers
-    from brickctl.tensors.fused.formula import Terms
+    from brickctl.tensors.buffers import Buffers
+    from brickctl.tensors.fused.fusion import Fused
     from brickctl.tensors.results import Results
-
-
-_NONE: Collection[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A rectangle of a node, rows and columns, and the buffer that holds it."""
-
-    buffer: Buffer
-    dtype: DType
-    shape: tuple[int, int]
-    finite: bool | None = None
-    """Whether it holds neither NaN nor infinity, where that is known already."""
-
-    @property
-    def matrix(self) -> Tensor:
-        """The elements, for who works with torch."""
-        return self.buffer.matrix(self.dtype, *self.shape)
-
-    def content(self, size: int) -> memoryview:
-        """The first `size` bytes: what a file gets."""
-        return self.buffer.bytes(size)
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """Nodes that are needed more than once in one rectangle, and the blocks of those that are there already."""
-
-    keys: Mapping[int, int]
-    region: Region | None
-    blocks: dict[int, Block] = field(default_factory=dict)
-
-    def has(self, node: Node, region: Region) -> bool:
-        """Whether others need the same rectangle of a node."""
-        return region == self.region and id(node) in self.keys
 
 
 class Evaluator:
@@ -83,15 +46,15 @@ class Evaluator:
         self._latest: dict[int, tuple[Node, frozenset[int]]] = {}
         self._sharing: dict[int, tuple[Node, Mapping[int, int]]] = {}
         self._shared = Shared({}, None)
-        self._fused: dict[tuple[int, ...], tuple[tuple[Node, ...], Collection[int], Fused | None]] = {}
+        self._programs = Programs(self.small)
 
     def together(self, roots: tuple[Node, ...], region: Region) -> list[Block]:
         """Make one rectangle of each root; what they have in common is made once."""
         outer, self._shared = self._shared, Shared(self._common(roots), region)
         try:
-            fused = self._program(roots, _NONE)
+            fused = self._programs.of(roots, NONE)
             if fused is not None and not fused.reads_files_only:
-                fused = self._program(roots, self._shared.keys)
+                fused = self._programs.of(roots, self._shared.keys)
             if fused is not None:
                 return self._run(fused, roots, region)
             return [self.evaluate(root, region) for root in roots]
@@ -100,17 +63,7 @@ class Evaluator:
                 self.give_back(block)
             self._shared = outer
 
-    def _program(self, roots: tuple[Node, ...], apart: Collection[int]) -> Fused | None:
-        """What makes blocks of the roots in one go, if they have formulas; found out once for those of a tensor.
-
-        What is `apart`, by its identity, others need too: it is read and not made.
-        """
-        name = *map(id, roots), id(apart)
-        if name not in self._fused:
-            self._fused[name] = roots, apart, fuse(roots, apart, self._small, _arguments)
-        return self._fused[name][2]
-
-    def _small(self, node: Node) -> Tensor:
+    def small(self, node: Node) -> Tensor:
         """A copy of a whole node."""
         block = self.evaluate(node, whole(node.spec))
         copy = block.matrix.clone()
@@ -119,14 +72,13 @@ class Evaluator:
 
     def _run(self, fused: Fused, roots: tuple[Node, ...], region: Region) -> list[Block]:
         """Make one rectangle of each root."""
-        with self._read_by(fused, region) as inputs:
+        with self.read_by(fused, region) as inputs:
             outs = [self._take(root, region) for root in roots]
-            first = region.top * roots[0].spec.columns + region.left
-            finite = fused.program.run(inputs, [out.buffer.address for out in outs], region, first)
+            finite = fused.program.run(inputs, [out.buffer.address for out in outs], region, roots[0].spec.columns)
         return [replace(out, finite=finite) for out in outs]
 
     @contextmanager
-    def _read_by(self, fused: Fused, region: Region) -> Iterator[list[int]]:
+    def read_by(self, fused: Fused, region: Region) -> Iterator[list[int]]:
         """Where the rectangles lie that a program reads; what has to be made comes first."""
         own: list[Block] = []
         inputs: dict[int, int] = {}
@@ -167,32 +119,10 @@ class Evaluator:
         """Let the kernel of a statistic scan its inputs."""
         given = [self.evaluate(entry, whole(entry.spec)) for entry in node.given]
         matrices = [part.matrix for part in given]
-        result = find_statistic(node.op).run(_Scanning(self, node), matrices, _arguments(node.op))
+        result = find_statistic(node.op).run(Scanning(self, node, self._results), matrices, arguments_of(node.op))
         for part in given:
             self.give_back(part)
         return result.reshape(node.spec.rows, node.spec.columns)
-
-    def scan(self, node: Statistic, regions: Iterable[Region]) -> Iterator[tuple[list[Tensor], Region]]:
-        """Make these rectangles of the inputs of a statistic, one after another."""
-        for region in regions:
-            self._results.check_wanted()
-            inputs = self.together(node.inputs, region)
-            yield [part.matrix for part in inputs], region
-            for part in inputs:
-                self.give_back(part)
-
-    def totals(self, node: Statistic, terms: Terms) -> list[float] | None:
-        """Add up terms over the inputs of a statistic, without making those; None where that cannot be done."""
-        fused = fuse_totals(node.inputs, terms, self._small, _arguments)
-        if fused is None or not fused.reads_files_only:
-            return None
-        sums = [Total() for _ in range(fused.program.outputs)]
-        for region in node.scanned():
-            self._results.check_wanted()
-            first = region.top * node.inputs[0].spec.columns + region.left
-            with self._read_by(fused, region) as inputs:
-                fused.program.run(inputs, [total.address for total in sums], region, first)
-        return [total.value() for total in sums]
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
         """Make all tensors of a bundle, as matrices."""
@@ -204,7 +134,7 @@ class Evaluator:
         outs = tuple(torch.empty((spec.rows, spec.columns), dtype=torch.float64) for spec in bundle.specs)
         matrices = InTurn(self, bundle.inputs) if found.in_turn else [part.matrix for part in inputs]
         try:
-            found.run(matrices, outs, _arguments(bundle.op))
+            found.run(matrices, outs, arguments_of(bundle.op))
         except BrickctlError as fault:
             fault.causes += self._read_from(bundle.inputs)
             raise
@@ -233,10 +163,10 @@ class Evaluator:
         self._kept.clear()
         self._latest.clear()
         self._sharing.clear()
-        self._fused.clear()
+        self._programs.forget()
 
     def _map(self, node: Map, region: Region) -> Block:
-        fused = self._program((node,), self._shared.keys if region == self._shared.region else _NONE)
+        fused = self._programs.of((node,), self._shared.keys if region == self._shared.region else NONE)
         if fused is not None:
             (made,) = self._run(fused, (node,), region)
             return made
@@ -294,7 +224,7 @@ class Evaluator:
                 matrices.append(moving[-1].matrix)
         out = self._take(node, region)
         try:
-            kernel.run(matrices, out.matrix, _arguments(node.op), region)
+            kernel.run(matrices, out.matrix, arguments_of(node.op), region)
         except BrickctlError as fault:
             fault.causes += self._read_from(entry.node for entry in node.inputs)
             raise
@@ -346,23 +276,3 @@ class Evaluator:
         dtype = node.spec.dtype
         buffer = self._buffers.take(region.elements * dtype.itemsize)
         return Block(buffer, dtype, region.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scanning:
-    """The `Scan` of a statistic."""
-
-    evaluator: Evaluator
-    node: Statistic
-
-    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
-        return self.evaluator.scan(self.node, self.node.scanned() if regions is None else regions)
-
-    def totals(self, terms: Terms) -> list[float] | None:
-        return self.evaluator.totals(self.node, terms)
-
-
-@lru_cache(maxsize=1024)
-def _arguments(op: Op) -> Mapping[str, Any]:
-    """The parameters of an op, read from their JSON once and not for every block."""
-    return op.arguments()

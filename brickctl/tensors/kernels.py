@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from brickctl.errors import EngineMissing
@@ -183,3 +184,9 @@ def _known(registry: Mapping[tuple[str, int], _T], op: Op) -> _T:
             hint="upgrade brickctl, or make the plan again with this one",
         )
     return found
+
+
+@lru_cache(maxsize=1024)
+def arguments_of(op: Op) -> Mapping[str, Any]:
+    """The parameters of an op, read from their JSON once and not for every block."""
+    return op.arguments()

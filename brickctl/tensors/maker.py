@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brickctl.tensors.evaluate import Block, Evaluator
+from brickctl.tensors.evaluate import Evaluator
 from brickctl.tensors.finite import is_finite, not_finite
 from brickctl.tensors.torch_import import is_begun, use_one_torch_thread
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node, Output, Statistic
     from brickctl.core.regions import Region
     from brickctl.tensors.blobs import Blobs
+    from brickctl.tensors.block import Block
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.results import Results
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Statistic
     from brickctl.tensors.blobs import Blobs
-    from brickctl.tensors.evaluate import Block
+    from brickctl.tensors.block import Block
     from brickctl.tensors.memory import Share
     from brickctl.tensors.pieces import Piece, Prepare, Stretch, Target
 

@@ -71,7 +71,8 @@ def run(
     wide = {Code.STORE_F64: np.float64, Code.STORE_F32: np.float32}
     out = np.empty(len(inputs[0]), wide.get(store, np.uint16))
     arrays = [np.ascontiguousarray(one) for one in inputs]
-    finite = program.run([one.ctypes.data for one in arrays], [out.ctypes.data], Region(0, 1, 0, len(out)), first)
+    region = Region(0, 1, first, first + len(out))
+    finite = program.run([one.ctypes.data for one in arrays], [out.ctypes.data], region, first + len(out))
     return out, finite
 
 

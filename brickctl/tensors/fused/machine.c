@@ -128,6 +128,15 @@ INLINE void largest(double *to, const double *from, double *limits, size_t count
 
 #define EACH(expression) for (size_t i = 0; i < count; i++) { expression; } break
 
+/* Writes what a step has made, and notes whether any of it is NaN or infinite. */
+#define STORE(type, value, is_unusual) { \
+        type *restrict out = (type *)outputs[step->to] + at; \
+        uint32_t seen = 0; \
+        for (size_t i = 0; i < count; i++) { out[i] = value; seen |= is_unusual; } \
+        unusual |= seen; \
+        break; \
+    }
+
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
 #error "intermediate results would be rounded twice"
 #endif
@@ -158,34 +167,10 @@ int fused_run(const Step *steps, size_t length, const void *const *inputs, void 
             case LOAD_F32: { const float *from = (const float *)inputs[step->left] + at; EACH(to[i] = from[i]); }
             case LOAD_F16: { const uint16_t *from = (const uint16_t *)inputs[step->left] + at; EACH(to[i] = widen_f16(from[i])); }
             case LOAD_BF16: { const uint16_t *from = (const uint16_t *)inputs[step->left] + at; EACH(to[i] = widen_bf16(from[i])); }
-            case STORE_F64: {
-                double *restrict out = (double *)outputs[step->to] + at;
-                uint32_t seen = 0;
-                for (size_t i = 0; i < count; i++) { out[i] = left[i]; seen |= !(left[i] - left[i] == 0.0); }
-                unusual |= seen;
-                break;
-            }
-            case STORE_F32: {
-                float *restrict out = (float *)outputs[step->to] + at;
-                uint32_t seen = 0;
-                for (size_t i = 0; i < count; i++) { out[i] = (float)left[i]; seen |= !(out[i] - out[i] == 0.0f); }
-                unusual |= seen;
-                break;
-            }
-            case STORE_F16: {
-                uint16_t *restrict out = (uint16_t *)outputs[step->to] + at;
-                uint32_t seen = 0;
-                for (size_t i = 0; i < count; i++) { out[i] = narrow_f16((float)left[i]); seen |= (out[i] & 0x7c00) == 0x7c00; }
-                unusual |= seen;
-                break;
-            }
-            case STORE_BF16: {
-                uint16_t *restrict out = (uint16_t *)outputs[step->to] + at;
-                uint32_t seen = 0;
-                for (size_t i = 0; i < count; i++) { out[i] = narrow_bf16((float)left[i]); seen |= (out[i] & 0x7f80) == 0x7f80; }
-                unusual |= seen;
-                break;
-            }
+            case STORE_F64: STORE(double, left[i], !(out[i] - out[i] == 0.0))
+            case STORE_F32: STORE(float, (float)left[i], !(out[i] - out[i] == 0.0f))
+            case STORE_F16: STORE(uint16_t, narrow_f16((float)left[i]), (out[i] & 0x7c00) == 0x7c00)
+            case STORE_BF16: STORE(uint16_t, narrow_bf16((float)left[i]), (out[i] & 0x7f80) == 0x7f80)
             case ADD: EACH(to[i] = left[i] + right[i]);
             case SUBTRACT: EACH(to[i] = left[i] - right[i]);
             case MULTIPLY: EACH(to[i] = left[i] * right[i]);

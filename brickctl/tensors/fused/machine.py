@@ -84,19 +84,19 @@ class Program:
         self._registers = mmap.mmap(-1, count * machine.fused_register_bytes())  # beside the heap, which it would split
         self._place = ctypes.addressof(ctypes.c_char.from_buffer(self._registers))
 
-    def run(self, inputs: Sequence[int], outputs: Sequence[int], region: Region, first: int) -> bool:
+    def run(self, inputs: Sequence[int], outputs: Sequence[int], region: Region, columns: int) -> bool:
         """Go over one rectangle, and say whether everything that comes out is finite.
 
         Args:
             inputs: the addresses of the inputs, of which each element lies behind the one before.
             outputs: those of the outputs.
             region: the rectangle.
-            first: the number of its first element in the tensor, if it has whole rows.
+            columns: of the tensor, whose draws are numbered by element.
         """
         for at, limits in enumerate(self._limits):
             self._bounds[3 * at : 3 * at + 3] = list(limits(region))
         ins, outs = (ctypes.c_void_p * (len(inputs) + 1))(*inputs), (ctypes.c_void_p * len(outputs))(*outputs)
-        steps = len(self._steps)
+        steps, first = len(self._steps), region.top * columns + region.left
         return bool(
             self._machine.fused_run(
                 self._steps, steps, ins, outs, self._place, self._bounds, self._streams, first, region.elements

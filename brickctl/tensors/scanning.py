@@ -1,0 +1,52 @@
+"""What the kernel of a statistic sees: the blocks of its inputs, or sums over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brickctl.tensors.fused.fusion import fuse_totals
+from brickctl.tensors.kernels import arguments_of
+from brickctl.tensors.strips import Total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from torch import Tensor
+
+    from brickctl.core.nodes import Statistic
+    from brickctl.core.regions import Region
+    from brickctl.tensors.evaluate import Evaluator
+    from brickctl.tensors.fused.formula import Terms
+    from brickctl.tensors.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Scanning:
+    """The `Scan` of a statistic; ends where nobody wants results any more."""
+
+    evaluator: Evaluator
+    node: Statistic
+    results: Results
+
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
+        """Make these rectangles of the inputs, or all blocks, one after another."""
+        for region in self.node.scanned() if regions is None else regions:
+            self.results.check_wanted()
+            inputs = self.evaluator.together(self.node.inputs, region)
+            yield [part.matrix for part in inputs], region
+            for part in inputs:
+                self.evaluator.give_back(part)
+
+    def totals(self, terms: Terms) -> list[float] | None:
+        """Add up terms over the inputs, without making those; None where that cannot be done."""
+        fused = fuse_totals(self.node.inputs, terms, self.evaluator.small, arguments_of)
+        if fused is None or not fused.reads_files_only:
+            return None
+        sums = [Total() for _ in range(fused.program.outputs)]
+        lanes, columns = [total.address for total in sums], self.node.inputs[0].spec.columns
+        for region in self.node.scanned():
+            self.results.check_wanted()
+            with self.evaluator.read_by(fused, region) as inputs:
+                fused.program.run(inputs, lanes, region, columns)
+        return [total.value() for total in sums]
