@@ -8,7 +8,7 @@ from mergekit in float32, which is its best, and from mergekit's code on fp64 te
 mergekit loses in float32: where a norm or an inner product of millions of elements goes into every element, that is far
 more than 1e-6. Where masks are drawn mergekit gets ours, and its fp64 falls back to fp32. `beyond` is how many elements
 in a million differ by more than 1e-6: where an entry is chosen, or a sign elected, by a number that rounding in float32
-has moved over the limit, the whole entry differs.
+has moved over the limit, the whole entry differs. So `della` does beside fp64, where votes cancel out to 1e-7.
 """
 
 from __future__ import annotations
