@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.merging.linear import weighted_sum, weighted_sum_formula
 from brickctl.tensors.finite import is_finite
+from brickctl.tensors.fused.formula import elected
 from brickctl.tensors.strips import in_strips
 
 if TYPE_CHECKING:
@@ -60,30 +61,7 @@ def elected_formula(inputs: Sequence[Value], weights: Sequence[float], *, elect:
     shares = None if divide == "none" else weights if divide == "weight" else [1.0] * len(inputs)
     if elect == "count" or (shares and min(shares) <= 0.0 <= max(shares)):
         return None
-    weighs = elect == "weighted"
-    parts = [part * weight for part, weight in zip(inputs, weights, strict=True)] if weighs else inputs
-    votes = parts[0]
-    for part in parts[1:]:
-        votes += part
-    terms, used = [], []
-    for at, part in enumerate(parts):
-        agrees = part.agrees(votes)
-        term = part * agrees
-        terms.append(term if weighs else term * weights[at])
-        used.append(agrees if shares is None or shares[at] == 1.0 else agrees * shares[at])
-    total = _from_zero(terms)
-    if shares is None:
-        return total
-    divisor = _from_zero(used)
-    return total / (divisor.at_least(min(shares)) if min(shares) > 0.0 else divisor.at_most(max(shares)))
-
-
-def _from_zero(terms: Sequence[Value]) -> Value:
-    """0 plus the terms, in their order: no sum of zeros is -0.0."""
-    total = terms[0] + 0.0
-    for term in terms[1:]:
-        total += term
-    return total
+    return elected(inputs, weights, shares, weighs=elect == "weighted")
 
 
 def plain_sum(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor, *, divide: Divide) -> None:

@@ -33,7 +33,7 @@ def rescaled(node: Node, kept: Node, rescale: Rescale, density: float) -> Node:
 
 def l1_norms(*nodes: Node) -> Statistic:
     """The sum of the magnitudes of each tensor: (1, n) in fp64."""
-    return Statistic(Spec(DType.F64, (1, len(nodes))), Op.make("l1-norms", 1, count=len(nodes)), nodes)
+    return Statistic(Spec(DType.F64, (1, len(nodes))), Op.make("l1-norms", 2, count=len(nodes)), nodes)
 
 
 def ratio(norms: Tensor, number: int = 0) -> float:
@@ -45,7 +45,7 @@ def ratio(norms: Tensor, number: int = 0) -> float:
     return 1.0 if after == 0.0 else float(before / after)
 
 
-@statistic_kernel("l1-norms", scratch=8, fixed=1 << 21)
+@statistic_kernel("l1-norms", version=2, scratch=8, fixed=1 << 20)
 def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add up the magnitudes."""
     import torch

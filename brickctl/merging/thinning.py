@@ -62,11 +62,11 @@ def _arguments(part: Part, stream: str) -> Mapping[str, Any]:
 
 def _norms(nodes: Sequence[Node], each: Sequence[Mapping[str, Any]]) -> Statistic:
     """The L1 norm of each tensor and of what is kept of it: (n, 2) in fp64."""
-    op = Op.make("thinned-norms", 1, each=list(each))
+    op = Op.make("thinned-norms", 2, each=list(each))
     return Statistic(Spec(DType.F64, (len(nodes), 2)), op, tuple(nodes), whole_rows=True)
 
 
-@statistic_kernel("thinned-norms", scratch=_KEEP_SCRATCH, fixed=1 << 22)
+@statistic_kernel("thinned-norms", version=2, scratch=_KEEP_SCRATCH, fixed=1 << 20)
 def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add up all magnitudes, and those that are kept."""
     import torch
@@ -91,10 +91,10 @@ def _is_even(arguments: Mapping[str, Any]) -> bool:
 
 def _terms(inputs: Sequence[Value], each: Sequence[Mapping[str, Any]], notes: Notes) -> list[Value]:
     """Of each tensor the magnitude, and that of what is kept."""
+    del notes
     found = []
     for value, own in zip(inputs, each, strict=True):
-        size = value.magnitude()
-        found += [size, size * notes.drawn(own["stream"], limit_of(own["density"]))]
+        found += [value.magnitude(), value.drawn(own["stream"], limit_of(own["density"])).magnitude()]
     return found
 
 
@@ -115,9 +115,10 @@ def thin_formula(
     inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The value times its mask, rescaled; not where the mask goes by the rank in a row."""
+    del notes
     if arguments["epsilon"]:
         return None
-    kept = notes.drawn(arguments["stream"], limit_of(arguments["density"])) * inputs[0]
+    kept = inputs[0].drawn(arguments["stream"], limit_of(arguments["density"]))
     if whole:
         return kept * ratio(whole[0], arguments["number"])
     return kept / float(arguments["density"]) if arguments["divided"] else kept

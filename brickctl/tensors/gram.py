@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def gram(nodes: Sequence[Node]) -> Statistic:
     """The inner product of each tensor with each, flattened: (n, n) in fp64; squared norms in its diagonal."""
     count = len(nodes)
-    return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 2, count=count), tuple(nodes))
+    return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 3, count=count), tuple(nodes))
 
 
 def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
@@ -30,7 +30,7 @@ def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
     return Statistic(Spec(DType.F64, (count * count, columns)), op, tuple(nodes))
 
 
-@statistic_kernel("gram", version=2, scratch=8, fixed=1 << 22)
+@statistic_kernel("gram", version=3, scratch=8, fixed=1 << 20)
 def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
     """Add up the products of all elements."""
     import torch

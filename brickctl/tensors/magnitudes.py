@@ -36,19 +36,21 @@ class Keys:
 
         A block of fp32 is overwritten.
         """
+        keys = self.bits(block)
+        keys &= LARGEST_KEY
+        return keys
+
+    def bits(self, block: Tensor) -> Any:
+        """The same with the bit of the sign."""
         import torch
 
         if block.dtype is torch.float32 and block.is_contiguous():
-            keys = block.view(-1).numpy().view("int32")
-            keys &= LARGEST_KEY
-            return keys
+            return block.view(-1).numpy().view("int32")
         if self._memory.numel() < block.numel():
             self._memory = self._memory.new_empty(block.numel())
         rounded = self._memory[: block.numel()]
         rounded.view(block.shape).copy_(block)
-        keys = rounded.numpy().view("int32")
-        keys &= LARGEST_KEY
-        return keys
+        return rounded.numpy().view("int32")
 
 
 def value_of(key: int) -> float:

@@ -172,11 +172,11 @@ class Notes:
     keys: list[Any] = field(default_factory=list)
     counts: list[Any] = field(default_factory=list)
 
-    def add(self, keys: Any) -> None:
-        """Count and note the keys of the next block."""
+    def add(self, bits: Any) -> None:
+        """Count and note the keys of the next block, from its bits."""
         import numpy as np
 
-        between, above, nonzero, largest = _sorted_out(keys, self.low, self.high)
+        between, above, nonzero, largest = _sorted_out(bits, self.low, self.high)
         self.finite &= largest < INFINITE
         self.above += above
         self.nonzero += nonzero
@@ -219,26 +219,27 @@ def _note(scan: Scan, brackets: Sequence[tuple[int, int] | None]) -> list[Notes 
     for blocks, _ in scan():
         for at, (notes, block) in enumerate(zip(noted, blocks, strict=True)):
             if notes is not None:
-                notes.add(made.of(block))
+                notes.add(made.bits(block))
                 sizes[at] += len(notes.keys[-1])
                 if sizes[at] > _NOTED // len(noted):
                     noted[at] = None
     return noted
 
 
-def _sorted_out(keys: Any, low: int, high: int) -> tuple[Any, int, int, int]:
-    """The keys from `low` to `high`, how many lie above, how many are not 0, and the largest."""
+def _sorted_out(bits: Any, low: int, high: int) -> tuple[Any, int, int, int]:
+    """The keys from `low` to `high`, how many lie above, how many are not 0, and the largest; overwrites the bits."""
     import numpy as np
 
     found = machine()
-    if found is not None and keys.flags.c_contiguous:
-        between, counts = np.empty(keys.size, dtype=np.int32), np.zeros(3, dtype=np.int64)
-        copied = found.fused_between(keys.ctypes.data, keys.size, low, high, between.ctypes.data, counts.ctypes.data)
+    if found is not None:
+        between, counts = np.empty(bits.size, dtype=np.int32), np.zeros(3, dtype=np.int64)
+        copied = found.fused_between(bits.ctypes.data, bits.size, low, high, between.ctypes.data, counts.ctypes.data)
         above, nonzero, largest = counts.tolist()
         return between[:copied], above, nonzero, largest
-    above = keys > high
-    between = keys[(keys >= low) & ~above]
-    return between, int(np.count_nonzero(above)), int(np.count_nonzero(keys)), int(keys.max())
+    bits &= LARGEST_KEY
+    above = bits > high
+    between = bits[(bits >= low) & ~above]
+    return between, int(np.count_nonzero(above)), int(np.count_nonzero(bits)), int(bits.max())
 
 
 def _tally(keys: Any, low: int, high: int) -> tuple[Any, Any]:

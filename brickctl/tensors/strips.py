@@ -13,6 +13,8 @@ from brickctl.tensors.exact import sum_along
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 STRIP_ELEMENTS = 1 << 16
@@ -30,30 +32,43 @@ _LANES = 1 << 10
 """Sums that are kept apart until the end. A constant of the engine: sums depend on it."""
 
 
+SUMS = 1 << 12
+"""Sums that a total keeps apart until the end. A constant of the engine: sums depend on it."""
+
+
 class Total:
     """The sum of many fp64 numbers, with the same bits on every CPU.
 
-    Number i of each strip is added to lane i, strip after strip, and in the end the lanes as a binary tree: one
-    addition a number, and no more calls than strips.
+    Number i of each block is added to sum i % `SUMS`, block after block, and in the end the sums as a binary tree. They
+    lie in the cache, also if several totals are made at once.
     """
 
     def __init__(self) -> None:
-        import torch
+        import numpy as np
 
-        self._lanes = torch.zeros(STRIP_ELEMENTS, dtype=torch.float64)
+        self._sums = np.zeros(SUMS)
 
     @property
     def address(self) -> int:
-        """Where the lanes lie: fp64, so many as a strip has elements."""
-        return self._lanes.data_ptr()
+        """Where the sums lie."""
+        return int(self._sums.ctypes.data)
 
-    def add(self, strip: Tensor) -> None:
-        """Add the numbers of one strip, a row."""
-        self._lanes[: strip.shape[0]].add_(strip)
+    def add(self, strip: Tensor | NDArray[np.float64]) -> None:
+        """Add the numbers of one strip, a row; each but the last of a block has a multiple of `SUMS`."""
+        import numpy as np
+
+        numbers = np.asarray(strip)
+        for begin in range(0, len(numbers), SUMS):
+            part = numbers[begin : begin + SUMS]
+            self._sums[: len(part)] += part
 
     def value(self) -> float:
         """The sum."""
-        return float(total_of(self._lanes.clone()))
+        sums = self._sums
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = sums[:half] + sums[half:]
+        return float(sums[0])
 
 
 def _fold(terms: Tensor) -> Tensor:

@@ -19,11 +19,14 @@ from safetensors.torch import save_file
 from brickctl.core.regions import BLOCK_ELEMENTS, Region
 from brickctl.errors import BrickctlError
 from brickctl.merging.method import methods
+from brickctl.tensors import ranking
 from brickctl.tensors.draws import draws
 from brickctl.tensors.fused import fusion
-from brickctl.tensors.fused.formula import Code, Notes, Step, Value, formulas, live
+from brickctl.tensors.fused.formula import Code, Notes, Step, Value, elected, formulas, live
 from brickctl.tensors.fused.machine import Program, machine
+from brickctl.tensors.fused.shortening import shortened
 from brickctl.tensors.kernels import _KERNELS
+from brickctl.tensors.strips import SUMS, Total
 from tests.docs.pages import ROOT
 from tests.support.building import build, manifest
 from tests.support.choices import BRICKS, every_choice, fitting, step
@@ -66,13 +69,14 @@ def run(
     found = machine()
     assert found is not None
     notes = Notes()
-    value = formula(*(notes.take(Step(load, at)) for at in range(len(inputs))))
-    program = Program(notes, [(value.number, store)], found)
+    value = formula(*(notes.take(Step(load, index=at)) for at in range(len(inputs))))
+    notes, results, used = shortened(notes, [(value.number, store)])
+    program = Program(notes, results, found)
     wide = {Code.STORE_F64: np.float64, Code.STORE_F32: np.float32}
     out = np.empty(len(inputs[0]), wide.get(store, np.uint16))
     arrays = [np.ascontiguousarray(one) for one in inputs]
     region = Region(0, 1, first, first + len(out))
-    finite = program.run([one.ctypes.data for one in arrays], [out.ctypes.data], region, first + len(out))
+    finite = program.run([arrays[at].ctypes.data for at in used], [out.ctypes.data], region, first + len(out))
     return out, finite
 
 
@@ -104,7 +108,8 @@ OPERATIONS: dict[str, tuple[Any, Any]] = {
         lambda x, y: x.at_least(0.5) + y.at_most(0.5),
         lambda x, y: np.where(x < 0.5, 0.5, x) + np.where(y > 0.5, 0.5, y),
     ),
-    "agrees": (lambda x, y: x.agrees(y), lambda x, y: (((x > 0) == (y >= 0)) & (x != 0)).astype(np.float64)),
+    "of two the one before is done at once": (lambda x, y: x * 0.3 + y - x * 0.7, lambda x, y: x * 0.3 + y - x * 0.7),
+    "magnitude": (lambda x, y: x.magnitude() - y.magnitude(), lambda x, y: np.abs(x) - np.abs(y)),
 }
 
 
@@ -158,7 +163,7 @@ def test_what_overflows_only_when_it_is_rounded_is_seen(store: Code, largest: fl
 
 @given(first=st.integers(0, 1 << 40), count=st.integers(1, 3 * CHUNK), limit=st.integers(0, 1 << 16))
 def test_draws_are_those_of_the_contract(first: int, count: int, limit: int) -> None:
-    found, _ = run(lambda x: x.notes.drawn(STREAM, limit), np.zeros(count), first=first)
+    found, _ = run(lambda x: x.drawn(STREAM, limit), np.ones(count), first=first)
     assert found.tolist() == (draws(STREAM, first, count) < limit).astype(float).tolist()
 
 
@@ -179,17 +184,80 @@ def test_of_what_ties_the_first_are_kept(quota: int, values: list[float]) -> Non
     assert same(found, kept)
 
 
+@pytest.mark.parametrize("weighs", [True, False])
+@pytest.mark.parametrize("shares", [None, [0.5, 0.25, 2.0], [-0.5, -0.25, -2.0]], ids=["none", "above", "below"])
+def test_the_sign_that_wins_is_that_of_the_sum(*, weighs: bool, shares: list[float] | None) -> None:
+    weights, (left, right) = [0.5, -0.25, 2.0], pairs()
+    values = [left, right, np.roll(left, 7)]
+
+    def formula(*inputs: Value) -> Value:
+        return elected(inputs, weights, shares, weighs=weighs)
+
+    with np.errstate(all="ignore"):
+        voters = [value * weight for value, weight in zip(values, weights, strict=True)] if weighs else values
+        votes = voters[0] + voters[1] + voters[2]
+        agree = [np.where(((one > 0) == (votes >= 0)) & (one != 0), 1.0, 0.0) for one in voters]
+        expected = np.zeros(len(left))
+        for at in range(3):
+            expected += voters[at] * agree[at] if weighs else voters[at] * agree[at] * weights[at]
+        if shares is not None:
+            divisor = sum(one * share for one, share in zip(agree, shares, strict=True))
+            expected /= np.maximum(divisor, min(shares)) if min(shares) > 0 else np.minimum(divisor, max(shares))
+        assert same(run(formula, *values)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("load", "dtype"), [(Code.LOAD_F64, np.float64), (Code.LOAD_F32, np.float32), (Code.LOAD_F16, np.float16)], ids=str
+)
+def test_what_is_read_and_used_once_is_subtracted_from_at_once(load: Code, dtype: Any) -> None:
+    values = np.random.default_rng(1).standard_normal((2, 2 * CHUNK + 7)).astype(dtype)
+    bits = values.view(np.uint16) if dtype is np.float16 else values
+    found, _ = run(lambda x, y: y - x, *bits, load=load)
+    assert same(found, values[1].astype(np.float64) - values[0].astype(np.float64))
+
+
+def test_totals_add_number_by_number_whatever_comes_first() -> None:
+    """Number i of a block goes to sum i % 4096; magnitudes are not made apart."""
+    found, notes = machine(), Notes()
+    assert found is not None
+    values = np.random.default_rng(2).standard_normal(2 * SUMS + 77)
+    value = notes.take(Step(Code.LOAD_F64, index=0))
+    terms = [value, value.magnitude()]
+    short, results, _ = shortened(notes, [(term.number, Code.TOTAL) for term in terms])
+    assert [step.code for step in short.steps] == [Code.LOAD_F64]
+    program, totals = Program(short, results, found), [Total(), Total()]
+    expected = [Total(), Total()]
+    for _ in range(3):
+        program.run([values.ctypes.data], [one.address for one in totals], Region(0, 1, 0, len(values)), len(values))
+        for one, numbers in zip(expected, (values, np.abs(values)), strict=True):
+            one.add(numbers)
+    assert [one.value() for one in totals] == [one.value() for one in expected]
+
+
+@given(
+    values=st.lists(st.floats(width=32), min_size=1, max_size=100),
+    low=st.integers(0, 0x7FFFFFFF),
+    width=st.integers(0, 1 << 28),
+)
+def test_keys_are_sorted_out_as_without_the_machine(values: list[float], low: int, width: int) -> None:
+    bits, high = np.array(values, dtype=np.float32).view(np.int32), min(low + width, 0x7FFFFFFF)
+    between, *counts = ranking._sorted_out(bits, low, high)
+    keys = bits & 0x7FFFFFFF
+    assert between.tolist() == keys[(keys >= low) & (keys <= high)].tolist()
+    assert counts == [np.count_nonzero(keys > high), np.count_nonzero(keys), keys.max()]
+
+
 def test_equal_steps_are_done_once_and_registers_are_used_again() -> None:
     found, notes = machine(), Notes()
     assert found is not None
-    value = notes.take(Step(Code.LOAD_F64, 0))
+    value = notes.take(Step(Code.LOAD_F64, index=0))
     total = value
     for number in range(100):
         total += value * float(number % 2)
     assert sum(one.code is Code.MULTIPLY_NUMBER for one in notes.steps) == 2
     program = Program(notes, [(total.number, Code.STORE_F64)], found)
     assert max(one.to for one in program._steps) <= 4
-    used = {(one.to, one.left) for one in program._steps if one.code == Code.MULTIPLY_NUMBER}
+    used = {(one.to, program._places[one.reads]) for one in program._steps if one.code == Code.MULTIPLY_NUMBER}
     assert all(to != left for to, left in used)
 
 
@@ -209,7 +277,7 @@ def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytes
         left, right = pairs()
         made = [run(one, left, right)[0] for one, _ in OPERATIONS.values()]
         made += [run(lambda x: x, left, store=store)[0] for store in (Code.STORE_F32, Code.STORE_F16, Code.STORE_BF16)]
-        made.append(run(lambda x: x * x.notes.drawn(STREAM, 30000), left)[0])
+        made.append(run(lambda x: x.drawn(STREAM, 30000), left)[0])
         return [np.nan_to_num(one, nan=7.0).tobytes() if one.dtype.kind == "f" else one.tobytes() for one in made]
 
     before = everything()
@@ -239,18 +307,21 @@ def test_zeros_of_both_signs_are_two_numbers() -> None:
     found, _ = run(lambda x: x * 0.0 + (x * -0.0) * 1.0, np.array([1.0]))
     assert found.tobytes() == np.array([1.0 * 0.0 + (1.0 * -0.0) * 1.0]).tobytes()
     notes = Notes()
-    value = notes.take(Step(Code.LOAD_F64, 0))
+    value = notes.take(Step(Code.LOAD_F64, index=0))
     assert (value * 0.0).number != (value * -0.0).number
 
 
 def test_what_no_result_needs_is_neither_read_nor_done() -> None:
     notes = Notes()
-    values = [notes.take(Step(Code.LOAD_F64, at)) for at in range(3)]
+    values = [notes.take(Step(Code.LOAD_F64, index=at)) for at in range(3)]
     assert (values[0] + values[1]).number == 3
     result = values[2] * 2.0
     steps, used = live([result.number], notes)
     assert used == [2]
-    assert notes.only(steps, used).steps == [Step(Code.LOAD_F64, 0), Step(Code.MULTIPLY_NUMBER, 0, number=2.0)]
+    assert notes.only(steps, used).steps == [
+        Step(Code.LOAD_F64, index=0),
+        Step(Code.MULTIPLY_NUMBER, (0,), numbers=(2.0,)),
+    ]
 
 
 def model(folder: Path, tensors: Mapping[str, Tensor]) -> Path:

@@ -31,47 +31,59 @@ class Code(IntEnum):
     LOAD_F32 = 1
     LOAD_F16 = 2
     LOAD_BF16 = 3
-    STORE_F64 = 4
-    STORE_F32 = 5
-    STORE_F16 = 6
-    STORE_BF16 = 7
-    ADD = 8
-    SUBTRACT = 9
-    MULTIPLY = 10
-    DIVIDE = 11
-    ADD_NUMBER = 12
-    MULTIPLY_NUMBER = 13
-    DIVIDE_NUMBER = 14
-    AT_LEAST = 15
-    AT_MOST = 16
-    AGREES = 17
-    LARGEST = 18
-    DRAWN = 19
-    MAGNITUDE = 20
-    TOTAL = 21
+    LESS_F64 = 4
+    LESS_F32 = 5
+    LESS_F16 = 6
+    LESS_BF16 = 7
+    STORE_F64 = 8
+    STORE_F32 = 9
+    STORE_F16 = 10
+    STORE_BF16 = 11
+    TOTAL = 12
+    TOTAL_MAGNITUDE = 13
+    ADD = 14
+    SUBTRACT = 15
+    MULTIPLY = 16
+    DIVIDE = 17
+    ADD_TIMES = 18
+    ADD_NUMBER = 19
+    MULTIPLY_NUMBER = 20
+    DIVIDE_NUMBER = 21
+    AT_LEAST = 22
+    AT_MOST = 23
+    MAGNITUDE = 24
+    LARGEST = 25
+    DRAWN = 26
+    ELECTED = 27
 
 
 LOADS = frozenset({Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16})
-"""What reads the input of the number `left`."""
+LESS = {code: Code(code + len(LOADS)) for code in LOADS}
+"""For each of them what subtracts another value from what it reads."""
 
-_OF_TWO = frozenset({Code.ADD, Code.SUBTRACT, Code.MULTIPLY, Code.DIVIDE, Code.AGREES})
+_READ = LOADS | {*LESS.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it does to the results of which other steps, or to which input; and the number that it needs."""
+    """One step of a formula.
+
+    Attributes:
+        code: what is done.
+        reads: the steps to whose results it is done.
+        index: of the input, the limits or the stream that it needs; how an election goes.
+        numbers: that it needs.
+    """
 
     code: Code
-    left: int = -1
-    right: int = -1
-    number: float = 0.0
+    reads: tuple[int, ...] = ()
+    index: int = -1
+    numbers: tuple[float, ...] = ()
 
     @property
-    def reads(self) -> tuple[int, ...]:
-        """The steps whose results it needs."""
-        if self.code in LOADS or self.code is Code.DRAWN:
-            return ()
-        return (self.left, self.right) if self.code in _OF_TWO else (self.left,)
+    def has_input(self) -> bool:
+        """Whether it reads the input of number `index`."""
+        return self.code in _READ
 
 
 class Notes:
@@ -91,7 +103,7 @@ class Notes:
 
     def take(self, step: Step) -> Value:
         """The value that a step makes; each step is done once."""
-        name = step, struct.pack("<d", step.number)  # 0.0 and -0.0 are equal, and not the same
+        name = step, struct.pack(f"<{len(step.numbers)}d", *step.numbers)  # 0.0 and -0.0 are equal, and not the same
         if name not in self._known:
             self._known[name] = len(self.steps)
             self.steps.append(step)
@@ -103,19 +115,9 @@ class Notes:
         found.limits, found.streams = self.limits, self.streams
         for number in steps:
             step = self.steps[number]
-            if step.code in LOADS:
-                step = replace(step, left=inputs.index(step.left))
-            elif step.reads:
-                right = steps[step.right] if len(step.reads) > 1 else step.right
-                step = replace(step, left=steps[step.left], right=right)
-            found.steps.append(step)
+            index = inputs.index(step.index) if step.has_input else step.index
+            found.steps.append(replace(step, reads=tuple(steps[read] for read in step.reads), index=index))
         return found
-
-    def drawn(self, stream: str, limit: int) -> Value:
-        """1 where the draw of an element from a stream is below a limit, else 0."""
-        key = bytes.fromhex(stream)
-        self.streams.append((int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"), limit))
-        return self.take(Step(Code.DRAWN, right=3 * (len(self.streams) - 1)))
 
 
 def live(results: Iterable[int], notes: Notes) -> tuple[dict[int, int], list[int]]:
@@ -127,7 +129,7 @@ def live(results: Iterable[int], notes: Notes) -> tuple[dict[int, int], list[int
             found.add(number)
             waiting += notes.steps[number].reads
     steps = {number: place for place, number in enumerate(sorted(found))}
-    return steps, sorted({notes.steps[number].left for number in steps if notes.steps[number].code in LOADS})
+    return steps, sorted({notes.steps[number].index for number in steps if notes.steps[number].has_input})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Value:
         return self._with(Code.ADD, Code.ADD_NUMBER, other)
 
     def __sub__(self, other: Value) -> Value:
-        return self.notes.take(Step(Code.SUBTRACT, self.number, other.number))
+        return self.notes.take(Step(Code.SUBTRACT, (self.number, other.number)))
 
     def __mul__(self, other: Value | float) -> Value:
         return self._with(Code.MULTIPLY, Code.MULTIPLY_NUMBER, other)
@@ -151,29 +153,49 @@ class Value:
 
     def at_least(self, number: float) -> Value:
         """The number where the value is below it."""
-        return self.notes.take(Step(Code.AT_LEAST, self.number, number=number))
+        return self._with(Code.AT_LEAST, Code.AT_LEAST, number)
 
     def at_most(self, number: float) -> Value:
         """The number where the value is above it."""
-        return self.notes.take(Step(Code.AT_MOST, self.number, number=number))
+        return self._with(Code.AT_MOST, Code.AT_MOST, number)
 
     def magnitude(self) -> Value:
         """The value without its sign."""
-        return self.notes.take(Step(Code.MAGNITUDE, self.number))
+        return self.notes.take(Step(Code.MAGNITUDE, (self.number,)))
 
-    def agrees(self, votes: Value) -> Value:
-        """1 where the value is not 0 and is above 0 exactly where the votes are not below it, else 0."""
-        return self.notes.take(Step(Code.AGREES, self.number, votes.number))
+    def drawn(self, stream: str, limit: int) -> Value:
+        """The value times 1 where the draw of an element from a stream is below a limit, else times 0."""
+        key = bytes.fromhex(stream)
+        self.notes.streams.append((int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"), limit))
+        return self.notes.take(Step(Code.DRAWN, (self.number,), 3 * (len(self.notes.streams) - 1)))
 
     def largest(self, limits: Callable[[Region], Limits]) -> Value:
         """The value where it is among the largest, else 0; `limits` says which those are in a block of whole rows."""
         self.notes.limits.append(limits)
-        return self.notes.take(Step(Code.LARGEST, self.number, 3 * (len(self.notes.limits) - 1)))
+        return self.notes.take(Step(Code.LARGEST, (self.number,), 3 * (len(self.notes.limits) - 1)))
 
     def _with(self, values: Code, numbers: Code, other: Value | float) -> Value:
         if isinstance(other, Value):
-            return self.notes.take(Step(values, self.number, other.number))
-        return self.notes.take(Step(numbers, self.number, number=float(other)))
+            return self.notes.take(Step(values, (self.number, other.number)))
+        return self.notes.take(Step(numbers, (self.number,), numbers=(float(other),)))
+
+
+def elected(
+    values: Sequence[Value], weights: Sequence[float], shares: Sequence[float] | None, *, weighs: bool
+) -> Value:
+    """0 + sum_i a_i w_i x_i, divided by sum_i a_i s_i where there are shares, all of one sign.
+
+    a_i is 1 where v_i is not 0 and is above 0 exactly where v_1 + v_2 + ... is not below it, else 0; v_i is w_i x_i if
+    it `weighs`, else x_i. The divisor is at least the smallest share; at most the largest, where they are below 0.
+    """
+    bound = 0.0 if shares is None else min(shares) if min(shares) > 0.0 else max(shares)
+    numbers = tuple(map(float, (*weights, *(shares or [0.0] * len(weights)), bound)))
+    index = _WEIGHS * weighs + _DIVIDES * (shares is not None)
+    return values[0].notes.take(Step(Code.ELECTED, tuple(value.number for value in values), index, numbers))
+
+
+_WEIGHS, _DIVIDES = 1, 2
+"""As in machine.c."""
 
 
 Terms = Callable[["Sequence[Value]", Notes], "Sequence[Value]"]

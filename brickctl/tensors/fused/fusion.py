@@ -10,6 +10,7 @@ from brickctl.core.nodes import Map, Op, Stored
 from brickctl.core.regions import Access
 from brickctl.tensors.fused.formula import Code, Notes, Step, Terms, Value, find_formula, live, widens
 from brickctl.tensors.fused.machine import Program, machine
+from brickctl.tensors.fused.shortening import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -149,7 +150,8 @@ class _Tracing:
         one of the kernels are in fp64, and at most one leaf that has to be made, which is made first.
         """
         found = machine()
-        steps, used = live([value.number for value, _ in results], self.notes)
+        steps, _ = live([value.number for value, _ in results], self.notes)
+        notes, stores, used = shortened(self.notes, [(value.number, code) for value, code in results])
         leaves = tuple(self.leaves[number] for number in used)
         made = [leaf for leaf in leaves if not isinstance(leaf, Stored)]
         if found is None or len(made) > 1 or not all(leaf.spec.dtype in _LOADS for leaf in leaves):
@@ -157,8 +159,7 @@ class _Tracing:
         most = max((count for number, count in self.held.items() if number in steps), default=0)
         if sum(leaf.spec.dtype.itemsize for leaf in leaves) > most * DType.F64.itemsize:
             return None
-        stores = [(steps[value.number], code) for value, code in results]
-        return Fused(Program(self.notes.only(steps, used), stores, found), leaves)
+        return Fused(Program(notes, stores, found), leaves)
 
     def value(self, node: Node) -> Value:
         """A node in fp64: noted down, or read as the evaluator makes it."""
@@ -171,7 +172,7 @@ class _Tracing:
         at = next((number for number, leaf in enumerate(self.leaves) if _same(leaf, node)), len(self.leaves))
         if at == len(self.leaves):
             self.leaves.append(node)
-        return self.notes.take(Step(_LOADS.get(node.spec.dtype, Code.LOAD_F64), at))
+        return self.notes.take(Step(_LOADS.get(node.spec.dtype, Code.LOAD_F64), index=at))
 
 
 def _same(leaf: Node, node: Node) -> bool:

@@ -15,8 +15,8 @@
 #define SOURCE 0
 #endif
 #define CHUNK 1024
-#define STRIP 65536
-#define LANES 16 /* counters at once: as many as fill the registers */
+#define SUMS 4096 /* that are kept of one total: number i of a block is added to sum i % SUMS */
+#define LANES 16
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(ONE_CPU)
@@ -27,15 +27,18 @@
 
 enum {
     LOAD_F64, LOAD_F32, LOAD_F16, LOAD_BF16,
-    STORE_F64, STORE_F32, STORE_F16, STORE_BF16,
-    ADD, SUBTRACT, MULTIPLY, DIVIDE,
-    ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, AT_LEAST, AT_MOST,
-    AGREES, LARGEST, DRAWN, MAGNITUDE, TOTAL
+    LESS_F64, LESS_F32, LESS_F16, LESS_BF16,
+    STORE_F64, STORE_F32, STORE_F16, STORE_BF16, TOTAL, TOTAL_MAGNITUDE,
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, ADD_TIMES,
+    ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, AT_LEAST, AT_MOST, MAGNITUDE,
+    LARGEST, DRAWN, ELECTED
 };
 
+/* `to` is a register or an output; `index` says which input, limits or stream, or how to elect; `reads` and `numbers`
+ * are where its registers and constants begin, each in the table of all steps.
+ */
 typedef struct {
-    int32_t code, to, left, right;
-    double number;
+    int32_t code, to, index, count, reads, numbers;
 } Step;
 
 INLINE float as_float(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
@@ -102,8 +105,8 @@ INLINE void philox(uint64_t counter, uint64_t key, uint64_t other, uint64_t *res
     }
 }
 
-/* 1 where the draw of an element is below the limit, else 0; `first` is its number in the tensor. */
-INLINE void drawn(double *restrict to, const uint64_t *stream, uint64_t first, size_t count) {
+/* What is drawn times 1 where the draw of an element is below the limit, else 0; `first` is its number in the tensor. */
+INLINE void drawn(double *restrict to, const double *from, const uint64_t *stream, uint64_t first, size_t count) {
     uint64_t words[4 * (CHUNK / 16 + 2 * LANES)];
     uint16_t draws[CHUNK];
     uint64_t begin = first / 16, end = (first + count + 15) / 16;
@@ -111,7 +114,7 @@ INLINE void drawn(double *restrict to, const uint64_t *stream, uint64_t first, s
     for (uint64_t block = begin; block < end; block += LANES)
         philox(block + 1, stream[0], stream[1], words + 4 * (block - begin));
     memcpy(draws, (const char *)words + 2 * (first - 16 * begin), 2 * count);
-    for (size_t i = 0; i < count; i++) to[i] = draws[i] < limit ? 1.0 : 0.0;
+    for (size_t i = 0; i < count; i++) to[i] = from[i] * (draws[i] < limit ? 1.0 : 0.0);
 }
 
 /* What lies above limits[0]; of what is not above limits[1] only the first limits[2], unless that is negative. */
@@ -124,6 +127,37 @@ INLINE void largest(double *to, const double *from, double *limits, size_t count
             if (limits[2] > 0) limits[2] -= 1;
             else to[i] = 0.0;
         }
+}
+
+/* The sum of those parts whose sign wins, divided by their shares if there are any: see `elected` in formula.py. */
+INLINE void elected(double *restrict to, const double *registers, const int32_t *reads, const double *numbers,
+                    int weighs, int divides, size_t parts, size_t count) {
+    const double *weights = numbers, *shares = numbers + parts, bound = numbers[2 * parts];
+    for (size_t at = 0; at < count; at += LANES) {
+        double votes[LANES], total[LANES], divisor[LANES];
+        for (size_t i = 0; i < LANES; i++) votes[i] = -0.0, total[i] = divisor[i] = 0.0;
+        for (size_t part = 0; part < parts; part++) {
+            const double *from = registers + (size_t)reads[part] * CHUNK + at, weight = weights[part];
+            for (size_t i = 0; i < LANES; i++) votes[i] += weighs ? from[i] * weight : from[i];
+        }
+        for (size_t part = 0; part < parts; part++) {
+            const double *from = registers + (size_t)reads[part] * CHUNK + at;
+            const double weight = weights[part], share = shares[part];
+            for (size_t i = 0; i < LANES; i++) {
+                double voter = weighs ? from[i] * weight : from[i];
+                double agrees = ((voter > 0.0) == (votes[i] >= 0.0)) & (voter != 0.0) ? 1.0 : 0.0;
+                total[i] += weighs ? voter * agrees : voter * agrees * weight;
+                divisor[i] += agrees * share;
+            }
+        }
+        if (divides)
+            for (size_t i = 0; i < LANES; i++) {
+                double least = bound > 0.0 ? bound : divisor[i], most = bound > 0.0 ? divisor[i] : bound;
+                divisor[i] = divisor[i] < least ? least : divisor[i] > most ? most : divisor[i];
+                total[i] /= divisor[i];
+            }
+        for (size_t i = 0; i < LANES; i++) to[at + i] = total[i];
+    }
 }
 
 #define EACH(expression) for (size_t i = 0; i < count; i++) { expression; } break
@@ -146,75 +180,104 @@ uint32_t fused_source(void) { const uint16_t one = 1; return *(const uint8_t *)&
 
 size_t fused_register_bytes(void) { return CHUNK * sizeof(double); }
 
+#define LOADED(type, widened) { \
+        const type *from = (const type *)inputs[step->index] + at; \
+        for (size_t i = 0; i < count; i++) to[i] = widened; \
+        break; \
+    }
+
+#define ADDED(value) { \
+        double *restrict sums = (double *)outputs[step->to] + at % SUMS; \
+        for (size_t i = 0; i < count; i++) sums[i] += value; \
+        break; \
+    }
+
 /* Runs the steps over `elements` of each input and output, and returns whether all that was stored is finite.
  *
- * `registers` is room for as many of them as the steps name; `first` the number of the first element in its tensor;
- * `limits` and `streams` what LARGEST and DRAWN refer to by `right`, the former of which is changed.
+ * `places` are the registers that steps read and `constants` their numbers, both with two more at the end; `registers`
+ * is room for as many as the steps name; `limits` and `streams` are what LARGEST, which changes them, and DRAWN refer
+ * to; `first` is the number of the first element in its tensor.
  */
 FOR_EVERY_CPU
-int fused_run(const Step *steps, size_t length, const void *const *inputs, void *const *outputs, double *registers,
-              double *limits, const uint64_t *streams, uint64_t first, size_t elements) {
+int fused_run(const Step *steps, size_t length, const int32_t *places, const double *constants,
+              const void *const *inputs, void *const *outputs, double *registers, double *limits,
+              const uint64_t *streams, uint64_t first, size_t elements) {
     uint32_t unusual = 0;
     for (size_t at = 0; at < elements; at += CHUNK) {
         size_t count = elements - at < CHUNK ? elements - at : CHUNK;
         for (const Step *step = steps; step < steps + length; step++) {
+            const int32_t *reads = places + step->reads;
+            const double *left = registers + (size_t)reads[0] * CHUNK, *right = registers + (size_t)reads[1] * CHUNK;
+            const double *numbers = constants + step->numbers, number = numbers[0];
             double *restrict to = registers + (size_t)step->to * CHUNK;
-            const double *left = registers + (size_t)step->left * CHUNK;
-            const double *right = registers + (size_t)step->right * CHUNK;
-            const double number = step->number;
             switch (step->code) {
-            case LOAD_F64: { const double *from = (const double *)inputs[step->left] + at; EACH(to[i] = from[i]); }
-            case LOAD_F32: { const float *from = (const float *)inputs[step->left] + at; EACH(to[i] = from[i]); }
-            case LOAD_F16: { const uint16_t *from = (const uint16_t *)inputs[step->left] + at; EACH(to[i] = widen_f16(from[i])); }
-            case LOAD_BF16: { const uint16_t *from = (const uint16_t *)inputs[step->left] + at; EACH(to[i] = widen_bf16(from[i])); }
+            case LOAD_F64: LOADED(double, from[i])
+            case LOAD_F32: LOADED(float, from[i])
+            case LOAD_F16: LOADED(uint16_t, widen_f16(from[i]))
+            case LOAD_BF16: LOADED(uint16_t, widen_bf16(from[i]))
+            case LESS_F64: LOADED(double, from[i] - left[i])
+            case LESS_F32: LOADED(float, (double)from[i] - left[i])
+            case LESS_F16: LOADED(uint16_t, (double)widen_f16(from[i]) - left[i])
+            case LESS_BF16: LOADED(uint16_t, (double)widen_bf16(from[i]) - left[i])
             case STORE_F64: STORE(double, left[i], !(out[i] - out[i] == 0.0))
             case STORE_F32: STORE(float, (float)left[i], !(out[i] - out[i] == 0.0f))
             case STORE_F16: STORE(uint16_t, narrow_f16((float)left[i]), (out[i] & 0x7c00) == 0x7c00)
             case STORE_BF16: STORE(uint16_t, narrow_bf16((float)left[i]), (out[i] & 0x7f80) == 0x7f80)
+            case TOTAL: ADDED(left[i])
+            case TOTAL_MAGNITUDE: ADDED(__builtin_fabs(left[i]))
             case ADD: EACH(to[i] = left[i] + right[i]);
             case SUBTRACT: EACH(to[i] = left[i] - right[i]);
             case MULTIPLY: EACH(to[i] = left[i] * right[i]);
             case DIVIDE: EACH(to[i] = left[i] / right[i]);
+            case ADD_TIMES: EACH(to[i] = left[i] + right[i] * number);
             case ADD_NUMBER: EACH(to[i] = left[i] + number);
             case MULTIPLY_NUMBER: EACH(to[i] = left[i] * number);
             case DIVIDE_NUMBER: EACH(to[i] = left[i] / number);
             case AT_LEAST: EACH(to[i] = left[i] < number ? number : left[i]);
             case AT_MOST: EACH(to[i] = left[i] > number ? number : left[i]);
-            case AGREES: EACH(to[i] = (((left[i] > 0.0) == (right[i] >= 0.0)) & (left[i] != 0.0)) ? 1.0 : 0.0);
-            case LARGEST: largest(to, left, limits + step->right, count); break;
             case MAGNITUDE: EACH(to[i] = __builtin_fabs(left[i]));
-            case TOTAL: { double *restrict sums = (double *)outputs[step->to] + at % STRIP; EACH(sums[i] += left[i]); }
-            case DRAWN: drawn(to, streams + step->right, first + at, count); break;
+            case LARGEST: largest(to, left, limits + step->index, count); break;
+            case DRAWN: drawn(to, left, streams + step->index, first + at, count); break;
+            case ELECTED:
+                if (step->index & 1) elected(to, registers, reads, numbers, 1, step->index & 2, (size_t)step->count, count);
+                else elected(to, registers, reads, numbers, 0, step->index & 2, (size_t)step->count, count);
+                break;
             }
         }
     }
     return !unusual;
 }
 
-/* Looks at the keys of magnitudes: copies those from `low` to `high`, and returns how many that are. Adds to found[0]
- * how many lie above, to found[1] how many are not 0; found[2] is the largest.
+/* Looks at magnitudes, fp32 of which the sign counts for nothing, as whole numbers: copies those from `low` to `high`,
+ * and returns how many that are. Adds to found[0] how many lie above, to found[1] how many are not 0; found[2] is the
+ * largest.
  */
 FOR_EVERY_CPU
-size_t fused_between(const int32_t *restrict keys, size_t count, int32_t low, int32_t high, int32_t *restrict between,
+size_t fused_between(const uint32_t *restrict bits, size_t count, int32_t low, int32_t high, int32_t *restrict between,
                      int64_t *found) {
+    int32_t above[LANES] = {0}, nonzero[LANES] = {0}, largest[LANES] = {0};
     size_t copied = 0;
-    for (size_t at = 0; at < count; at += CHUNK) {
-        size_t end = count - at < CHUNK ? count : at + CHUNK;
-        int32_t above = 0, nonzero = 0, within = 0, largest = 0;
-        for (size_t i = at; i < end; i++) {
-            above += keys[i] > high;
-            nonzero += keys[i] != 0;
-            within += (keys[i] >= low) & (keys[i] <= high);
-            largest = keys[i] > largest ? keys[i] : largest;
+    for (size_t at = 0; at < count; at += LANES) {
+        size_t some = count - at < LANES ? count - at : LANES;
+        int32_t keys[LANES] = {0}, within = 0;
+        memcpy(keys, bits + at, some * sizeof(uint32_t));
+        for (size_t i = 0; i < LANES; i++) {
+            keys[i] &= 0x7fffffff;
+            above[i] += keys[i] > high;
+            nonzero[i] += keys[i] != 0;
+            largest[i] = keys[i] > largest[i] ? keys[i] : largest[i];
+            within |= (keys[i] >= low) & (keys[i] <= high);
         }
         if (within)
-            for (size_t i = at; i < end; i++) {
+            for (size_t i = 0; i < some; i++) {
                 between[copied] = keys[i];
                 copied += (keys[i] >= low) & (keys[i] <= high);
             }
-        found[0] += above;
-        found[1] += nonzero;
-        if (largest > found[2]) found[2] = largest;
+    }
+    for (size_t i = 0; i < LANES; i++) {
+        found[0] += above[i];
+        found[1] += nonzero[i];
+        found[2] = largest[i] > found[2] ? largest[i] : found[2];
     }
     return copied;
 }

@@ -22,9 +22,10 @@ class _Step(ctypes.Structure):
     _fields_ = (
         ("code", ctypes.c_int32),
         ("to", ctypes.c_int32),
-        ("left", ctypes.c_int32),
-        ("right", ctypes.c_int32),
-        ("number", ctypes.c_double),
+        ("index", ctypes.c_int32),
+        ("count", ctypes.c_int32),
+        ("reads", ctypes.c_int32),
+        ("numbers", ctypes.c_int32),
     )
 
 
@@ -44,6 +45,8 @@ def machine() -> ctypes.CDLL | None:
     found.fused_run.argtypes = (
         ctypes.c_void_p,
         ctypes.c_size_t,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
         ctypes.c_void_p,
         ctypes.c_void_p,
         ctypes.c_void_p,
@@ -79,8 +82,11 @@ class Program:
         self._limits = notes.limits
         self._bounds = (ctypes.c_double * (3 * len(notes.limits) + 1))()
         self._streams = (ctypes.c_uint64 * (3 * len(notes.streams) + 1))(*(w for one in notes.streams for w in one))
-        placed, count = _placed(notes.steps, results)
-        self._steps = (_Step * len(placed))(*placed)
+        tables = _Tables()
+        count = tables.place(notes.steps, results)
+        self._steps = (_Step * len(tables.steps))(*tables.steps)
+        self._places = (ctypes.c_int32 * (len(tables.places) + _SPARE))(*tables.places)
+        self._constants = (ctypes.c_double * (len(tables.constants) + _SPARE))(*tables.constants)
         self._registers = mmap.mmap(-1, count * machine.fused_register_bytes())  # beside the heap, which it would split
         self._place = ctypes.addressof(ctypes.c_char.from_buffer(self._registers))
 
@@ -96,36 +102,48 @@ class Program:
         for at, limits in enumerate(self._limits):
             self._bounds[3 * at : 3 * at + 3] = list(limits(region))
         ins, outs = (ctypes.c_void_p * (len(inputs) + 1))(*inputs), (ctypes.c_void_p * len(outputs))(*outputs)
-        steps, first = len(self._steps), region.top * columns + region.left
-        return bool(
-            self._machine.fused_run(
-                self._steps, steps, ins, outs, self._place, self._bounds, self._streams, first, region.elements
-            )
-        )
+        first = region.top * columns + region.left
+        steps = self._steps, len(self._steps), self._places, self._constants
+        room = self._place, self._bounds, self._streams
+        return bool(self._machine.fused_run(*steps, ins, outs, *room, first, region.elements))
 
 
-def _placed(steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> tuple[list[_Step], int]:
-    """Each step with the register that it fills and those that it reads, and the number of registers.
+_SPARE = 2
+"""Entries at the end of a table: the machine looks at two, whether a step has them or not."""
 
-    One is used again once nobody will read it; a step never fills a register that it reads.
-    """
-    last = {number: number for number in range(len(steps))}
-    for number, step in enumerate(steps):
-        last |= dict.fromkeys(step.reads, number)
-    place: dict[int, int] = {}
-    free: list[int] = []
-    found: list[_Step] = []
-    count = 0
-    for number, step in enumerate(steps):
-        if not free:
-            free.append(count)
-            count += 1
-        place[number] = free.pop()
-        reads = step.reads
-        left = place[step.left] if reads else max(step.left, 0)
-        right = place[step.right] if len(reads) > 1 else max(step.right, 0)
-        found.append(_Step(step.code, place[number], left, right, step.number))
-        stores = ((output, store) for output, (result, store) in enumerate(results) if result == number)
-        found += [_Step(store, output, place[number], 0, 0.0) for output, store in stores]
-        free += [place[read] for read in {*reads, number} if last[read] == number]
-    return found, count
+
+class _Tables:
+    """Steps as the machine reads them."""
+
+    def __init__(self) -> None:
+        self.steps: list[_Step] = []
+        self.places: list[int] = []
+        self.constants: list[float] = []
+
+    def place(self, steps: Sequence[Step], results: Sequence[tuple[int, Code]]) -> int:
+        """Give each step the register that it fills and those that it reads, and return the number of registers.
+
+        One is used again once nobody will read it; a step never fills a register that it reads.
+        """
+        last = {number: number for number in range(len(steps))}
+        for number, step in enumerate(steps):
+            last |= dict.fromkeys(step.reads, number)
+        place: dict[int, int] = {}
+        free: list[int] = []
+        count = 0
+        for number, step in enumerate(steps):
+            if not free:
+                free.append(count)
+                count += 1
+            place[number] = free.pop()
+            self._add(step.code, place[number], [place[read] for read in step.reads], step.index, step.numbers)
+            for output, (result, store) in enumerate(results):
+                if result == number:
+                    self._add(store, output, [place[number]])
+            free += [place[read] for read in {*step.reads, number} if last[read] == number]
+        return count
+
+    def _add(self, code: Code, to: int, reads: Sequence[int], index: int = -1, numbers: Sequence[float] = ()) -> None:
+        self.steps.append(_Step(code, to, index, len(reads), len(self.places), len(self.constants)))
+        self.places += reads
+        self.constants += numbers
