@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
 
@@ -58,7 +59,7 @@ class DareLinear(MergeMethod):
         if self.scale != 1.0:
             out.mul_(self.scale)
 
-    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element."""
         del statistics
         total = plain_formula(inputs, weights, divide=self.divide)

@@ -13,7 +13,7 @@ from brickctl.tensors.angles import arc_cosine, sine_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from brickctl.tensors.arrays import Array
 
     Matrix = Sequence[Sequence[float]]
 
@@ -46,18 +46,20 @@ class Karcher(SphericalMethod):
         del weights
         return True
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """The mean of the unit vectors, found in their coefficients, and stretched to the mean length."""
+        import numpy as np
+
         del weights
         sizes = lengths(products)[:, 0].tolist()
         some = [at for at, size in enumerate(sizes) if size]
         mean = self._mean(cosines(products)[some][:, some, 0].tolist())
         if mean is None:
-            return products.new_full((len(sizes), 1), 1.0 / len(sizes))
+            return np.full((len(sizes), 1), 1.0 / len(sizes))
         found = [0.0] * len(sizes)
         for at, share in zip(some, mean, strict=True):
             found[at] = share * (math.fsum(sizes) / len(sizes)) / sizes[at]
-        return products.new_tensor(found).reshape(-1, 1)
+        return np.array(found).reshape(-1, 1)
 
     def _mean(self, cosine: Matrix) -> list[float] | None:
         """The mean of unit vectors, as coefficients; None where they cancel, or there are none."""
@@ -86,9 +88,9 @@ class Karcher(SphericalMethod):
 
     def _stretch(self, cosine: float) -> float:
         """The angle over its sine; 0 where the angle is 0, and where it is pi, which has no direction."""
-        import torch
+        import numpy as np
 
-        angle = arc_cosine(torch.tensor([cosine], dtype=torch.float64)).item()
+        angle = arc_cosine(np.array([cosine])).item()
         if angle < self.tol or math.pi - angle < self.tol:
             return 0.0
         return angle / math.sqrt((1.0 - cosine) * (1.0 + cosine))
@@ -96,7 +98,7 @@ class Karcher(SphericalMethod):
 
 def _turn(angle: float) -> tuple[float, float]:
     """Cosine and sine."""
-    import torch
+    import numpy as np
 
-    half, sine = sine_of(torch.tensor([angle / 2.0, angle], dtype=torch.float64)).tolist()
+    half, sine = sine_of(np.array([angle / 2.0, angle])).tolist()
     return 1.0 - 2.0 * half * half, sine

@@ -15,13 +15,12 @@ from brickctl.tensors.top_k import keep_largest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from brickctl.core.nodes import Node
     from brickctl.merging.low_rank import Turned
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.arrays import Array
 
 
 @whole_matrix_method("knots", laws=[], reference="https://arxiv.org/abs/2410.19735", scratch=ELECTION_SCRATCH)
@@ -133,7 +132,7 @@ def _trimmed(matrix: Tensor, density: float) -> Tensor:
     return matrix
 
 
-def _edge(magnitudes: NDArray[np.float64], count: int) -> tuple[float, int]:
+def _edge(magnitudes: Array, count: int) -> tuple[float, int]:
     """The smallest of the `count` largest, and how many equal ones there are too many; reorders the magnitudes."""
     if count == len(magnitudes):
         return 0.0, 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
 
@@ -52,7 +53,7 @@ class Linear(MergeMethod):
         if self.normalize:
             out.div_(math.fsum(block.weights))
 
-    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element."""
         del statistics
         total = weighted_sum_formula(inputs, weights)

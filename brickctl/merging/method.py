@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Notes, Value
 
 _M = TypeVar("_M", bound="MergeMethod")
@@ -133,7 +134,7 @@ class MergeMethod:
         self,
         inputs: Sequence[Value],  # noqa: ARG002
         weights: Sequence[float],  # noqa: ARG002
-        statistics: Sequence[Tensor],  # noqa: ARG002
+        statistics: Sequence[Array],  # noqa: ARG002
     ) -> Value | None:
         """What `combine` does to one element, step by step, where it can be said so: the same bits, in less time."""
         return None
@@ -240,7 +241,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
 
         @formula(f"merge.{name}")
         def write_down(
-            inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+            inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
         ) -> Value | None:
             del notes
             return frozen(**arguments["parameters"]).formula(inputs, arguments["weights"], whole)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from brickctl.merging.method import ANY_NUMBER, merge_method
 from brickctl.merging.spherical import SCRATCH, Along, SphericalMethod, cosines
-from brickctl.tensors.exact import sum_along
+from brickctl.tensors.strips import tree_sum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from brickctl.tensors.arrays import Array
 
 _CANCELLED = 1e-6
 
@@ -51,14 +51,14 @@ class ModelStock(SphericalMethod):
         del weights
         return True
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """The same for all deltas: t / n."""
-        import torch
+        import numpy as np
 
         count = len(weights)
-        left, right = torch.triu_indices(count, count, 1)
-        pairs = cosines(products)[left, right].sort(dim=0).values  # sorted, so that no order of bricks changes a bit
-        cosine = sum_along(pairs, dim=0) / len(pairs)
+        left, right = np.triu_indices(count, 1)
+        pairs = np.sort(cosines(products)[left, right], axis=0)  # sorted, so that no order of bricks changes a bit
+        cosine = tree_sum(pairs) / len(pairs)
         below = 1.0 + (count - 1.0) * cosine
-        ratio = torch.where(below.abs() <= _CANCELLED, 0.0, count * cosine / below)
-        return (ratio / count).expand(count, -1)
+        ratio = np.where(abs(below) <= _CANCELLED, 0.0, count * cosine / below)
+        return np.tile(ratio / count, (count, 1))

@@ -12,7 +12,7 @@ from brickctl.merging.spherical import SphericalMethod, cosines, length_of, leng
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from brickctl.tensors.arrays import Array
 
 _NOTHING = 1e-12
 """A sum this small beside its terms is what rounding leaves of 0."""
@@ -60,14 +60,16 @@ class MultiSlerp(SphericalMethod):
         """A mean of equal tensors is that tensor."""
         return self.normalize or list(weights) == [1.0]
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """The same share of each unit vector, stretched to the mean length."""
+        import numpy as np
+
         total = math.fsum(weights) if self.normalize else 1.0
         shares = [weight / total for weight in weights]
         sizes = lengths(products)[:, 0].tolist()
         length = length_of(shares, cosines(products)[:, :, 0].tolist())
         if length <= self.eps * math.fsum(map(abs, shares)):
-            return products.new_tensor(shares).reshape(-1, 1)
+            return np.array(shares).reshape(-1, 1)
         stretch = math.fsum(share * size for share, size in zip(shares, sizes, strict=True)) / length
         found = [share * stretch / size if size else 0.0 for share, size in zip(shares, sizes, strict=True)]
-        return products.new_tensor(found).reshape(-1, 1)
+        return np.array(found).reshape(-1, 1)

@@ -12,7 +12,7 @@ from brickctl.merging.spherical import SCRATCH, Along, SphericalMethod, cosines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from brickctl.tensors.arrays import Array
 
 _NOTHING = 1e-12
 """A sum this small beside its terms is what rounding leaves of 0."""
@@ -69,7 +69,7 @@ class NuSlerp(SphericalMethod):
         del weights
         return True
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """Of the two inputs."""
         first, second = (weight / math.fsum(weights) for weight in weights)
         cosine = cosines(products)[0, 1]

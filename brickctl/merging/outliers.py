@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Notes, Value
 
 
@@ -50,7 +51,7 @@ def run_drop(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
 
 @formula("drop-largest")
 def drop_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The value less what of it is among the largest."""
     largest = keep_formula(inputs, whole, arguments, notes)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
 
@@ -45,7 +46,7 @@ class Passthrough(MergeMethod):
         """Multiply."""
         out.copy_(block.inputs[0]).mul_(self.scale)
 
-    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element."""
         del weights, statistics
         return inputs[0] * self.scale

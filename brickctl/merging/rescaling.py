@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Notes, Value
 
 Rescale = Literal["l1", "density", "none"]
@@ -36,7 +37,7 @@ def l1_norms(*nodes: Node) -> Statistic:
     return Statistic(Spec(DType.F64, (1, len(nodes))), Op.make("l1-norms", 2, count=len(nodes)), nodes)
 
 
-def ratio(norms: Tensor, number: int = 0) -> float:
+def ratio(norms: Tensor | Array, number: int = 0) -> float:
     """What brings a norm back to what it was: before / after, a row of (n, 2); 1 where nothing is left.
 
     Where the tensor holds NaN or infinity it is NaN.
@@ -45,21 +46,21 @@ def ratio(norms: Tensor, number: int = 0) -> float:
     return 1.0 if after == 0.0 else float(before / after)
 
 
-@statistic_kernel("l1-norms", version=2, scratch=8, fixed=1 << 20)
-def run_norms(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+@statistic_kernel("l1-norms", version=2, scratch=8, fixed=1 << 20, arrays=True)
+def run_norms(scan: Scan, given: Sequence[Array], arguments: Mapping[str, Any]) -> Array:
     """Add up the magnitudes."""
-    import torch
+    import numpy as np
 
     del given
     sums = scan.totals(lambda inputs, _: [value.magnitude() for value in inputs])
     if sums is not None:
-        return torch.tensor([sums], dtype=torch.float64)
+        return np.array([sums])
     totals = [Total() for _ in range(arguments["count"])]
     for inputs, _ in scan():
         for parts in in_strips(*inputs):
             for total, part in zip(totals, parts, strict=True):
-                total.add(part.abs_())
-    return torch.tensor([[total.value() for total in totals]], dtype=torch.float64)
+                total.add(np.abs(part))
+    return np.array([[total.value() for total in totals]])
 
 
 @kernel("rescale", overwrites=False)
@@ -75,7 +76,7 @@ def run_rescale(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, A
 
 @formula("rescale")
 def rescale_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The value times the ratio of two norms, or divided by the density."""
     del notes

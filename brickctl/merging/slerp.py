@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from brickctl.core.parameters import Fraction
 from brickctl.merging.method import merge_method
 from brickctl.merging.spherical import SphericalMethod, cosines
-from brickctl.tensors.angles import arc_cosine, sine_of, square_root
+from brickctl.tensors.angles import arc_cosine, sine_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
     from brickctl.core.nodes import Node
     from brickctl.merging.method import Part
+    from brickctl.tensors.arrays import Array
 
 _NEARLY_PARALLEL = 0.9995
 
@@ -53,17 +55,17 @@ class Slerp(SphericalMethod):
             return parts[int(self.t)].node
         return super().node(parts, tensor)
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """Of the two models."""
         del weights
         cosine = cosines(products)[0, 1]
-        return arc_coefficients(cosine, (1.0 - self.t, self.t), cosine.abs() > _NEARLY_PARALLEL)
+        return arc_coefficients(cosine, (1.0 - self.t, self.t), abs(cosine) > _NEARLY_PARALLEL)
 
 
-def arc_coefficients(cosine: Tensor, shares: tuple[float, float], linear: Tensor) -> Tensor:
+def arc_coefficients(cosine: Array, shares: tuple[float, float], linear: NDArray[np.bool_]) -> Array:
     """The rows sin(share a) / sin(a), with a the angles of these cosines (m,), or just the shares: (2, m)."""
-    import torch
+    import numpy as np
 
-    safe = torch.where(linear, 0.0, cosine)
-    angle, sine = arc_cosine(safe), square_root((1.0 - safe) * (1.0 + safe))
-    return torch.stack([torch.where(linear, share, sine_of(angle * share) / sine) for share in shares])
+    safe = np.where(linear, 0.0, cosine)
+    angle, sine = arc_cosine(safe), np.sqrt((1.0 - safe) * (1.0 + safe))
+    return np.stack([np.where(linear, share, sine_of(angle * share) / sine) for share in shares])

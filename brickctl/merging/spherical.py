@@ -15,10 +15,8 @@ from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.regions import Access, Spec
 from brickctl.merging.linear import weighted_sum, weighted_sum_formula
 from brickctl.merging.method import MergeMethod, methods
-from brickctl.tensors.angles import square_root
 from brickctl.tensors.gram import gram, gram_of_columns, products
 from brickctl.tensors.kernels import kernel
-from brickctl.tensors.views import reshape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.regions import Region
     from brickctl.merging.method import Block, Part
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
 Along = Literal["tensor", "row", "column"]
@@ -44,7 +43,7 @@ class SphericalMethod(MergeMethod):
         """What is one vector."""
         return "tensor"
 
-    def coefficients(self, products: Tensor, weights: Sequence[float]) -> Tensor:
+    def coefficients(self, products: Array, weights: Sequence[float]) -> Array:
         """One factor for each input: (n, m) from the inner products (n, n, m) of m vectors of each; all finite."""
         raise NotImplementedError
 
@@ -54,7 +53,7 @@ class SphericalMethod(MergeMethod):
         if along == "row":
             return ()
         count = len(inputs)
-        found = reshape(gram(inputs), (count * count, 1)) if along == "tensor" else gram_of_columns(inputs)
+        found = gram(inputs) if along == "tensor" else gram_of_columns(inputs)
         parameters = dataclasses.asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
         op = Op.make("merge.coefficients", 1, method=self.declared.name, parameters=parameters, weights=list(weights))
         return (Map(Spec(DType.F64, (count, found.spec.columns)), op, (Input(found, Access.COLUMNS),)),)
@@ -69,7 +68,7 @@ class SphericalMethod(MergeMethod):
             factors = [row.reshape(-1, 1) for row in _of_rows(self, block.inputs, block.weights)]
         weighted_sum(block.inputs, [one.item() if one.numel() == 1 else one for one in factors], out)
 
-    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element, where each tensor is one vector."""
         del weights
         if not statistics or statistics[0].shape[1] != 1:
@@ -88,13 +87,13 @@ class SphericalMethod(MergeMethod):
         return self.along if len(node.spec.shape) > 1 else "tensor"
 
 
-@kernel("merge.coefficients", scratch=256)
-def run_coefficients(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+@kernel("merge.coefficients", scratch=256, arrays=True)
+def run_coefficients(inputs: Sequence[Array], out: Array, arguments: Mapping[str, Any], block: Region) -> None:
     """The coefficients of a method (n, m) from inner products (n * n, m)."""
     del block
     method = cast("SphericalMethod", methods()[arguments["method"]].method(**arguments["parameters"]))
     weights = arguments["weights"]
-    out.copy_(_finite_or_nan(method, inputs[0].reshape(len(weights), len(weights), -1), weights))
+    out[...] = _finite_or_nan(method, inputs[0].reshape(len(weights), len(weights), -1), weights)
 
 
 def _of_rows(method: SphericalMethod, inputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -103,39 +102,45 @@ def _of_rows(method: SphericalMethod, inputs: Sequence[Tensor], weights: Sequenc
 
     some = (slice(top, top + _ROWS) for top in range(0, inputs[0].shape[0], _ROWS))
     found = ([block[rows] for block in inputs] for rows in some)
-    return torch.cat([_finite_or_nan(method, products(part, dim=1), weights) for part in found], dim=1)
+    each = [_finite_or_nan(method, products(part, dim=1).numpy(), weights) for part in found]
+    return torch.cat([torch.from_numpy(one) for one in each], dim=1)
 
 
 _ROWS = 4096
 
 
-def _finite_or_nan(method: SphericalMethod, products: Tensor, weights: Sequence[float]) -> Tensor:
+def _finite_or_nan(method: SphericalMethod, products: Array, weights: Sequence[float]) -> Array:
     """NaN where an inner product is none, so that what was NaN or infinite can never look like an angle."""
-    finite = products.isfinite().all(0).all(0)
-    if not finite.any():
-        return products[0] * math.nan
-    found = method.coefficients(products.masked_fill(~finite, 1.0), weights)
-    return found.masked_fill(~finite, math.nan)
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(products).all(axis=(0, 1))
+        if not finite.any():
+            return np.full_like(products[0], math.nan)
+        found = method.coefficients(np.where(finite, products, 1.0), weights)
+        return np.where(finite, found, math.nan)
 
 
-def lengths(products: Tensor) -> Tensor:
+def lengths(products: Array) -> Array:
     """The length of each vector: (n, m)."""
-    return square_root(products.diagonal().T)
+    import numpy as np
+
+    return np.sqrt(products.diagonal().T)
 
 
-def cosines(products: Tensor) -> Tensor:
+def cosines(products: Array) -> Array:
     """The cosine of the angle between any two vectors: (n, n, m); 0 where one of them is 0, itself included.
 
     Exactly 1 or -1 for vectors that are equal or opposite.
     """
-    import torch
+    import numpy as np
 
     squares, sizes = products.diagonal().T, lengths(products)
-    both = sizes.unsqueeze(0) * sizes.unsqueeze(1)
-    alike = squares.unsqueeze(0) == squares.unsqueeze(1)
-    divisor = torch.where(alike, squares.unsqueeze(0), both)
-    found = products / torch.where(divisor > 0.0, divisor, 1.0)
-    return torch.where(divisor > 0.0, found, 0.0).clamp_(-1.0, 1.0)
+    both = sizes[np.newaxis] * sizes[:, np.newaxis]
+    alike = squares[np.newaxis] == squares[:, np.newaxis]
+    divisor = np.where(alike, squares[np.newaxis], both)
+    found = products / np.where(divisor > 0.0, divisor, 1.0)
+    return np.where(divisor > 0.0, found, 0.0).clip(-1.0, 1.0)
 
 
 def length_of(coefficients: Sequence[float], cosine: Sequence[Sequence[float]]) -> float:

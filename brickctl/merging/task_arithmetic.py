@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.merging.method import Block
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
 
@@ -42,7 +43,7 @@ class TaskArithmetic(MergeMethod):
         if self.scale != 1.0:
             out.mul_(self.scale)
 
-    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Tensor]) -> Value | None:
+    def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element."""
         del statistics
         total = weighted_sum_formula(inputs, weights)

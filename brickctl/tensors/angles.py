@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from brickctl.tensors.arrays import Array
+
 _HALVINGS = 4
 _ARC_SINE = tuple(math.comb(2 * power, power) / (4**power * (2 * power + 1)) for power in range(13))
 """Of s^1, s^3, ...: with s below sin(pi / 16) what is left out is below 2^-64 of the angle."""
@@ -43,12 +45,14 @@ def square_root_(values: Tensor) -> Tensor:
     return values
 
 
-def arc_cosine(cosine: Tensor) -> Tensor:
+def arc_cosine(cosine: Array) -> Array:
     """The angle in [0, pi] of a cosine in [-1, 1], to 4e-16 of it where it is below pi / 2, else 2e-15."""
-    sine, cosine = square_root((1.0 - cosine) / 2.0), square_root((1.0 + cosine) / 2.0)
+    import numpy as np
+
+    sine, cosine = np.sqrt((1.0 - cosine) / 2.0), np.sqrt((1.0 + cosine) / 2.0)
     for _ in range(1, _HALVINGS):
-        sine = sine / square_root(2.0 + 2.0 * cosine)
-        cosine = square_root((1.0 + cosine) / 2.0)
+        sine = sine / np.sqrt(2.0 + 2.0 * cosine)
+        cosine = np.sqrt((1.0 + cosine) / 2.0)
     square = sine * sine
     series = square * 0.0
     for coefficient in reversed(_ARC_SINE):
@@ -56,12 +60,12 @@ def arc_cosine(cosine: Tensor) -> Tensor:
     return series * sine * float(1 << _HALVINGS)
 
 
-def sine_of(angle: Tensor) -> Tensor:
+def sine_of(angle: Array) -> Array:
     """The sine of an angle that is not many times pi."""
-    import torch
+    import numpy as np
 
-    turns = torch.round(angle / math.pi)
-    odd = turns - 2.0 * torch.floor(turns / 2.0)
+    turns = np.rint(angle / math.pi)
+    odd = turns - 2.0 * np.floor(turns / 2.0)
     rest = (angle - turns * math.pi) - turns * _PI_REST
     square = rest * rest
     series = square * 0.0 + 1.0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Notes, Value
 
 
@@ -76,7 +77,7 @@ def _wide(node: Node) -> Spec:
 
 @formula("cast", widens=True)
 def cast_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The value itself: it is rounded where it is stored."""
     del arguments, notes
@@ -85,7 +86,7 @@ def cast_formula(
 
 @formula("add")
 def add_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The sum of two values."""
     del arguments, notes
@@ -94,7 +95,7 @@ def add_formula(
 
 @formula("subtract", widens=True)
 def subtract_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The difference of two values."""
     del arguments, notes
@@ -103,7 +104,7 @@ def subtract_formula(
 
 @formula("multiply", widens=True)
 def multiply_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The product of two values."""
     del arguments, notes
@@ -112,7 +113,7 @@ def multiply_formula(
 
 @formula("scale", widens=True)
 def scale_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """The value times a number."""
     del notes

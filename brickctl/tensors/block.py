@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from brickctl.core.dtypes import DType
     from brickctl.core.nodes import Node
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.buffers import Buffer
 
 
@@ -30,6 +31,11 @@ class Block:
     def matrix(self) -> Tensor:
         """The elements, for who works with torch."""
         return self.buffer.matrix(self.dtype, *self.shape)
+
+    @property
+    def array(self) -> Array:
+        """The same for who works with NumPy; of fp64 or fp32."""
+        return self.buffer.array(self.dtype, *self.shape)
 
     def content(self, size: int) -> memoryview:
         """The first `size` bytes: what a file gets."""

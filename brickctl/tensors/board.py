@@ -6,15 +6,14 @@ import mmap
 from typing import TYPE_CHECKING
 
 from brickctl.core.nodes import key
-from brickctl.tensors.buffers import seen_as
+from brickctl.tensors.buffers import array_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch import Tensor
-
     from brickctl.core.digests import Sha256
     from brickctl.core.nodes import Statistic
+    from brickctl.tensors.arrays import Array
 
 _LINE = 64
 """Bytes that places are aligned to: a line of a cache."""
@@ -35,11 +34,11 @@ class Board:
                 end += -(-node.spec.bytes // _LINE) * _LINE
         self._memory = mmap.mmap(-1, max(end, _LINE))
 
-    def write(self, node: Statistic, result: Tensor) -> None:
+    def write(self, node: Statistic, result: Array) -> None:
         """Let the others see a statistic (rows, columns)."""
-        self.read(node).copy_(result)
+        self.read(node)[...] = result
 
-    def read(self, node: Statistic) -> Tensor:
+    def read(self, node: Statistic) -> Array:
         """A statistic (rows, columns), which is not copied."""
         spec = node.spec
-        return seen_as(self._memory, spec.dtype, spec.rows, spec.columns, self._places[key(node)])
+        return array_in(self._memory, spec.dtype, spec.rows, spec.columns, self._places[key(node)])

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.dtypes import DType
+    from brickctl.tensors.arrays import Array
 
 _SMALLEST = mmap.PAGESIZE
+_FLOATS = {"F64": "float64", "F32": "float32"}
 _INTEGERS = {"U8": "uint8", "I32": "int32", "I64": "int64"}
 
 
@@ -41,6 +43,10 @@ class Buffer:
             view = self._views[dtype, rows, columns] = seen_as(self.memory, dtype, rows, columns)
         return view
 
+    def array(self, dtype: DType, rows: int, columns: int) -> Array:
+        """The same as an array of NumPy, for fp64 and fp32."""
+        return array_in(self.memory, dtype, rows, columns)
+
 
 def seen_as(memory: mmap.mmap, dtype: DType, rows: int, columns: int, offset: int = 0) -> Tensor:
     """What lies at `offset`, in bytes, as a torch tensor (rows, columns) on the same memory."""
@@ -52,6 +58,13 @@ def seen_as(memory: mmap.mmap, dtype: DType, rows: int, columns: int, offset: in
         raise TypeError(msg)
     flat = torch.frombuffer(memory, dtype=getattr(torch, name), count=rows * columns, offset=offset)
     return flat.view(rows, columns)
+
+
+def array_in(memory: mmap.mmap, dtype: DType, rows: int, columns: int, offset: int = 0) -> Array:
+    """The same as an array of NumPy, for fp64 and fp32."""
+    import numpy as np
+
+    return np.frombuffer(memory, dtype=_FLOATS[dtype.code], count=rows * columns, offset=offset).reshape(rows, columns)
 
 
 class Buffers:

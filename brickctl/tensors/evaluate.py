@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.nodes import Bundle
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
     from brickctl.tensors.fused.fusion import Fused
@@ -63,10 +64,10 @@ class Evaluator:
                 self.give_back(block)
             self._shared = outer
 
-    def small(self, node: Node) -> Tensor:
-        """A copy of a whole node."""
+    def small(self, node: Node) -> Array:
+        """A copy of a whole node of fp64."""
         block = self.evaluate(node, whole(node.spec))
-        copy = block.matrix.clone()
+        copy = block.array.copy()
         self.give_back(block)
         return copy
 
@@ -110,19 +111,30 @@ class Evaluator:
             return self._map(node, region)
         if isinstance(node, View):
             return self._view(node, region)
-        found = self._results.statistic(node, self) if isinstance(node, Statistic) else self._results.output(node, self)
-        block = self._take(node, region)
-        block.matrix.copy_(found[region.top : region.bottom, region.left : region.right])
+        rows, columns = slice(region.top, region.bottom), slice(region.left, region.right)
+        if isinstance(node, Statistic):
+            statistic = self._results.statistic(node, self)
+            block = self._take(node, region)
+            block.array[...] = statistic[rows, columns]
+        else:
+            output = self._results.output(node, self)
+            block = self._take(node, region)
+            block.matrix.copy_(output[rows, columns])
         return block
 
-    def summarise(self, node: Statistic) -> Tensor:
+    def summarise(self, node: Statistic) -> Array:
         """Let the kernel of a statistic scan its inputs."""
+        import numpy as np
+
+        found = find_statistic(node.op)
         given = [self.evaluate(entry, whole(entry.spec)) for entry in node.given]
-        matrices = [part.matrix for part in given]
-        result = find_statistic(node.op).run(Scanning(self, node, self._results), matrices, arguments_of(node.op))
+        matrices = [part.array if found.arrays else part.matrix for part in given]
+        scanning = Scanning(self, node, self._results, found.arrays)
+        with np.errstate(all="ignore"):  # NaN and infinity are numbers like all others, until they come out at the end
+            result = found.run(scanning, matrices, arguments_of(node.op))
         for part in given:
             self.give_back(part)
-        return result.reshape(node.spec.rows, node.spec.columns)
+        return np.asarray(result).reshape(node.spec.rows, node.spec.columns)
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
         """Make all tensors of a bundle, as matrices."""
@@ -209,22 +221,23 @@ class Evaluator:
         """Make the inputs and run the kernel."""
         kernel = find(node.op)
         moving: list[Block] = []
-        matrices: list[Tensor] = []
+        blocks: list[Block] = []
         for entry in node.inputs:
             part = entry.access.region(region, entry.node.spec)
             if entry.access.stays:
-                matrices.append(self._keep(entry.node, part).matrix)
+                blocks.append(self._keep(entry.node, part))
             elif self._shared.has(entry.node, part):
-                matrices.append(self._common_block(entry.node, part, moving, lends=kernel.overwrites))
+                blocks.append(self._common_block(entry.node, part, moving, lends=kernel.overwrites))
             else:
                 apart = (
                     entry.access is Access.PACKED
                 )  # another rectangle, in which other nodes have something in common
                 moving += self.together((entry.node,), part) if apart else [self.evaluate(entry.node, part)]
-                matrices.append(moving[-1].matrix)
+                blocks.append(moving[-1])
         out = self._take(node, region)
+        given, made = ([one.array if kernel.arrays else one.matrix for one in some] for some in (blocks, [out]))
         try:
-            kernel.run(matrices, out.matrix, arguments_of(node.op), region)
+            kernel.run(given, made[0], arguments_of(node.op), region)
         except BrickctlError as fault:
             fault.causes += self._read_from(entry.node for entry in node.inputs)
             raise
@@ -232,15 +245,15 @@ class Evaluator:
             self.give_back(block)
         return out
 
-    def _common_block(self, node: Node, region: Region, moving: list[Block], *, lends: bool) -> Tensor:
+    def _common_block(self, node: Node, region: Region, moving: list[Block], *, lends: bool) -> Block:
         """What several kernels need: made by the first; each that overwrites what it gets has a copy of its own."""
         block = self._made_once(node, region)
         if not lends:
-            return block.matrix
+            return block
         own = self._take(node, region)
         own.matrix.copy_(block.matrix)
         moving.append(own)
-        return own.matrix
+        return own
 
     def _made_once(self, node: Node, region: Region) -> Block:
         name = self._shared.keys[id(node)]

@@ -10,7 +10,7 @@ from brickctl.core.brick import File
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.plan import Copy, Plan, Shard, Task, Text
 from brickctl.tensors.copying import write_at
-from brickctl.tensors.fused.fusion import runs_alone
+from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.memory import share
 from brickctl.tensors.new_file import opened_new
 from brickctl.tensors.shard_writer import ShardWriter
@@ -58,7 +58,7 @@ class LocalExecutor:
         """
         finished = {shard.path: journal.finished(shard, folder / shard.path) for shard in plan.shards}
         unfinished = [shard for shard in plan.shards if finished[shard.path] is None]
-        if not all(runs_alone(node) for shard in unfinished for _, node in shard.computed):
+        if any(needs_torch(node) for shard in unfinished for _, node in shard.computed):
             begin_torch_import()
         part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
         with workers(unfinished, self._blobs, part) as hands:

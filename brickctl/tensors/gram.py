@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from brickctl.tensors.arrays import Array
+
 
 def gram(nodes: Sequence[Node]) -> Statistic:
-    """The inner product of each tensor with each, flattened: (n, n) in fp64; squared norms in its diagonal."""
+    """The inner product of each tensor with each, flattened: (n * n, 1) in fp64; that of i and j at n i + j."""
     count = len(nodes)
-    return Statistic(Spec(DType.F64, (count, count)), Op.make("gram", 3, count=count), tuple(nodes))
+    return Statistic(Spec(DType.F64, (count * count, 1)), Op.make("gram", 3, count=count), tuple(nodes))
 
 
 def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
@@ -30,10 +32,10 @@ def gram_of_columns(nodes: Sequence[Node]) -> Statistic:
     return Statistic(Spec(DType.F64, (count * count, columns)), op, tuple(nodes))
 
 
-@statistic_kernel("gram", version=3, scratch=8, fixed=1 << 20)
-def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+@statistic_kernel("gram", version=3, scratch=8, fixed=1 << 20, arrays=True)
+def run_gram(scan: Scan, given: Sequence[Array], arguments: Mapping[str, Any]) -> Array:
     """Add up the products of all elements."""
-    import torch
+    import numpy as np
 
     del given
     count = arguments["count"]
@@ -46,7 +48,7 @@ def run_gram(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) 
                 for total, (left, right) in zip(totals, pairs, strict=True):
                     total.add(strips[left] * strips[right])
         sums = [total.value() for total in totals]
-    found = torch.zeros(count, count, dtype=torch.float64)
+    found = np.empty((count, count))
     for (left, right), product in zip(pairs, sums, strict=True):
         found[left, right] = found[right, left] = product
     return found

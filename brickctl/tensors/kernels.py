@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Bundle, Op
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Terms
 
 _T = TypeVar("_T")
@@ -26,7 +27,7 @@ Law = Literal["exact", "rounded"]
 class Kernel(Protocol):
     """Arithmetic on one block."""
 
-    def __call__(self, inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
+    def __call__(self, inputs: Sequence[Any], out: Any, arguments: Mapping[str, Any], block: Region) -> None:
         """Write `out` (rows, columns) from `inputs`, each the part that the plan gives it, two-dimensional.
 
         `block` is where `out` lies in the whole tensor.
@@ -36,7 +37,7 @@ class Kernel(Protocol):
 class Scan(Protocol):
     """The blocks of whole inputs."""
 
-    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Any], Region]]:
         """Visit every block in order, or these rectangles, and tell where each lies; can be called again.
 
         A kernel may overwrite the blocks, which are gone at the next one.
@@ -49,7 +50,7 @@ class Scan(Protocol):
 class StatisticKernel(Protocol):
     """Arithmetic that sums up whole tensors block by block."""
 
-    def __call__(self, scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+    def __call__(self, scan: Scan, given: Sequence[Any], arguments: Mapping[str, Any]) -> Tensor | Array:
         """Return the small tensor (rows, columns) that the node's spec says."""
 
 
@@ -71,6 +72,7 @@ class RegisteredStatistic:
     run: StatisticKernel
     scratch: int
     fixed: int
+    arrays: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,15 @@ class RegisteredBundle:
 class Registered:
     """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block.
 
-    `overwrites`: it may write into its inputs, so that none of them can serve others too.
+    `overwrites`: it may write into its inputs, so that none of them can serve others too. `arrays`: it works with
+    arrays of NumPy, fp64 or fp32, and so without torch; others work with tensors of torch.
     """
 
     run: Kernel
     law: Law
     scratch: int
     overwrites: bool
+    arrays: bool
 
 
 _KERNELS: dict[tuple[str, int], Registered] = {}
@@ -101,24 +105,30 @@ _BUNDLES: dict[tuple[str, int], RegisteredBundle] = {}
 
 
 def kernel(
-    name: str, *, version: int = 1, law: Law = "exact", scratch: int = 0, overwrites: bool = True
+    name: str,
+    *,
+    version: int = 1,
+    law: Law = "exact",
+    scratch: int = 0,
+    overwrites: bool = True,
+    arrays: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Register a function as the kernel `name` of this `version`; found by import of its module."""
 
     def register(function: Kernel) -> Kernel:
-        _KERNELS[name, version] = Registered(function, law, scratch, overwrites)
+        _KERNELS[name, version] = Registered(function, law, scratch, overwrites, arrays)
         return function
 
     return register
 
 
 def statistic_kernel(
-    name: str, *, version: int = 1, scratch: int = 0, fixed: int = 0
+    name: str, *, version: int = 1, scratch: int = 0, fixed: int = 0, arrays: bool = False
 ) -> Callable[[StatisticKernel], StatisticKernel]:
     """Register a function as the kernel `name` of statistics."""
 
     def register(function: StatisticKernel) -> StatisticKernel:
-        _STATISTICS[name, version] = RegisteredStatistic(function, scratch, fixed)
+        _STATISTICS[name, version] = RegisteredStatistic(function, scratch, fixed, arrays)
         return function
 
     return register

@@ -10,8 +10,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from brickctl.tensors.kernels import Scan
 
 LOW_BITS = 15
@@ -27,11 +25,11 @@ class Keys:
     """Makes the keys of one block after another, in memory that is taken once."""
 
     def __init__(self) -> None:
-        import torch
+        import numpy as np
 
-        self._memory = torch.empty(0, dtype=torch.float32)
+        self._memory = np.empty(0, dtype=np.float32)
 
-    def of(self, block: Tensor) -> Any:
+    def of(self, block: Any) -> Any:
         """The keys of a block, row by row, as one array of int32, which is gone at the next block.
 
         A block of fp32 is overwritten.
@@ -40,17 +38,17 @@ class Keys:
         keys &= LARGEST_KEY
         return keys
 
-    def bits(self, block: Tensor) -> Any:
+    def bits(self, block: Any) -> Any:
         """The same with the bit of the sign."""
-        import torch
+        import numpy as np
 
-        if block.dtype is torch.float32 and block.is_contiguous():
-            return block.view(-1).numpy().view("int32")
-        if self._memory.numel() < block.numel():
-            self._memory = self._memory.new_empty(block.numel())
-        rounded = self._memory[: block.numel()]
-        rounded.view(block.shape).copy_(block)
-        return rounded.numpy().view("int32")
+        if block.dtype == np.float32 and block.flags.c_contiguous:
+            return block.reshape(-1).view(np.int32)
+        if self._memory.size < block.size:
+            self._memory = np.empty(block.size, dtype=np.float32)
+        rounded = self._memory[: block.size]
+        rounded.reshape(block.shape)[...] = block
+        return rounded.view(np.int32)
 
 
 def value_of(key: int) -> float:

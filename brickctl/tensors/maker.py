@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.nodes import Node, Output, Statistic
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.block import Block
     from brickctl.tensors.buffers import Buffers
@@ -53,7 +54,7 @@ class Maker:
             raise not_finite(name, node, evaluator, self._blobs)
         return block
 
-    def statistic(self, node: Statistic) -> Tensor:
+    def statistic(self, node: Statistic) -> Array:
         """Make a statistic, unless it is there."""
         return self._results.statistic(node, self._turn_to(node))
 

@@ -14,7 +14,7 @@ from brickctl.tensors.magnitudes import FIRST_INFINITE, HIGH_COUNT, LOW_BITS, LO
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
+    from brickctl.tensors.arrays import Array
 
 
 def quartiles(node: Node, *, interpolate: bool) -> Statistic:
@@ -30,10 +30,10 @@ def quartiles(node: Node, *, interpolate: bool) -> Statistic:
     return Statistic(Spec(DType.F64, (1, 3)), op, (node,))
 
 
-@statistic_kernel("quartiles", scratch=32, fixed=8 * (2 * HIGH_COUNT + 8 * LOW_COUNT))
-def run_quartiles(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+@statistic_kernel("quartiles", scratch=32, fixed=8 * (2 * HIGH_COUNT + 8 * LOW_COUNT), arrays=True)
+def run_quartiles(scan: Scan, given: Sequence[Array], arguments: Mapping[str, Any]) -> Array:
     """Find the elements below and above each quartile, and go the fraction of the way."""
-    import torch
+    import numpy as np
 
     del given
     ranks, fractions = arguments["ranks"], arguments["fractions"]
@@ -41,7 +41,7 @@ def run_quartiles(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, A
     found = _at_ranks(scan, [*ranks, *above])
     lower, upper = found[: len(ranks)], found[len(ranks) :]
     between = [low + part * (high - low) for low, high, part in zip(lower, upper, fractions, strict=True)]
-    return torch.tensor([between], dtype=torch.float64)
+    return np.array([between])
 
 
 def _at_ranks(scan: Scan, ranks: Sequence[int]) -> list[float]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.digests import Sha256
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.evaluate import Evaluator
 
 
@@ -27,8 +28,8 @@ class Results:
         self.at_once = at_once
         self._leave = threading.Semaphore(at_once)
         self._bundles_at_work: dict[Bundle, threading.RLock] = {}
-        self._statistics: dict[Sha256, Tensor] = {}
-        self._known: dict[int, tuple[Statistic, Tensor]] = {}
+        self._statistics: dict[Sha256, Array] = {}
+        self._known: dict[int, tuple[Statistic, Array]] = {}
         self._at_work: dict[Sha256, threading.RLock] = {}
         self._bundles: OrderedDict[Bundle, tuple[Tensor, ...]] = OrderedDict()
         self._capacity = bundles
@@ -36,7 +37,7 @@ class Results:
         self._one_bundle = threading.RLock()
         self._unwanted = threading.Event()
 
-    def statistic(self, node: Statistic, evaluator: Evaluator) -> Tensor:
+    def statistic(self, node: Statistic, evaluator: Evaluator) -> Array:
         """The whole result of a statistic, made by one thread while the others make different ones."""
         known = self._known.get(id(node))
         if known is not None:
@@ -50,7 +51,7 @@ class Results:
             self._known[id(node)] = node, self._statistics[name]
             return self._statistics[name]
 
-    def know(self, node: Statistic, result: Tensor) -> None:
+    def know(self, node: Statistic, result: Array) -> None:
         """Take a statistic from who made it elsewhere."""
         self._known[id(node)] = node, result
         self._statistics[key(node)] = result

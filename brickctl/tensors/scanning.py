@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickctl.tensors.fused.fusion import fuse_totals
 from brickctl.tensors.kernels import arguments_of
@@ -11,8 +11,6 @@ from brickctl.tensors.strips import Total
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from torch import Tensor
 
     from brickctl.core.nodes import Statistic
     from brickctl.core.regions import Region
@@ -28,13 +26,14 @@ class Scanning:
     evaluator: Evaluator
     node: Statistic
     results: Results
+    arrays: bool
 
-    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Tensor], Region]]:
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[list[Any], Region]]:
         """Make these rectangles of the inputs, or all blocks, one after another."""
         for region in self.node.scanned() if regions is None else regions:
             self.results.check_wanted()
             inputs = self.evaluator.together(self.node.inputs, region)
-            yield [part.matrix for part in inputs], region
+            yield [part.array if self.arrays else part.matrix for part in inputs], region
             for part in inputs:
                 self.evaluator.give_back(part)
 

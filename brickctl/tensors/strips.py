@@ -6,24 +6,26 @@ costs several times the arithmetic.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from brickctl.tensors.exact import sum_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
+
+    from brickctl.tensors.arrays import Array
+
+_Block = TypeVar("_Block", "Tensor", "Array")
 
 STRIP_ELEMENTS = 1 << 16
 """Elements in a part. A constant of the engine: sums depend on it."""
 
 
-def in_strips(*blocks: Tensor, size: int = STRIP_ELEMENTS) -> Iterator[Sequence[Tensor]]:
+def in_strips(*blocks: _Block, size: int = STRIP_ELEMENTS) -> Iterator[Sequence[_Block]]:
     """The same elements of several blocks of one shape, part by part, each as one row; they share their memory."""
-    flat = [block.view(-1) for block in blocks]
+    flat = [block.reshape(-1) for block in blocks]
     for begin in range(0, flat[0].shape[0], size):
         yield [row[begin : begin + size] for row in flat]
 
@@ -53,7 +55,7 @@ class Total:
         """Where the sums lie."""
         return int(self._sums.ctypes.data)
 
-    def add(self, strip: Tensor | NDArray[np.float64]) -> None:
+    def add(self, strip: Tensor | Array) -> None:
         """Add the numbers of one strip, a row; each but the last of a block has a multiple of `SUMS`."""
         import numpy as np
 
@@ -64,11 +66,18 @@ class Total:
 
     def value(self) -> float:
         """The sum."""
-        sums = self._sums
-        while len(sums) > 1:
-            half = len(sums) // 2
-            sums = sums[:half] + sums[half:]
-        return float(sums[0])
+        return float(tree_sum(self._sums)[0])
+
+
+def tree_sum(terms: Array) -> Array:
+    """Sum along the first dimension, added as a binary tree; the dimension stays."""
+    import numpy as np
+
+    while (size := len(terms)) > 1:
+        half = size // 2
+        pairs = terms[:half] + terms[half : 2 * half]
+        terms = np.concatenate([pairs, terms[2 * half :]]) if size % 2 else pairs
+    return terms
 
 
 def _fold(terms: Tensor) -> Tensor:

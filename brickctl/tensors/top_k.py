@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Limits, Notes, Value
 
 _ABOVE, _FROM, _QUOTA, _BEFORE = range(4)
@@ -73,18 +74,18 @@ def _keep(node: Node, found: Statistic, number: int, *, mark: bool = False) -> N
     return Map(Spec(DType.F64, node.spec.shape), op, (wide, Input(found, Access.ALL)), whole_rows=True)
 
 
-@statistic_kernel("top-k", scratch=8, fixed=FIXED)
-def run_limits(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]) -> Tensor:
+@statistic_kernel("top-k", scratch=8, fixed=FIXED, arrays=True)
+def run_limits(scan: Scan, given: Sequence[Array], arguments: Mapping[str, Any]) -> Array:
     """Find the key of the smallest element that is kept, and in which blocks those lie that tie with it."""
-    import torch
+    import numpy as np
 
     del given
     grid = Grid(rows=arguments["rows"], columns=arguments["columns"], height=arguments["height"])
     wanted = _wanted(arguments)
-    found = torch.zeros(len(wanted), _BEFORE + grid.blocks + 1, dtype=torch.float64)
+    found = np.zeros((len(wanted), _BEFORE + grid.blocks + 1))
     for row, last in zip(found, ranked(scan, grid, wanted), strict=True):
         if last is Unranked.NOT_FINITE:
-            row.fill_(math.nan)
+            row.fill(math.nan)
         elif last is Unranked.NONE:
             row[_ABOVE] = row[_FROM] = math.inf
         elif last.key == 0 and last.quota == sum(last.equals):
@@ -92,7 +93,7 @@ def run_limits(scan: Scan, given: Sequence[Tensor], arguments: Mapping[str, Any]
         else:
             row[_ABOVE], row[_FROM], row[_QUOTA] = _edge(last.key + 1), _edge(last.key), last.quota
             if last.quota < sum(last.equals):
-                row[_BEFORE + 1 :] = torch.tensor(last.equals).cumsum(0)
+                row[_BEFORE + 1 :] = np.cumsum(last.equals)
     return found
 
 
@@ -141,7 +142,7 @@ def run_keep(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
 
 @formula("keep-largest")
 def keep_formula(
-    inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+    inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
 ) -> Value | None:
     """What lies above a limit; where ties of a block are kept in part, the first ones."""
     del notes

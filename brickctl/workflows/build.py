@@ -16,7 +16,7 @@ from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import Budget, LocalExecutor
-from brickctl.tensors.fused.fusion import runs_alone
+from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, peak_memory, share
 from brickctl.tensors.torch_import import begin_torch_import
@@ -114,7 +114,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
     refuse_strangers(folder)
     plan = make_plan(session, recipe, lock)
-    if not all(runs_alone(node) for _, node in plan.computed):
+    if any(needs_torch(node) for _, node in plan.computed):
         begin_torch_import()
     share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
     _note_whole_matrices(session, recipe, plan)

@@ -33,7 +33,7 @@ def test_whole_tensors_and_their_columns_are_summed_over_all_blocks(shape: tuple
     found = {name: torch.randint(-9, 10, shape, generator=generator).double() for name in "ab"}
     flat = torch.stack([one.reshape(-1) for one in found.values()])
     whole = evaluated(tmp_path / "whole", found, lambda nodes: gram(list(nodes.values())))
-    assert torch.equal(whole, flat @ flat.T)
+    assert torch.equal(whole, (flat @ flat.T).reshape(-1, 1))
     columns = evaluated(tmp_path / "columns", found, lambda nodes: gram_of_columns(list(nodes.values())))
     matrices = [one.reshape(-1, shape[-1]) for one in found.values()]
     assert torch.equal(columns, torch.stack([(x * y).sum(0) for x in matrices for y in matrices]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import hashlib
+import json
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -367,6 +370,50 @@ def test_merges_have_the_same_bytes_with_the_machine_and_without(
             monkeypatch.setattr(fusion, "machine", lambda found=found: found)
             made.append(outcome(text, tmp_path / f"{number}-{way}"))
         assert made[0] == made[1]
+
+
+WITHOUT_TORCH = {
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "dare_linear",
+    "dare_ties",
+    "karcher",
+    "linear",
+    "model_stock",
+    "multislerp",
+    "nuslerp",
+    "passthrough",
+    "slerp",
+    "task_arithmetic",
+    "ties",
+}
+
+_BUILDS = """
+import json, sys
+from pathlib import Path
+from tests.support.building import build
+said = {}
+for name, text in json.loads(sys.stdin.read()).items():
+    build(text, Path(sys.argv[1]) / name)
+    said[name] = "torch" in sys.modules
+print(json.dumps(said))
+"""
+
+
+def test_these_methods_need_no_torch(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    """All of them in one process, in several blocks with ties, and those that need it last."""
+    bricks = {name: folder for name, folder in folders.items() if name != "base"}
+    texts = {}
+    for name, declared in sorted(methods().items(), key=lambda entry: entry[0] not in WITHOUT_TORCH):
+        given = {field.name for field in dataclasses.fields(declared.method)}  # type: ignore[arg-type]
+        chosen = "density = 0.6" if "density" in given else "scale = 0.5" if name == "passthrough" else ""
+        apply = step(declared, [0.5] * (1 if name == "passthrough" else fitting(declared)), chosen)
+        texts[name] = manifest(folders["base"], bricks, apply)
+    command = [sys.executable, "-c", _BUILDS, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(texts), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {name for name, needed in said.items() if not needed} == WITHOUT_TORCH
 
 
 def outcome(text: str, folder: Path) -> bytes | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,12 +29,12 @@ class Counted:
     def __init__(self, *tensors: Tensor, grid: Grid = GRID) -> None:
         self.tensors, self.grid, self.visited = [tensor.double() for tensor in tensors], grid, 0
 
-    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Tensor], Region]]:
+    def __call__(self, regions: Iterable[Region] | None = None) -> Iterator[tuple[Sequence[Any], Region]]:
         rows, height = self.grid.rows, self.grid.height
         every = (Region(top, min(top + height, rows), 0, self.grid.columns) for top in range(0, rows, height))
         for region in every if regions is None else regions:
             self.visited += region.elements
-            yield [tensor[region.top : region.bottom].clone() for tensor in self.tensors], region
+            yield [tensor[region.top : region.bottom].clone().numpy() for tensor in self.tensors], region
 
 
 def of_rank(wanted: int) -> ranking.Rank:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from torch import Tensor
-
     from brickctl.core.nodes import Op
     from brickctl.core.regions import Region
+    from brickctl.tensors.arrays import Array
 
 Limits = tuple[float, float, float]
 """Magnitudes above the first are kept; of those not above the second only so many, unless the third is negative."""
@@ -206,7 +205,7 @@ class Formula(Protocol):
     """What a kernel does to one element of each input."""
 
     def __call__(
-        self, inputs: Sequence[Value], whole: Sequence[Tensor], arguments: Mapping[str, Any], notes: Notes
+        self, inputs: Sequence[Value], whole: Sequence[Array], arguments: Mapping[str, Any], notes: Notes
     ) -> Value | None:
         """The result, from the inputs of which the kernel gets blocks, and those that it gets whole.
 

@@ -15,9 +15,8 @@ from brickctl.tensors.fused.shortening import shortened
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from torch import Tensor
-
     from brickctl.core.nodes import Input, Node
+    from brickctl.tensors.arrays import Array
 
 _LOADS = {
     DType.F64: Code.LOAD_F64,
@@ -51,7 +50,7 @@ class Fused:
 def fuse(
     roots: Sequence[Node],
     apart: Collection[int],
-    whole: Callable[[Node], Tensor],
+    whole: Callable[[Node], Array],
     arguments: Callable[[Op], Mapping[str, Any]],
 ) -> Fused | None:
     """One program for all of these; None where there is no machine, or nothing for it to do.
@@ -70,25 +69,8 @@ def fuse(
     return tracing.fused(stores) if len(stores) == len(roots) else None
 
 
-class _Missing(Exception):
-    """A formula needs something that has to be made first."""
-
-
-def runs_alone(root: Node) -> bool:
-    """Whether the machine makes all of a node from stored bytes, so that nothing else need be imported."""
-
-    def missing(node: Node) -> Tensor:
-        raise _Missing(node)
-
-    try:
-        fused = fuse((root,), (), missing, Op.arguments)
-    except _Missing:
-        return False
-    return fused is not None and fused.reads_files_only
-
-
 def fuse_totals(
-    nodes: Sequence[Node], terms: Terms, whole: Callable[[Node], Tensor], arguments: Callable[[Op], Mapping[str, Any]]
+    nodes: Sequence[Node], terms: Terms, whole: Callable[[Node], Array], arguments: Callable[[Op], Mapping[str, Any]]
 ) -> Fused | None:
     """One program that adds up terms over blocks of these nodes, as `fuse` makes one for what comes out of them."""
     tracing = _Tracing((), whole, arguments)
@@ -122,7 +104,7 @@ class _Tracing:
     """
 
     apart: Collection[int]
-    whole: Callable[[Node], Tensor]
+    whole: Callable[[Node], Array]
     arguments: Callable[[Op], Mapping[str, Any]]
     notes: Notes = field(default_factory=Notes)
     leaves: list[Node] = field(default_factory=list)

@@ -10,9 +10,8 @@ from brickctl.tensors.kernels import arguments_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from torch import Tensor
-
     from brickctl.core.nodes import Node
+    from brickctl.tensors.arrays import Array
 
 NONE: Collection[int] = ()
 """No node is apart; a constant, as programs are known by which collection they were asked with."""
@@ -25,7 +24,7 @@ class Programs:
         whole: makes a small node that a formula sees whole.
     """
 
-    def __init__(self, whole: Callable[[Node], Tensor]) -> None:
+    def __init__(self, whole: Callable[[Node], Array]) -> None:
         self._whole = whole
         self._known: dict[tuple[int, ...], tuple[tuple[Node, ...], Collection[int], Fused | None]] = {}
 
