@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 @click.option("-m", "--method", default="task_arithmetic", show_default=True, help="Merge method.")
 @click.option("-w", "--weight", "weights", type=float, multiple=True, help="Once for all bricks, or once for each.")
 @click.option("-s", "--set", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the method.")
+@click.option(
+    "--tokenizer",
+    metavar="base|union|BRICK",
+    shell_complete=suggestions.tokenizers,
+    help="Whose tokens the result has.  [default: those of BASE, if all have the same]",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the artifact.")
 @options.dtype
 @options.shard_size
@@ -36,6 +42,7 @@ def command(
     method: str,
     weights: tuple[float, ...],
     parameters: tuple[str, ...],
+    tokenizer: str | None,
     output: Path,
     dtype: str | None,
     shard_size: str | None,
@@ -49,10 +56,14 @@ def command(
     """Merge BRICKs into BASE, without a manifest.
 
     BASE and BRICK are `hf:owner/name[@revision]`, `path:folder`, `./folder` or `/folder`.
-    """
-    from brickctl.workflows.compose import Composition, merge_step, name_bricks
 
-    named = name_bricks(bricks)
-    step = merge_step(method, tuple(named), weights, parameters)
-    composition = Composition(base=base, bricks=named, step=step, dtype=dtype, shard_size=shard_size)
+    `--tokenizer` takes a BRICK by its reference or its name (`chat` for `./models/chat`), and it may be one that is not
+    merged.
+    """
+    from brickctl.workflows.compose import TOKENIZERS, Composition, merge_step, name_bricks, name_tokenizer
+
+    named = name_bricks(bricks, reserved=TOKENIZERS)
+    source, everyone = (None, named) if tokenizer is None else name_tokenizer(tokenizer, base, named)
+    step = merge_step(method, tuple(named), weights, parameters, source)
+    composition = Composition(base=base, bricks=everyone, step=step, dtype=dtype, shard_size=shard_size)
     compose(console, composition, output, save=save, dry_run=dry_run, offline=offline, memory=memory, threads=threads)

@@ -65,6 +65,11 @@ def bricks_or_folders(context: click.Context, parameter: click.Parameter, typed:
     return base_and_bricks(context, parameter, typed) or folders(context, parameter, typed)
 
 
+def tokenizers(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """`base` or `union`, or a folder where neither begins like that."""
+    return _fitting(context, parameter, typed, ("base", "union")) or folders(context, parameter, typed)
+
+
 def _fitting(
     context: click.Context, parameter: click.Parameter, typed: str, names: Iterable[str]
 ) -> list[CompletionItem[str]]:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
 
 _TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
-_OTHER_TOKENS = 'it has other tokens than the base: say in the merge whose the result has, as tokenizer = "union"'
+_OTHER_TOKENS = (
+    "it has other tokens than the base: say in the merge whose the result has, "
+    'as tokenizer = "union" in a manifest or --tokenizer union without one'
+)
 _STITCH = "write a target that stitches them"
 _QUANTISED = ("quantization_config", "compression_config")
 _BUFFERS = (

@@ -74,8 +74,9 @@ def _refuse_others(alias: Alias, ingredients: Ingredients, ours: Mapping[str, in
             f"`{alias}` has other tokens than the base",
             causes=(*others[:_SHOWN], *more),
             place=ingredients.brick(alias).required_by,
-            hint=f'say in the merge whose tokens the result has: tokenizer = "{alias}", "{BASE}" or "union"; or, where '
-            f'only names differ, let rows go together as they are: tokenizer = {{ source = "{alias}", match = "id" }}',
+            hint=f'say in the merge whose tokens the result has: tokenizer = "{alias}", "{BASE}" or "union" '
+            "(--tokenizer without a manifest); or, where only names differ, let rows go together as they are: "
+            f'tokenizer = {{ source = "{alias}", match = "id" }}',
         )
 
 

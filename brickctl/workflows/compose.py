@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.core.lock_format import encode
 from brickctl.core.manifest_format import parse_manifest
-from brickctl.core.names import Alias, alias_from
+from brickctl.core.names import BASE, Alias, alias_from, did_you_mean
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.merging.method import methods
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
+from brickctl.vocabulary.rules import UNION
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.lock import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Manifest
     from brickctl.core.ports import Events
     from brickctl.tensors.executor import Budget
+
+TOKENIZERS = (BASE, UNION)
+"""What `--tokenizer` may be besides a brick; no brick has such a name where it may be given."""
 
 _TARGET = "model"
 
@@ -65,8 +70,8 @@ class Composition:
         return "\n".join(lines) + "\n"
 
 
-def name_bricks(references: Sequence[str]) -> dict[Alias, str]:
-    """An alias for each brick of a command line.
+def name_bricks(references: Sequence[str], reserved: Sequence[str] = ()) -> dict[Alias, str]:
+    """An alias for each brick of a command line, none of them `reserved`.
 
     Raises:
         UsageFault: no brick at all, or a reference that cannot be read.
@@ -76,17 +81,50 @@ def name_bricks(references: Sequence[str]) -> dict[Alias, str]:
     named: dict[Alias, str] = {}
     for text in references:
         parse_reference(text)
-        named[alias_from(text, named)] = text
+        named[alias_from(text, (*named, *reserved))] = text
     return named
 
 
-def merge_step(method: str, bricks: Sequence[Alias], weights: Sequence[float], parameters: Sequence[str]) -> str:
+def name_tokenizer(text: str, base: str, named: Mapping[Alias, str]) -> tuple[Alias, dict[Alias, str]]:
+    """What `tokenizer` of the merge says, and the bricks of the project, with one more if only its tokens are taken.
+
+    Args:
+        text: one of TOKENIZERS, the alias of a brick, or a reference to the base or to any brick.
+        base: the reference of the base.
+        named: the bricks that are merged.
+
+    Raises:
+        UsageFault: it is none of these.
+    """
+    if text in TOKENIZERS or text in named:
+        return Alias(text), dict(named)
+    try:
+        source = _source(text, None)
+    except UsageFault as fault:
+        known = (*TOKENIZERS, *named)
+        causes = (fault.message, f"names here: {', '.join(f'`{name}`' for name in known)}; references name others")
+        hint = did_you_mean(text, known) or fault.hint
+        raise UsageFault(f"`{shown(text)}` names no tokenizer", causes=causes, hint=hint) from None
+    for alias, reference in ((BASE, base), *named.items()):
+        if _source(reference, None) == source:
+            return alias, dict(named)
+    alias = alias_from(text, (*named, *TOKENIZERS))
+    return alias, {**named, alias: text}
+
+
+def merge_step(
+    method: str,
+    bricks: Sequence[Alias],
+    weights: Sequence[float],
+    parameters: Sequence[str],
+    tokenizer: Alias | None = None,
+) -> str:
     """A merge as the manifest writes it; weights come 0, 1 or as many times as there are bricks.
 
     A method that gives bricks no weights gets their names, where no weights are given.
 
     Raises:
-        UsageFault: another number of weights, or a parameter that is not NAME=VALUE.
+        UsageFault: another number of weights, a parameter that is not NAME=VALUE, or one that says `tokenizer` again.
     """
     if len(weights) not in {0, 1, len(bricks)}:
         hint = f"give --weight once for all, or {len(bricks)} times, in the order of the bricks"
@@ -98,7 +136,13 @@ def merge_step(method: str, bricks: Sequence[Alias], weights: Sequence[float], p
         entries = [f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in pairs]
     else:
         entries = [_quoted(alias) for alias in bricks]
-    more = "".join(f", {_parameter(text)}" for text in parameters)
+    keys = [_parameter(text) for text in parameters]
+    if tokenizer is not None:
+        if any(key.startswith("tokenizer =") for key in keys):
+            hint = "leave --tokenizer out where --set says more of tokens than whose they are"
+            raise UsageFault("`tokenizer` is given twice, by --tokenizer and by --set", hint=hint)
+        keys.append(f"tokenizer = {_quoted(tokenizer)}")
+    more = "".join(f", {key}" for key in keys)
     return f'{{ op = "merge", method = {_quoted(method)}{more}, bricks = [{", ".join(entries)}] }}'
 
 

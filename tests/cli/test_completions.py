@@ -67,6 +67,7 @@ def pressed(sandbox: Sandbox, *words: str) -> tuple[list[str], str]:
         (("test", ""), ["sums", "assistant"]),
         (("add", "--registry", ""), ["ours"]),
         (("completions", "z"), ["zsh"]),
+        (("merge", "./base", "./chat", "--tokenizer", ""), ["base", "union"]),
     ],
 )
 def test_bash_offers_verbs_options_and_the_names_of_the_project(

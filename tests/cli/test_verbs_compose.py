@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.sandbox import Sandbox
 
+CHAT = ("merge", "./models/base", "./models/chat", "--method", "linear", "-o", "out", "--tokenizer")
 MERGE = ("merge", "./models/base", "./bricks/sql", "path:bricks/mail", "-o", "out", "--save")
 
 
@@ -25,6 +28,22 @@ def tree(empty: Sandbox) -> Sandbox:
     empty.write(bricks.adapter(fill=1), "bricks/sql")
     empty.write(bricks.adapter(fill=2), "bricks/mail")
     return empty
+
+
+@pytest.fixture
+def speaking(tree: Sandbox) -> Sandbox:
+    """The tree, and models of sixteen words each, none of which two of them have in common."""
+    for fill, name in enumerate(("base", "chat", "poet")):
+        vocab = {f"{name}{number}": number for number in range(16)}
+        words = {"added_tokens": [], "model": {"type": "WordLevel", "vocab": vocab, "merges": []}}
+        tree.write({**bricks.model(fill=fill), "tokenizer.json": json.dumps(words)}, f"models/{name}")
+    return tree
+
+
+def words(sandbox: Sandbox) -> set[str]:
+    """Whose words the result has."""
+    vocab = json.loads((sandbox.root / "out" / "tokenizer.json").read_text())["model"]["vocab"]
+    return {word.rstrip("0123456789") for word in vocab}
 
 
 def saved(sandbox: Sandbox, folder: str = "recipe") -> Sandbox:
@@ -122,3 +141,53 @@ def test_without_a_saved_project_the_record_tells_only_the_names_of_folders(tree
     record = (tree.root / "out" / "brick.build.json").read_text()
     assert '"path:base"' in record
     assert str(tree.root) not in record
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "whose"),
+    [
+        ("base", {"base"}),
+        ("union", {"base", "chat"}),
+        ("chat", {"chat"}),
+        ("./models/chat", {"chat"}),
+        ("./models/poet", {"poet"}),
+    ],
+)
+def test_whose_tokens_the_result_has_is_said_as_in_a_manifest(
+    tokenizer: str, whose: set[str], speaking: Sandbox
+) -> None:
+    outcome = speaking.run(*CHAT, tokenizer, "--save", "recipe")
+    assert outcome.code == 0, outcome.err
+    assert words(speaking) == whose
+    project = saved(speaking)
+    target = tomllib.loads(project.manifest)["targets"]["model"]
+    assert target["apply"][0]["tokenizer"] == tokenizer.rpartition("/")[2]
+    assert target["apply"][0]["bricks"] == [{"brick": "chat", "weight": 1.0}]
+    assert project.run("build", "--frozen").code == 0
+    built = project.root / "dist" / "model" / "model.safetensors"
+    assert built.read_bytes() == (speaking.root / "out" / "model.safetensors").read_bytes()
+
+
+def test_other_tokens_without_a_word_of_whose_the_result_has_are_refused_with_the_option_to_give(
+    speaking: Sandbox,
+) -> None:
+    outcome = speaking.run(*CHAT[:-1])
+    assert outcome.code == 1
+    assert '"base" or "union" (--tokenizer without a manifest)' in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("chta",), "error: `chta` names no tokenizer\n"),
+        (("chta",), "hint: did you mean `chat`?\n"),
+        (("union", "--set", 'tokenizer="base"'), "error: `tokenizer` is given twice, by --tokenizer and by --set\n"),
+        (("./bricks/sql",), "error: `sql` has no vocabulary of its own\n"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_is_a_usage_error(
+    arguments: tuple[str, ...], message: str, speaking: Sandbox
+) -> None:
+    outcome = speaking.run(*CHAT, *arguments)
+    assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+    assert not (speaking.root / "out").exists()

@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[str, str, type[BrickctlError], str, str]] = {
         WITHOUT,
         Misfit,
         "`lm_head.weight` has shape [35, 32]; the base has [34, 32]",
-        'say in the merge whose the result has, as tokenizer = "union"',
+        'say in the merge whose the result has, as tokenizer = "union" in a manifest or --tokenizer union without one',
     ),
     "as many rows, other tokens": (
         "chatty",

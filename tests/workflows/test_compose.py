@@ -8,7 +8,15 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
 from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.compose import Composition, merge_step, name_bricks, run, stack_step
+from brickctl.workflows.compose import (
+    TOKENIZERS,
+    Composition,
+    merge_step,
+    name_bricks,
+    name_tokenizer,
+    run,
+    stack_step,
+)
 from brickctl.workflows.lock import LockMode
 from tests.support.projects import REPOSITORY, Listener, build_targets, opened
 
@@ -88,3 +96,59 @@ def test_the_steps_are_those_of_a_manifest() -> None:
     assert [step.op for step in steps] == ["merge", "stack"]
     assert steps[0].table.take("normalize") is False
     assert steps[1].table.take("active") == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "alias"),
+    [
+        ("base", "base"),
+        ("union", "union"),
+        ("chat", "chat"),
+        ("./models/chat", "chat"),
+        ("path:models/./chat/", "chat"),
+        (str(Path("models/chat").absolute()), "chat"),
+        ("hf:acme/poet", "poet"),
+        ("hf:acme/poet@main", "poet"),
+        ("./models/start", "base"),
+    ],
+)
+def test_a_tokenizer_is_that_of_a_brick_by_name_or_by_any_way_to_write_its_reference(text: str, alias: str) -> None:
+    named = name_bricks(["./models/chat", "hf:acme/poet@main"], TOKENIZERS)
+    assert name_tokenizer(text, "path:models/start", named) == (alias, named)
+
+
+def test_a_brick_that_only_gives_its_tokens_is_one_of_the_project_and_not_of_the_merge() -> None:
+    named = name_bricks(["./chat"], TOKENIZERS)
+    alias, everyone = name_tokenizer("hf:acme/chat@v2", "./base", named)
+    assert everyone == {"chat": "./chat", "chat-2": "hf:acme/chat@v2"}
+    assert merge_step("linear", tuple(named), [], [], alias) == (
+        '{ op = "merge", method = "linear", tokenizer = "chat-2", bricks = [{ brick = "chat", weight = 1.0 }] }'
+    )
+
+
+def test_a_folder_called_union_is_never_taken_for_the_union() -> None:
+    named = name_bricks(["./union"], TOKENIZERS)
+    assert name_tokenizer("./union", "./base", named) == ("union-2", named)
+    assert name_tokenizer("./other/union", "./base", {Alias("chat"): "./chat"})[0] == "union-2"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("chta", "did you mean `chat`?"),
+        ("Union", "did you mean `union`?"),
+        ("models/chat", "or `./models/chat` (a folder)?"),
+        ("hf:acme/chat@", "a revision is a branch, a tag or a commit"),
+        ("", "write `hf:owner/name"),
+    ],
+)
+def test_what_names_no_tokenizer_is_a_usage_error_that_says_what_does(text: str, hint: str) -> None:
+    with pytest.raises(UsageFault, match="names no tokenizer") as found:
+        name_tokenizer(text, "./base", name_bricks(["./chat"], TOKENIZERS))
+    assert "names here: `base`, `union`, `chat`" in found.value.causes[1]
+    assert hint in (found.value.hint or "")
+
+
+def test_a_tokenizer_is_not_given_twice() -> None:
+    with pytest.raises(UsageFault, match="given twice"):
+        merge_step("linear", (Alias("a"),), [], ["tokenizer='union'"], Alias("base"))
