@@ -10,7 +10,7 @@ from brickctl.core.names import BASE, Alias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brickctl.core.brick import Pin
+    from brickctl.core.brick import File, Pin
     from brickctl.core.digests import Sha256
 
 VERSION = 1
@@ -40,12 +40,14 @@ class Locked:
 class Lock:
     """The whole of brick.lock.
 
+    `inputs` are the files of the project that targets read, by path.
     `manifest` is what brick.toml said when the lock was made: `base`, `bricks` and `registries` as plain tables, in the
     normal form that `brickctl.core.staleness.echo` gives.
     """
 
     base: Locked
     bricks: Mapping[Alias, Locked] = field(default_factory=dict)
+    inputs: Mapping[str, File] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     engine: int = ENGINE
     version: int = VERSION

@@ -40,6 +40,14 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file of the project that a step reads: its path relative to brick.toml, and which line asks for it."""
+
+    path: str
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One operation of a target, in the words of the manifest; the operation itself reads the table."""
 

@@ -48,14 +48,24 @@ def read_files(table: Table) -> tuple[File, ...]:
 
 
 def _read_file(table: Table) -> File:
-    path, size, sha256 = table.take("path"), table.integer("size"), table.string("sha256")
-    if not isinstance(path, str) or not is_safe_path(path):
-        raise table.error(f"`{shown(path)}` is no path inside a brick", key="path")
-    if not belongs(path):
+    file = _read_any_file(table, "a brick")
+    if not belongs(file.path):
         hint = (
             "a brick is weights in safetensors, configurations and tokenizer files; take the list anew from its source"
         )
-        raise table.error(f"`{shown(path)}` is no file that belongs to a brick", key="path", hint=hint)
+        raise table.error(f"`{shown(file.path)}` is no file that belongs to a brick", key="path", hint=hint)
+    return file
+
+
+def read_input(table: Table) -> File:
+    """Read a file of the project itself, which may have any name."""
+    return _read_any_file(table, "the project")
+
+
+def _read_any_file(table: Table, where: str) -> File:
+    path, size, sha256 = table.take("path"), table.integer("size"), table.string("sha256")
+    if not isinstance(path, str) or not is_safe_path(path):
+        raise table.error(f"`{shown(path)}` is no path inside {where}", key="path")
     if not 0 <= size <= _LARGEST_FILE:
         raise table.error(f"`{shown(path)}` cannot have {size} bytes", key="size")
     if not is_sha256(sha256):

@@ -38,6 +38,7 @@ class Mask:
     reproducible = "bitwise"
     computes = True
     takes_layers = False
+    inputs = ()
 
     @property
     def aliases(self) -> tuple[Alias, ...]:

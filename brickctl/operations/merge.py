@@ -44,6 +44,7 @@ class Merge:
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     takes_layers = False
+    inputs = ()
 
     @property
     def computes(self) -> bool:

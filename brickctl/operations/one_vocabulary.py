@@ -123,7 +123,7 @@ class _Aligned(Ingredients):
     """Ingredients whose rows have the order of one merge."""
 
     def __init__(self, ingredients: Ingredients, base: LazyModel, unification: _Unification) -> None:
-        super().__init__(ingredients.base_brick, ingredients.bricks, ingredients.read)
+        super().__init__(ingredients.base_brick, ingredients.bricks, ingredients.read, ingredients.read_input)
         self.base = base
         self._unification = unification
 

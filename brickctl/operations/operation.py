@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Brick, File
     from brickctl.core.digests import Sha256
-    from brickctl.core.manifest import Step
+    from brickctl.core.manifest import Input, Step
     from brickctl.core.model import Artifact, LazyModel
     from brickctl.errors import Place
 
@@ -47,16 +47,22 @@ class Ingredients:
     """The base and the bricks that the steps of a target may use; what bricks change is found out once.
 
     `fit` is looked at when a brick is asked for: a brick that no step uses may fit or not. `read` gives the verified
-    bytes of a small file of a brick, such as a tokenizer, wherever it is.
+    bytes of a small file of a brick, such as a tokenizer, wherever it is; `read_input` the text of a file of the
+    project.
     """
 
     def __init__(
-        self, base: Brick, bricks: Mapping[Alias, Brick], read: Callable[[Brick, File], bytes] | None = None
+        self,
+        base: Brick,
+        bricks: Mapping[Alias, Brick],
+        read: Callable[[Brick, File], bytes] | None = None,
+        read_input: Callable[[Input], str] | None = None,
     ) -> None:
         self.base_brick = base
         self.base: LazyModel = whole_model(base)
         self.bricks = bricks
         self.read = read or _nothing_to_read
+        self.read_input = read_input or _no_input_to_read
         self._changes: dict[Alias, Changes] = {}
         self._tokenizers: dict[Sha256 | bytes | None, Tokenizer | None] = {}
         self._models: dict[Alias, LazyModel] = {BASE: self.base}
@@ -131,6 +137,10 @@ def _nothing_to_read(brick: Brick, file: File) -> bytes:
     raise NotFound(f"`{file.path}` of `{brick.name}` cannot be read here: only headers are known")
 
 
+def _no_input_to_read(one: Input) -> str:
+    raise NotFound(f"`{one.path}` cannot be read here: there is no project", place=one.place)
+
+
 class Operation(Protocol):
     """One step of a target, read and checked: a frozen value."""
 
@@ -145,6 +155,10 @@ class Operation(Protocol):
     @property
     def takes_layers(self) -> bool:
         """Whether whole models may have other layers than the base, because it takes layers and not models."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The files of the project that it reads."""
 
     @property
     def aliases(self) -> tuple[Alias, ...]:

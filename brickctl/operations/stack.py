@@ -40,6 +40,7 @@ class Stack:
     reproducible = "bitwise"
     computes = False
     takes_layers = False
+    inputs = ()
 
     @property
     def aliases(self) -> tuple[Alias, ...]:

@@ -39,6 +39,7 @@ class Stitch:
     place: Place | None = field(default=None, compare=False)
 
     takes_layers = True
+    inputs = ()
 
     @property
     def parts(self) -> tuple[Slice, ...]:

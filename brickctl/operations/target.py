@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.dtypes import DType
-    from brickctl.core.manifest import Manifest, Target
+    from brickctl.core.manifest import Input, Manifest, Target
     from brickctl.core.names import Alias
 
 
@@ -33,6 +33,13 @@ class Recipe:
         """Every brick that takes part, without the base, each once, sorted."""
         own = {alias for operation in self.operations for alias in operation.aliases if alias != "base"}
         return tuple(sorted(own.union(self.start.aliases if self.start else ())))
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Every file of the project that is read, each once, sorted by path."""
+        own = [one for operation in self.operations for one in operation.inputs]
+        by_path = {one.path: one for one in (*own, *(self.start.inputs if self.start else ()))}
+        return tuple(by_path[path] for path in sorted(by_path))
 
     @property
     def reproducible(self) -> str:

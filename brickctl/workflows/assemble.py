@@ -11,6 +11,7 @@ from brickctl.core.names import BASE, Alias
 from brickctl.errors import IntegrityFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.operation import Ingredients
+from brickctl.workflows.inputs import read_input
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredie
     entries = [lock.entries[alias] for alias in (BASE, *aliases)]
     base, *bricks = in_parallel(lambda locked: locked_brick(session, locked), entries)
     read = partial(_read, session)
-    return Ingredients(base, {Alias(brick.name): brick for brick in bricks}, read)
+    return Ingredients(base, {Alias(brick.name): brick for brick in bricks}, read, partial(read_input, session, lock))
 
 
 def _read(session: Session, brick: Brick, file: File) -> bytes:

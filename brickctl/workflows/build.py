@@ -24,6 +24,7 @@ from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
+from brickctl.workflows.inputs import read_input
 from brickctl.workflows.install import bring
 from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
 from brickctl.workflows.take_over import Shares, journal_of, take_over
@@ -206,7 +207,8 @@ def _digest_now(session: Session, place: Path) -> Sha256 | None:
 
 
 def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
-    return provenance.definition(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
+    bricks = [lock.bricks[alias] for alias in recipe.aliases]
+    return provenance.definition(recipe, lock.base, bricks, [lock.inputs[one.path] for one in recipe.inputs])
 
 
 def _card(recipe: Recipe, lock: Lock) -> bytes:
@@ -214,7 +216,9 @@ def _card(recipe: Recipe, lock: Lock) -> bytes:
 
 
 def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
-    """Look at folders of this machine even when nothing has to be built: people edit them and expect an effect."""
+    """Look at files of this machine even when nothing has to be built: people edit them and expect an effect."""
+    for one in recipe.inputs:
+        read_input(session, lock, one)
     for alias in (BASE, *recipe.aliases):
         pin = lock.entries[alias].pin
         if pin.source.startswith("path:"):

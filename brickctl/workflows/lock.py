@@ -16,6 +16,7 @@ from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
 from brickctl.workflows.fit import by_number, check_declared_bases, check_fit, used_by_layers
+from brickctl.workflows.inputs import inputs_of, pin_inputs, stale_inputs
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -67,9 +68,17 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
         PolicyViolation: `[policy]` forbids a brick of it.
     """
     old = session.read_lock()
-    reasons = ("there is no brick.lock",) if old is None else stale_reasons(session.manifest, old)
+    reasons: tuple[str, ...] = ("there is no brick.lock",)
     if old is not None and mode is LockMode.FROZEN:
-        reasons = tuple(f"`{alias}` is not in the lock" for alias in session.manifest.bricks if alias not in old.bricks)
+        inputs = (one.path for one in inputs_of(session.manifest))
+        lacking = (
+            *(alias for alias in session.manifest.bricks if alias not in old.bricks),
+            *(path for path in dict.fromkeys(inputs) if path not in old.inputs),
+        )
+        reasons = tuple(f"`{name}` is not in the lock" for name in lacking)
+    elif old is not None:
+        changed = stale_inputs(session.root, old, inputs_of(session.manifest))
+        reasons = (*stale_reasons(session.manifest, old), *changed)
     if old is not None and not reasons:
         check_declared_bases(session, old, ())
         return old
@@ -143,6 +152,7 @@ def resolve(
     """
     targets = session.manifest.targets
     recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
+    inputs = pin_inputs(session.root, (one for recipe in recipes for one in recipe.inputs))
     before = {} if old is None else standing(session.manifest, old)
     kept = {alias: entry for alias, entry in before.items() if alias not in anew}
     wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]
@@ -151,7 +161,7 @@ def resolve(
     changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
     check_fit(session, entries, found, changed, used_by_layers(recipes), by_number(recipes))
     bricks = {alias: entries[alias] for alias in sorted(session.manifest.bricks)}
-    lock = Lock(base=entries[BASE], bricks=bricks, manifest=echo(session.manifest))
+    lock = Lock(base=entries[BASE], bricks=bricks, inputs=inputs, manifest=echo(session.manifest))
     check_declared_bases(session, lock, changed)
     return lock
 

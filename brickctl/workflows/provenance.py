@@ -33,13 +33,13 @@ _BUILDER = "https://brickctl.dev/cli"
 _LARGEST = 64_000_000
 
 
-def definition(recipe: Recipe, base: Locked, bricks: Iterable[Locked]) -> dict[str, Any]:
+def definition(recipe: Recipe, base: Locked, bricks: Iterable[Locked], inputs: Iterable[File]) -> dict[str, Any]:
     """What decides every byte of an artifact, but for the licences that its card tells: equal ones, equal artifacts."""
     return {
         "buildType": _BUILD,
         "externalParameters": {"engine": ENGINE, **recipe.document()},
         "internalParameters": {"reproducible": recipe.reproducible},
-        "resolvedDependencies": [dependency(locked) for locked in (base, *bricks)],
+        "resolvedDependencies": [*(dependency(locked) for locked in (base, *bricks)), *map(_input, inputs)],
     }
 
 
@@ -49,6 +49,11 @@ def dependency(locked: Locked) -> dict[str, Any]:
     if locked.pin.commit is not None:
         digest["gitCommit"] = locked.pin.commit
     return {"name": str(locked.alias), "uri": uri(locked), "digest": digest}
+
+
+def _input(file: File) -> dict[str, Any]:
+    """A file of the project as a SLSA resource descriptor; no brick can have such a name."""
+    return {"name": f"./{file.path}", "uri": f"path:{file.path}", "digest": {"sha256": file.sha256}}
 
 
 def uri(locked: Locked) -> str:

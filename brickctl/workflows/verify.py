@@ -11,6 +11,7 @@ from brickctl.errors import IntegrityFault, NotFound
 from brickctl.operations.target import read_recipe
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
+from brickctl.workflows.inputs import inputs_of, read_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
-    from brickctl.core.manifest import Target
+    from brickctl.core.manifest import Input, Target
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
 
@@ -37,7 +38,7 @@ class Verified:
 
 
 def verify_project(session: Session) -> tuple[Verified, ...]:
-    """Every brick of the lock that is on this machine, and every artifact, against the lock.
+    """Every brick of the lock that is on this machine, what targets read, and every artifact, against the lock.
 
     Raises:
         NotFound: there is no lock, or a brick is not installed.
@@ -47,9 +48,10 @@ def verify_project(session: Session) -> tuple[Verified, ...]:
     if lock is None:
         raise NotFound("there is no brick.lock to verify against", hint="run `brickctl install`")
     bricks = [_verify_brick(session, lock, alias) for alias in lock.entries]
+    inputs = [_verify_input(session, lock, one) for one in inputs_of(session.manifest) if one.path in lock.inputs]
     targets = [session.manifest.targets[name] for name in session.manifest.targets]
     built = [target for target in targets if (session.artifact_folder(target.name) / provenance.FILE).exists()]
-    return (*bricks, *(_verify_target(session, lock, target) for target in built))
+    return (*bricks, *dict.fromkeys(inputs), *(_verify_target(session, lock, target) for target in built))
 
 
 def verify_artifact(folder: Path, events: Events) -> Verified:
@@ -107,6 +109,12 @@ def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
 
 
+def _verify_input(session: Session, lock: Lock, one: Input) -> Verified:
+    read_input(session, lock, one)
+    file = lock.inputs[one.path]
+    return Verified(name=one.path, files=1, bytes=file.size, digest=tree_digest([(file.path, file.sha256)]))
+
+
 def _verify_target(session: Session, lock: Lock, target: Target) -> Verified:
     """An artifact against its record, and the record against the lock and the manifest."""
     folder = session.artifact_folder(target.name)
@@ -115,10 +123,11 @@ def _verify_target(session: Session, lock: Lock, target: Target) -> Verified:
     recipe = read_recipe(session.manifest, target)
     try:
         bricks = [lock.bricks[alias] for alias in recipe.aliases]
+        inputs = [lock.inputs[one.path] for one in recipe.inputs]
     except KeyError as missing:
         hint = "run `brickctl lock`"
         raise NotFound(f"`{missing.args[0]}` of `{target.name}` is not in brick.lock", hint=hint) from None
-    wanted = provenance.definition(recipe, lock.base, bricks)
+    wanted = provenance.definition(recipe, lock.base, bricks, inputs)
     if recorded is None or not provenance.is_same(recorded[0], wanted):
         reason = _difference({} if recorded is None else recorded[0], wanted)
         hint = f"run `brickctl build {target.name}`"

@@ -88,7 +88,10 @@ def locks(draw: st.DrawFn) -> Lock:
             ]
         )
     )
-    return Lock(base=draw(entries()), bricks={name: draw(entries(name)) for name in chosen}, manifest=manifest)
+    paths = sorted(draw(st.lists(st.sampled_from(["a.jinja", "größe/x y", "z"]), unique=True)))
+    inputs = {path: File(path=path, size=draw(st.integers(0, 1 << 20)), sha256=draw(digests)) for path in paths}
+    bricks = {name: draw(entries(name)) for name in chosen}
+    return Lock(base=draw(entries()), bricks=bricks, inputs=inputs, manifest=manifest)
 
 
 @given(locks())
@@ -232,3 +235,24 @@ def test_any_text_is_a_lock_or_a_fault(text: str) -> None:
 def test_a_damaged_example_is_a_lock_or_a_fault(at: int, length: int, patch: str) -> None:
     with contextlib.suppress(BrickctlError):
         decode(EXAMPLE[:at] + patch + EXAMPLE[at + length :])
+
+
+INPUT = f'\n[[input]]\npath = "b.jinja"\nsize = 3\nsha256 = "{"0" * 64}"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('path = "b.jinja"', 'path = "../b.jinja"', "`../b.jinja` is no path inside the project"),
+        ("size = 3", "size = -1", "`b.jinja` cannot have -1 bytes"),
+        ('sha256 = "0', 'sha256 = "z', "`z"),
+        ("size = 3", "size = 3\nkind = 1", "unknown key `kind` in input[0]"),
+        (INPUT, INPUT + INPUT.replace("b.", "a."), "`a.jinja` stands after `b.jinja`: inputs are sorted by path"),
+        (INPUT, INPUT + INPUT, "`b.jinja` stands after `b.jinja`: inputs are sorted by path and never repeated"),
+    ],
+)
+def test_a_damaged_input_is_refused_in_plain_words(old: str, new: str, message: str) -> None:
+    assert decode(EXAMPLE + INPUT).inputs["b.jinja"].size == 3
+    error = fault(EXAMPLE + INPUT.replace(old, new))
+    assert isinstance(error, LockInvalid)
+    assert error.message.startswith(message)

@@ -13,7 +13,7 @@ from tests.support.vocabularies import EMBEDDING, by_token, document, numbers, r
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNION, RULES, RENAMED, TEMPLATE = marked(
+UNION, RULES, RENAMED, TEMPLATE, WRITTEN = marked(
     (ROOT / "docs/how-to/merge-models-with-other-tokens.md").read_text(encoding="utf-8"), "toml"
 )
 
@@ -55,3 +55,10 @@ def test_renamed_rows_stay_where_they_are(models: Path, tmp_path: Path) -> None:
 def test_the_template_of_a_brick_is_there(models: Path, tmp_path: Path) -> None:
     out = built(models, "templated", UNION + TEMPLATE, tmp_path / "out")
     assert (out / "chat_template.jinja").read_text() == "{{ messages }}"
+
+
+def test_the_template_of_a_file_is_there(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "chat.jinja").write_text("{{ written }}")
+    out = built(models, "written", UNION + WRITTEN, tmp_path / "out")
+    assert (out / "chat_template.jinja").read_text() == "{{ written }}"

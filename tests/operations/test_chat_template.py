@@ -95,8 +95,10 @@ def test_a_union_keeps_the_template_and_the_tokenizer_of_a_brick_brings_its_own(
 
 REFUSED: dict[str, tuple[str, type[BrickctlError], str]] = {
     "a brick without one": (STEP, ManifestInvalid, "`a` has no chat template"),
-    "nothing": ('{ op = "chat-template" }', ManifestInvalid, "a chat template is that of a brick, or a text"),
-    "both": ('{ op = "chat-template", brick = "a", text = "x" }', ManifestInvalid, "is that of a brick, or a text"),
+    "nothing": ('{ op = "chat-template" }', ManifestInvalid, "a chat template is that of a brick, a text, or a file"),
+    "two": ('{ op = "chat-template", brick = "a", text = "x" }', ManifestInvalid, "that of a brick, a text, or a file"),
+    "two others": ('{ op = "chat-template", file = "a", text = "x" }', ManifestInvalid, "a text, or a file"),
+    "a file elsewhere": ('{ op = "chat-template", file = "../a" }', ManifestInvalid, "is no file of this project"),
     "an empty text": ('{ op = "chat-template", text = "" }', ManifestInvalid, "must be a text of 1 to 1,000,000"),
     "a number": ('{ op = "chat-template", text = 1 }', ManifestInvalid, "must be a text of 1 to 1,000,000"),
     "no such brick": ('{ op = "chat-template", brick = "b" }', ManifestInvalid, "`chat-template` uses `b`"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from brickctl.core.manifest import Input
     from brickctl.core.model import Artifact
     from brickctl.core.ports import Progress
 
@@ -97,7 +98,10 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     def read(_: Brick, file: File) -> bytes:
         return paths[file.sha256].read_bytes()
 
-    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks, read))
+    def read_input(one: Input) -> str:
+        return (scratch / one.path).read_text()
+
+    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks, read, read_input))
     plan = Plan(tasks=lay_out(artifact, recipe.shard_size), notes=artifact.notes)
     return Prepared(artifact=artifact, plan=plan, paths=paths)
 

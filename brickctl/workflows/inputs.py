@@ -1,0 +1,107 @@
+"""Files of the project that targets read: pinned in the lock, and the pinned bytes whenever they are read."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from brickctl.core.brick import File
+from brickctl.core.digests import sha256_bytes
+from brickctl.core.document import shown
+from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound, PolicyViolation
+from brickctl.operations.target import read_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from brickctl.core.lock import Lock
+    from brickctl.core.manifest import Input, Manifest
+    from brickctl.workflows.session import Session
+
+_LARGEST = 1_000_000
+
+
+def inputs_of(manifest: Manifest) -> Iterator[Input]:
+    """What all targets read, but for those that cannot be read themselves."""
+    for target in manifest.targets.values():
+        with suppress(ManifestInvalid):
+            yield from read_recipe(manifest, target).inputs
+
+
+def pin_inputs(root: Path, inputs: Iterable[Input]) -> dict[str, File]:
+    """Size and digest of each file as it is now, sorted by path.
+
+    Raises:
+        NotFound, ManifestInvalid, PolicyViolation: one is not there, or no text of the project.
+    """
+    by_path = {one.path: one for one in inputs}
+    contents = {path: _content(root, by_path[path]) for path in sorted(by_path)}
+    return {
+        path: File(path=path, size=len(content), sha256=sha256_bytes(content)) for path, content in contents.items()
+    }
+
+
+def stale_inputs(root: Path, lock: Lock, inputs: Iterable[Input]) -> Iterator[str]:
+    """In what the lock differs from the files as they are now, one sentence each.
+
+    Raises:
+        NotFound, ManifestInvalid, PolicyViolation: as `pin_inputs`.
+    """
+    now = pin_inputs(root, inputs)
+    for path in sorted({*now, *lock.inputs}):
+        if path not in now:
+            yield f"`{shown(path)}` is in the lock, and no target reads it"
+        elif path not in lock.inputs:
+            yield f"`{path}` is read by a target, and not in the lock"
+        elif now[path] != lock.inputs[path]:
+            yield f"`{path}` holds something else than was locked"
+
+
+def read_input(session: Session, lock: Lock, one: Input) -> str:
+    """The text of a file, which is what the lock says.
+
+    Raises:
+        IntegrityFault: it is not.
+        NotFound, ManifestInvalid, PolicyViolation: as `pin_inputs`.
+    """
+    content, wanted = _content(session.root, one), lock.inputs[one.path].sha256
+    found = sha256_bytes(content)
+    if found != wanted:
+        cause = f"its sha256 is {found[:12]}... instead of {wanted[:12]}..."
+        hint = "if the change was yours, `brickctl lock` takes it; else restore the file"
+        raise IntegrityFault(f"`{one.path}` is not what was locked", causes=(cause,), place=one.place, hint=hint)
+    return content.decode()
+
+
+def _content(root: Path, one: Input) -> bytes:
+    """The bytes of a text that lies in the project, behind no link that leaves it."""
+    path = root / one.path
+    if not path.exists():
+        hint = "a path in brick.toml is relative to it"
+        raise NotFound(f"`{one.path}` is not there", causes=(f"{path} does not exist",), place=one.place, hint=hint)
+    if not path.resolve().is_relative_to(root.resolve()):
+        cause = f"it is, or lies behind, a link to {path.resolve()}"
+        hint = "replace the link by the file itself"
+        raise PolicyViolation(f"`{one.path}` lies outside the project", causes=(cause,), place=one.place, hint=hint)
+    if not path.is_file():
+        raise ManifestInvalid(f"`{one.path}` is no file", place=one.place, hint="name a file of text")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    reason = _no_text(content)
+    if reason is not None:
+        raise ManifestInvalid(f"`{one.path}` {reason}", place=one.place, hint="name a file of text, saved as UTF-8")
+    return content
+
+
+def _no_text(content: bytes) -> str | None:
+    if not content:
+        return "is empty"
+    if len(content) > _LARGEST:
+        return f"has more than {_LARGEST:,} bytes"
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return f"is not UTF-8 text: see line {line}"
+    return None
