@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import BASE
 from brickctl.core.reference import HubReference
 from brickctl.errors import NotFound, UsageFault
 from brickctl.operations.target import read_recipe
@@ -18,7 +19,7 @@ from brickctl.workflows.mergekit_methods import METHODS, RANDOM
 from brickctl.workflows.mergekit_recipe import MergekitRecipe, read_mergekit
 from brickctl.workflows.mergekit_step import MergeStep, takes_deltas
 from brickctl.workflows.mergekit_stitch import stitch_lines
-from brickctl.workflows.mergekit_tokenizer import written, written_template
+from brickctl.workflows.mergekit_tokenizer import vote_refused, written, written_template
 from brickctl.workflows.requirement import path_from
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class _Translation:
         named = partial(self._cast.named, place=recipe.first.place)
         tokens, has_base = recipe.tokens, recipe.base is not None
         self._tokenizer = None if tokens is None else written(tokens, named, has_base=has_base)
+        if recipe.vote is not None:
+            whole = (alias for alias, model in self._cast.bricks.items() if model.lora is None)
+            raise vote_refused(recipe.vote, (BASE, *whole))
 
     def text(self, recipe: Path) -> str:
         """The manifest."""

@@ -15,11 +15,12 @@ from brickctl.workflows.mergekit_methods import METHODS
 from brickctl.workflows.mergekit_model import Input, Model, absent, read_input, read_model, refuse
 from brickctl.workflows.mergekit_parameters import NOTHING_SAID, Settings, read_settings
 from brickctl.workflows.mergekit_slices import MergekitSlice, read_slices
-from brickctl.workflows.mergekit_tokenizer import Tokens, read_template, read_tokens
+from brickctl.workflows.mergekit_tokenizer import Tokens, read_template, read_tokens, read_vote
 from brickctl.workflows.yaml_table import read_yaml
 
 if TYPE_CHECKING:
     from brickctl.core.document import Table
+    from brickctl.errors import Place
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
@@ -37,6 +38,7 @@ class MergekitRecipe:
         computed_in: what mergekit would round to before it computes.
         tokens: whose tokens the result has; None where rows go together by number.
         template: the text of the chat template; None where it stays as it is.
+        vote: where the recipe asks for the template that most models have.
     """
 
     method: str
@@ -48,6 +50,7 @@ class MergekitRecipe:
     computed_in: str | None = None
     tokens: Tokens[Model] | None = None
     template: str | None = None
+    vote: Place | None = None
 
     @property
     def first(self) -> Input:
@@ -88,6 +91,7 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
         computed_in=computed_in,
         tokens=None if slices else tokens,
         template=template,
+        vote=read_vote(top),
     )
 
 

@@ -10,10 +10,11 @@ from brickctl.core.document import shown
 from brickctl.errors import Unsupported, UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from brickctl.core.document import Table
     from brickctl.core.names import Alias
+    from brickctl.errors import Place
 
 _M = TypeVar("_M")
 _CHATML = (
@@ -104,8 +105,24 @@ def _of_kind(table: Table, kind: str, read_model: Callable[[Table, str], _M], *,
     return Token(model=read_model(table, "model"), token=text, id=number, force=force)
 
 
+def read_vote(top: Table) -> Place | None:
+    """Where `chat_template: auto` stands, if it does: the template that most models have."""
+    return top.place("chat_template") if top.take("chat_template") == "auto" else None
+
+
+def vote_refused(place: Place, names: Iterable[Alias]) -> Unsupported:
+    """The error about `chat_template: auto`, with the step that takes its place; `names` may have a template."""
+    steps = " or ".join(f'{{ op = "chat-template", brick = "{name}" }}' for name in names)
+    return Unsupported(
+        "`chat_template: auto` is the template that most models have, and a recipe does not tell which that is",
+        causes=("it stands in the models, and `brickctl import` reads none of them",),
+        place=place,
+        hint=f"remove `chat_template: auto`, import, and add as the last step of `apply`: {steps}",
+    )
+
+
 def read_template(top: Table) -> str | None:
-    """Read `chat_template`: a Jinja template, or the name of one.
+    """Read `chat_template`: a Jinja template, or the name of one; None for `auto`, which `read_vote` reads.
 
     Raises:
         Unsupported: a name of a template that only mergekit has.
@@ -113,17 +130,19 @@ def read_template(top: Table) -> str | None:
     value = top.take("chat_template")
     if not isinstance(value, str | None):
         raise top.error(f"{top.named('chat_template')} must be a text", key="chat_template")
-    if not value or "{" in value:
-        return value or None
+    if not value or value == "auto":
+        return None
+    if "{" in value:
+        return value
     if value == "chatml":
         return _CHATML
-    if value == "auto" or value in _OTHERS:
-        what = "the template that most models have" if value == "auto" else "a template that mergekit brings with it"
-        hint = 'leave it out, and add { op = "chat-template", brick = NAME } to `apply` of the manifest'
+    if value in _OTHERS:
+        step = f'{{ op = "chat-template", file = "{value}.jinja" }}'
         raise Unsupported(
-            f"`chat_template: {value}` is {what}; brickctl takes that of a brick, or a text",
+            f"`chat_template: {value}` is a template that mergekit brings with it, and brickctl does not",
             place=top.place("chat_template"),
-            hint=hint,
+            hint=f"remove it, import, put mergekit/_data/chat_templates/{value}.jinja of mergekit beside brick.toml, "
+            f"and add as the last step of `apply`: {step}",
         )
     raise UsageFault(
         f"`{shown(value)}` is no chat template", place=top.place("chat_template"), hint="write it in Jinja"

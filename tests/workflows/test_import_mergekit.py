@@ -119,6 +119,7 @@ REFUSED = [
     (HEAD + WEIGHT + "tokenizer: {tokens: {a: {source: {kind: model_token, model: a/b}}}}\n", 2, "names one token", 6),
     (HEAD + WEIGHT + "chat_template: auto\n", 1, "is the template that most models have", 6),
     (HEAD + WEIGHT + "chat_template: llama3\n", 1, "is a template that mergekit brings with it", 6),
+    (HEAD + WEIGHT + "chat_template: [auto]\n", 2, "must be a text", 6),
     (HEAD + WEIGHT + "chat_template: lama\n", 2, "`lama` is no chat template", 6),
     (HEAD + WEIGHT + "dtype: bf16\n", 2, "did you mean `bfloat16`?", 6),
     (HEAD + WEIGHT + "merge_metod: linear\n", 2, "did you mean `merge_method`?", 6),

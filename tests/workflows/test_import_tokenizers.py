@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
 import tomli
 
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import Alias
+from brickctl.operations.target import read_recipe
 from tests.workflows.test_import_mergekit import HEAD, WEIGHT, apply_of, imported, manifest
 
 if TYPE_CHECKING:
@@ -62,6 +67,37 @@ def test_a_chat_template_is_the_last_step_and_chatml_is_written_out(empty: Sandb
     (empty.root / "brick.toml").unlink()
     manifest(empty, HEAD + WEIGHT + "chat_template: chatml\n")
     assert "<|im_start|>assistant" in tomli.loads(empty.manifest)["targets"]["merged"]["apply"][1]["text"]
+
+
+STEP = re.compile(r'\{ op = "chat-template", [^}]* \}')
+
+
+def test_the_template_that_most_models_have_is_refused_with_the_steps_that_may_stand_for_it(empty: Sandbox) -> None:
+    recipe = HEAD + WEIGHT + "  - {model: acme/base+acme/lora, parameters: {weight: 1}}\n"
+    outcome = imported(empty, recipe + "chat_template: auto\n")
+    assert outcome.code == 1
+    hint = outcome.err.partition("hint: ")[2]
+    assert hint.startswith("remove `chat_template: auto`, import, and add as the last step of `apply`: ")
+    steps = STEP.findall(hint)
+    assert steps == [f'{{ op = "chat-template", brick = "{name}" }}' for name in ("base", "sql")]  # an adapter has none
+    manifest(empty, recipe)
+    for step in steps:
+        parsed = parse_manifest(empty.manifest.rpartition("]")[0] + f"  {step},\n]\n")
+        assert read_recipe(parsed, parsed.targets[Alias("merged")]).operations[-1].document()["op"] == "chat-template"
+
+
+def test_a_template_that_mergekit_brings_is_refused_with_where_it_lies_and_the_step_that_takes_it(
+    empty: Sandbox,
+) -> None:
+    data = files(pytest.importorskip("mergekit._data.chat_templates"))
+    brought = {path.name for path in data.iterdir() if path.name.endswith(".jinja")} - {"chatml.jinja"}
+    assert brought
+    for name in brought:
+        hint = imported(empty, HEAD + WEIGHT + f"chat_template: {name.removesuffix('.jinja')}\n").err.partition("hint")[
+            2
+        ]
+        assert f"mergekit/_data/chat_templates/{name} " in hint
+        assert STEP.findall(hint) == [f'{{ op = "chat-template", file = "{name}" }}']
 
 
 SLICES = """merge_method: passthrough
