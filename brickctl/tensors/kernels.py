@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.core.regions import Region
     from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Terms
+    from brickctl.tensors.sorting_out import Bracket, SortedOut
 
 _T = TypeVar("_T")
 
@@ -45,6 +46,12 @@ class Scan(Protocol):
 
     def totals(self, terms: Terms) -> list[float] | None:
         """The sums of terms over all elements, each as `Total` makes it; None where they cannot be made at once."""
+
+    def sorted_out(self, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut]] | None:
+        """The keys of every block, sorted out with the bracket of each input; None where that cannot be done at once.
+
+        The inputs are fp32.
+        """
 
 
 class StatisticKernel(Protocol):

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.regions import Region
-from brickctl.tensors.fused.machine import machine
 from brickctl.tensors.magnitudes import FIRST_INFINITE, INFINITE, LARGEST_KEY, LOW_BITS, Keys, count_high, count_low
+from brickctl.tensors.sorting_out import Bracket, SortedOut, sort_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +33,9 @@ _SPARSE = 16
 
 _FEWEST_ROWS = 16
 """So many rows show how much rows differ."""
+
+_COARSE = 8
+"""How rows differ is seen beside the rank of every so many columns."""
 
 _DEVIATIONS = 5.0
 """Standard errors between what the sample says and either end of the bracket."""
@@ -120,8 +123,11 @@ class _One:
     def totals(self, terms: Terms) -> None:
         del terms
 
+    def sorted_out(self, brackets: Sequence[Bracket | None]) -> None:
+        del brackets
 
-def _brackets(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[tuple[int, int] | None]:
+
+def _brackets(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[Bracket | None]:
     """For each tensor two keys between which the wanted one lies, almost surely; None where a sample cannot tell."""
     import numpy as np
 
@@ -135,7 +141,7 @@ def _brackets(scan: Scan, grid: Grid, ranks: Sequence[Rank]) -> list[tuple[int, 
     return [_bracket(np.concatenate(sample), grid, rank) for sample, rank in zip(samples, ranks, strict=True)]
 
 
-def _bracket(keys: Any, grid: Grid, rank: Rank) -> tuple[int, int] | None:
+def _bracket(keys: Any, grid: Grid, rank: Rank) -> Bracket | None:
     """The bracket of a sample of rows: as wide as rows differ."""
     import numpy as np
 
@@ -143,7 +149,7 @@ def _bracket(keys: Any, grid: Grid, rank: Rank) -> tuple[int, int] | None:
         return None
     nonzero = round(np.count_nonzero(keys) / keys.size * grid.elements)
     share = rank(grid.elements, nonzero) / grid.elements
-    guess = _quantiles(keys, share)[0]
+    guess = _quantiles(keys[:, ::_COARSE], share)[0]
     shares = np.count_nonzero(keys > guess, axis=1) / grid.columns
     error = math.hypot(np.std(shares, ddof=1) / math.sqrt(len(keys)), math.sqrt(share * (1 - share) / keys.size))
     margin = _DEVIATIONS * error + 2 / keys.size
@@ -172,15 +178,14 @@ class Notes:
     keys: list[Any] = field(default_factory=list)
     counts: list[Any] = field(default_factory=list)
 
-    def add(self, bits: Any) -> None:
-        """Count and note the keys of the next block, from its bits."""
+    def add(self, found: SortedOut) -> None:
+        """Note the keys of the next block."""
         import numpy as np
 
-        between, above, nonzero, largest = _sorted_out(bits, self.low, self.high)
-        self.finite &= largest < INFINITE
-        self.above += above
-        self.nonzero += nonzero
-        different, counts = _tally(between, self.low, self.high)
+        self.finite &= found.largest < INFINITE
+        self.above += found.above
+        self.nonzero += found.nonzero
+        different, counts = _tally(found.keys, self.low, self.high)
         self.keys.append(different)
         self.counts.append(counts.astype(np.int32))
 
@@ -210,36 +215,29 @@ class Notes:
         ]
 
 
-def _note(scan: Scan, brackets: Sequence[tuple[int, int] | None]) -> list[Notes | None]:
+def _note(scan: Scan, brackets: Sequence[Bracket | None]) -> list[Notes | None]:
     """Note what lies in the brackets of all tensors; None where there is none, or where that is too much."""
     noted = [None if bracket is None else Notes(*bracket) for bracket in brackets]
-    sizes, made = [0] * len(noted), Keys()
+    sizes = [0] * len(noted)
     if not any(noted):
         return noted
-    for blocks, _ in scan():
-        for at, (notes, block) in enumerate(zip(noted, blocks, strict=True)):
-            if notes is not None:
-                notes.add(made.bits(block))
+    for block in scan.sorted_out(brackets) or _block_by_block(scan, brackets):
+        for at, (notes, found) in enumerate(zip(noted, block, strict=True)):
+            if notes is not None and found is not None:
+                notes.add(found)
                 sizes[at] += len(notes.keys[-1])
                 if sizes[at] > _NOTED // len(noted):
                     noted[at] = None
     return noted
 
 
-def _sorted_out(bits: Any, low: int, high: int) -> tuple[Any, int, int, int]:
-    """The keys from `low` to `high`, how many lie above, how many are not 0, and the largest; overwrites the bits."""
-    import numpy as np
-
-    found = machine()
-    if found is not None:
-        between, counts = np.empty(bits.size, dtype=np.int32), np.zeros(3, dtype=np.int64)
-        copied = found.fused_between(bits.ctypes.data, bits.size, low, high, between.ctypes.data, counts.ctypes.data)
-        above, nonzero, largest = counts.tolist()
-        return between[:copied], above, nonzero, largest
-    bits &= LARGEST_KEY
-    above = bits > high
-    between = bits[(bits >= low) & ~above]
-    return between, int(np.count_nonzero(above)), int(np.count_nonzero(bits)), int(bits.max())
+def _block_by_block(scan: Scan, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut | None]]:
+    made = Keys()
+    for blocks, _ in scan():
+        yield [
+            None if bracket is None else sort_out(made.bits(block), bracket)
+            for block, bracket in zip(blocks, brackets, strict=True)
+        ]
 
 
 def _tally(keys: Any, low: int, high: int) -> tuple[Any, Any]:

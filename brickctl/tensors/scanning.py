@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.tensors.fused.fusion import fuse_totals
+from brickctl.tensors.fused.formula import Code
+from brickctl.tensors.fused.fusion import fuse, fuse_totals
+from brickctl.tensors.fused.programs import NONE
 from brickctl.tensors.kernels import arguments_of
+from brickctl.tensors.sorting_out import Sorter
 from brickctl.tensors.strips import Total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from brickctl.core.nodes import Statistic
     from brickctl.core.regions import Region
     from brickctl.tensors.evaluate import Evaluator
     from brickctl.tensors.fused.formula import Terms
+    from brickctl.tensors.fused.fusion import Fused
     from brickctl.tensors.results import Results
+    from brickctl.tensors.sorting_out import Bracket, SortedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +54,18 @@ class Scanning:
             with self.evaluator.read_by(fused, region) as inputs:
                 fused.program.run(inputs, lanes, region, columns)
         return [total.value() for total in sums]
+
+    def sorted_out(self, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut]] | None:
+        """Sort out the keys of the inputs, without making those; None where that cannot be done."""
+        fused = fuse(self.node.inputs, NONE, self.evaluator.small, arguments_of, ends_in=Code.SORT_OUT)
+        return None if fused is None or not fused.reads_files_only else self._sort_out(fused, brackets)
+
+    def _sort_out(self, fused: Fused, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut]]:
+        most = max(region.elements for region in self.node.scanned())
+        sorters = [Sorter(bracket, most) for bracket in brackets]
+        places, columns = [sorter.address for sorter in sorters], self.node.inputs[0].spec.columns
+        for region in self.node.scanned():
+            self.results.check_wanted()
+            with self.evaluator.read_by(fused, region) as inputs:
+                fused.program.run(inputs, places, region, columns)
+            yield [sorter.take() for sorter in sorters]

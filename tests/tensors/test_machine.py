@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from brickctl.core.regions import BLOCK_ELEMENTS, Region
 from brickctl.errors import BrickctlError
 from brickctl.merging.method import methods
-from brickctl.tensors import ranking
 from brickctl.tensors.draws import draws
 from brickctl.tensors.fused import fusion
 from brickctl.tensors.fused.formula import Code, Notes, Step, Value, elected, formulas, live
 from brickctl.tensors.fused.machine import Program, machine
 from brickctl.tensors.fused.shortening import shortened
 from brickctl.tensors.kernels import _KERNELS
+from brickctl.tensors.sorting_out import sort_out
 from brickctl.tensors.strips import SUMS, Total
 from tests.docs.pages import ROOT
 from tests.support.building import build, manifest
@@ -244,10 +244,9 @@ def test_totals_add_number_by_number_whatever_comes_first() -> None:
 )
 def test_keys_are_sorted_out_as_without_the_machine(values: list[float], low: int, width: int) -> None:
     bits, high = np.array(values, dtype=np.float32).view(np.int32), min(low + width, 0x7FFFFFFF)
-    between, *counts = ranking._sorted_out(bits, low, high)
-    keys = bits & 0x7FFFFFFF
-    assert between.tolist() == keys[(keys >= low) & (keys <= high)].tolist()
-    assert counts == [np.count_nonzero(keys > high), np.count_nonzero(keys), keys.max()]
+    found, keys = sort_out(bits, (low, high)), bits & 0x7FFFFFFF
+    assert found.keys.tolist() == keys[(keys >= low) & (keys <= high)].tolist()
+    assert found[1:] == (np.count_nonzero(keys > high), np.count_nonzero(keys), keys.max())
 
 
 def test_equal_steps_are_done_once_and_registers_are_used_again() -> None:

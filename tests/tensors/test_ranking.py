@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from brickctl.tensors.sorting_out import Bracket
+
 GRID = Grid(rows=4000, columns=50, height=320)
 
 
@@ -35,6 +37,9 @@ class Counted:
         for region in every if regions is None else regions:
             self.visited += region.elements
             yield [tensor[region.top : region.bottom].clone().numpy() for tensor in self.tensors], region
+
+    def sorted_out(self, brackets: Sequence[Bracket | None]) -> None:
+        del brackets
 
 
 def of_rank(wanted: int) -> ranking.Rank:

@@ -40,20 +40,21 @@ class Code(IntEnum):
     STORE_BF16 = 11
     TOTAL = 12
     TOTAL_MAGNITUDE = 13
-    ADD = 14
-    SUBTRACT = 15
-    MULTIPLY = 16
-    DIVIDE = 17
-    ADD_TIMES = 18
-    ADD_NUMBER = 19
-    MULTIPLY_NUMBER = 20
-    DIVIDE_NUMBER = 21
-    AT_LEAST = 22
-    AT_MOST = 23
-    MAGNITUDE = 24
-    LARGEST = 25
-    DRAWN = 26
-    ELECTED = 27
+    SORT_OUT = 14
+    ADD = 15
+    SUBTRACT = 16
+    MULTIPLY = 17
+    DIVIDE = 18
+    ADD_TIMES = 19
+    ADD_NUMBER = 20
+    MULTIPLY_NUMBER = 21
+    DIVIDE_NUMBER = 22
+    AT_LEAST = 23
+    AT_MOST = 24
+    MAGNITUDE = 25
+    LARGEST = 26
+    DRAWN = 27
+    ELECTED = 28
 
 
 LOADS = frozenset({Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16})

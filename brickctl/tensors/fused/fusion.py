@@ -52,6 +52,7 @@ def fuse(
     apart: Collection[int],
     whole: Callable[[Node], Array],
     arguments: Callable[[Op], Mapping[str, Any]],
+    ends_in: Code | None = None,
 ) -> Fused | None:
     """One program for all of these; None where there is no machine, or nothing for it to do.
 
@@ -60,12 +61,14 @@ def fuse(
         apart: nodes below them, by identity, that are leaves whatever they are.
         whole: makes a small node that a formula sees whole.
         arguments: the parameters of an op.
+        ends_in: what is done to results instead of storing them.
     """
     if not all(root.spec.dtype in _STORES and _has_formula(root) for root in roots):
         return None
     tracing = _Tracing(apart, whole, arguments)
     values = [tracing.computed(root) for root in roots]
-    stores = [(value, _STORES[root.spec.dtype]) for value, root in zip(values, roots, strict=True) if value is not None]
+    ends = (ends_in or _STORES[root.spec.dtype] for root in roots)
+    stores = [(value, end) for value, end in zip(values, ends, strict=True) if value is not None]
     return tracing.fused(stores) if len(stores) == len(roots) else None
 
 

@@ -17,6 +17,7 @@
 #define CHUNK 1024
 #define SUMS 4096 /* that are kept of one total: number i of a block is added to sum i % SUMS */
 #define LANES 16
+#define GROUP 32 /* keys of which most often none is looked at twice */
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(ONE_CPU)
@@ -28,7 +29,7 @@
 enum {
     LOAD_F64, LOAD_F32, LOAD_F16, LOAD_BF16,
     LESS_F64, LESS_F32, LESS_F16, LESS_BF16,
-    STORE_F64, STORE_F32, STORE_F16, STORE_BF16, TOTAL, TOTAL_MAGNITUDE,
+    STORE_F64, STORE_F32, STORE_F16, STORE_BF16, TOTAL, TOTAL_MAGNITUDE, SORT_OUT,
     ADD, SUBTRACT, MULTIPLY, DIVIDE, ADD_TIMES,
     ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, AT_LEAST, AT_MOST, MAGNITUDE,
     LARGEST, DRAWN, ELECTED
@@ -40,6 +41,12 @@ enum {
 typedef struct {
     int32_t code, to, index, count, reads, numbers;
 } Step;
+
+/* What SORT_OUT fills: `keys` has room for all that it may see, and one more. */
+typedef struct {
+    int32_t low, high, *keys;
+    int64_t noted, above, nonzero, largest;
+} Bracket;
 
 INLINE float as_float(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
 INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
@@ -160,6 +167,37 @@ INLINE void elected(double *restrict to, const double *registers, const int32_t 
     }
 }
 
+/* Notes the keys of magnitudes, fp32 of which the sign counts for nothing, that lie from `low` to `high`, and counts. */
+INLINE void sort_out(Bracket *bracket, const uint32_t *bits, size_t count) {
+    const int32_t low = bracket->low, high = bracket->high;
+    int32_t above = 0, nonzero = 0, largest = 0, *noted = bracket->keys + bracket->noted;
+    for (size_t i = 0; i < count; i++) {
+        int32_t key = (int32_t)(bits[i] & 0x7fffffff);
+        above += key > high;
+        nonzero += key != 0;
+        largest = key > largest ? key : largest;
+    }
+    for (size_t at = 0; at < count; at += GROUP) {
+        size_t end = count - at < GROUP ? count : at + GROUP;
+        int32_t within = end != at + GROUP;
+        if (!within)
+            for (size_t i = 0; i < GROUP; i++) {
+                int32_t key = (int32_t)(bits[at + i] & 0x7fffffff);
+                within |= (key >= low) & (key <= high);
+            }
+        if (within)
+            for (size_t i = at; i < end; i++) {
+                int32_t key = (int32_t)(bits[i] & 0x7fffffff);
+                *noted = key;
+                noted += (key >= low) & (key <= high);
+            }
+    }
+    bracket->above += above;
+    bracket->nonzero += nonzero;
+    bracket->largest = largest > bracket->largest ? largest : bracket->largest;
+    bracket->noted = noted - bracket->keys;
+}
+
 #define EACH(expression) for (size_t i = 0; i < count; i++) { expression; } break
 
 /* Writes what a step has made, and notes whether any of it is NaN or infinite. */
@@ -225,6 +263,12 @@ int fused_run(const Step *steps, size_t length, const int32_t *places, const dou
             case STORE_BF16: STORE(uint16_t, narrow_bf16((float)left[i]), (out[i] & 0x7f80) == 0x7f80)
             case TOTAL: ADDED(left[i])
             case TOTAL_MAGNITUDE: ADDED(__builtin_fabs(left[i]))
+            case SORT_OUT: {
+                uint32_t bits[CHUNK];
+                for (size_t i = 0; i < count; i++) bits[i] = bits_of((float)left[i]);
+                sort_out((Bracket *)outputs[step->to], bits, count);
+                break;
+            }
             case ADD: EACH(to[i] = left[i] + right[i]);
             case SUBTRACT: EACH(to[i] = left[i] - right[i]);
             case MULTIPLY: EACH(to[i] = left[i] * right[i]);
@@ -248,36 +292,8 @@ int fused_run(const Step *steps, size_t length, const int32_t *places, const dou
     return !unusual;
 }
 
-/* Looks at magnitudes, fp32 of which the sign counts for nothing, as whole numbers: copies those from `low` to `high`,
- * and returns how many that are. Adds to found[0] how many lie above, to found[1] how many are not 0; found[2] is the
- * largest.
- */
+/* The same as SORT_OUT for what lies in memory as fp32. */
 FOR_EVERY_CPU
-size_t fused_between(const uint32_t *restrict bits, size_t count, int32_t low, int32_t high, int32_t *restrict between,
-                     int64_t *found) {
-    int32_t above[LANES] = {0}, nonzero[LANES] = {0}, largest[LANES] = {0};
-    size_t copied = 0;
-    for (size_t at = 0; at < count; at += LANES) {
-        size_t some = count - at < LANES ? count - at : LANES;
-        int32_t keys[LANES] = {0}, within = 0;
-        memcpy(keys, bits + at, some * sizeof(uint32_t));
-        for (size_t i = 0; i < LANES; i++) {
-            keys[i] &= 0x7fffffff;
-            above[i] += keys[i] > high;
-            nonzero[i] += keys[i] != 0;
-            largest[i] = keys[i] > largest[i] ? keys[i] : largest[i];
-            within |= (keys[i] >= low) & (keys[i] <= high);
-        }
-        if (within)
-            for (size_t i = 0; i < some; i++) {
-                between[copied] = keys[i];
-                copied += (keys[i] >= low) & (keys[i] <= high);
-            }
-    }
-    for (size_t i = 0; i < LANES; i++) {
-        found[0] += above[i];
-        found[1] += nonzero[i];
-        found[2] = largest[i] > found[2] ? largest[i] : found[2];
-    }
-    return copied;
+void fused_sort_out(Bracket *bracket, const uint32_t *bits, size_t count) {
+    for (size_t at = 0; at < count; at += CHUNK) sort_out(bracket, bits + at, count - at < CHUNK ? count - at : CHUNK);
 }

@@ -55,15 +55,8 @@ def machine() -> ctypes.CDLL | None:
         ctypes.c_uint64,
         ctypes.c_size_t,
     )
-    found.fused_between.restype = ctypes.c_size_t
-    found.fused_between.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_int32,
-        ctypes.c_int32,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-    )
+    found.fused_sort_out.restype = None
+    found.fused_sort_out.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
     return found
 
 
