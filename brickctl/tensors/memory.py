@@ -7,25 +7,25 @@ own part anew. That costs time and changes no bit: a kernel that allows it compu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from brickctl.core.graph import outputs, walk
-from brickctl.core.nodes import Map, Node, Output, Statistic, Stored, View, blocks_of, needs_whole_rows
+from brickctl.core.nodes import Bundle, Map, Node, Output, Statistic, Stored, View, blocks_of, needs_whole_rows
 from brickctl.core.regions import Access, Region, whole
 from brickctl.tensors.buffers import buffer_size
 from brickctl.tensors.kernels import find, find_bundle, find_statistic
 from brickctl.tensors.pieces import STRETCH
 from brickctl.tensors.sharing import shared_nodes
+from brickctl.tensors.spans import Span, most_at_once, spans
 from brickctl.tensors.too_little import machine_too_small, memory_of_machine, memory_too_small
 from brickctl.tensors.views import largest_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from brickctl.core.nodes import Bundle, Input
+    from brickctl.core.nodes import Input
     from brickctl.core.plan import Plan
 
 _SMALLEST_ROOM = 1 << 16
@@ -50,7 +50,7 @@ class Share:
         threads: how many work at once.
         window: how many pieces may be under way or waiting at once.
         room: bytes of one part that is kept from block to block.
-        bundles: how many bundles are kept at once.
+        bundles: bytes of bundles that are kept at once.
         at_once: how many bundles are made at once.
         blocks: bytes that all blocks may take.
     """
@@ -72,11 +72,11 @@ def share(plan: Plan, *, threads: int, memory: int | None) -> Share:
     Raises:
         NoSpace: a bundle or one block does not fit; names the tensor.
     """
-    bundles, largest = bundle_memory(plan)
-    at_once = _bundles_at_once(plan, bundles, threads, memory)
-    bundles = bundle_memory(plan, at_once)[0]
+    machine, needed = memory_of_machine(), _bundles_of(plan)
+    most = _blocks_in_hand(plan, needed, threads, machine if memory is None else memory)
+    at_once = _bundles_at_once(plan, needed, threads, memory)
+    bundles, largest = _bundle_memory(needed, at_once, most)
     left = DEFAULT_MEMORY if memory is None else memory - bundles
-    machine = memory_of_machine()
     if memory is None and bundles > machine:
         raise machine_too_small(largest, bundles, machine)
     room = _LARGEST_ROOM
@@ -86,17 +86,27 @@ def share(plan: Plan, *, threads: int, memory: int | None) -> Share:
         peak, tensor = _most_demanding(plan, room)
     if peak > left:
         raise memory_too_small(bundles, largest, peak, tensor, left + bundles)
-    window = max(1, min(_PIECES_A_THREAD * threads, left // max(peak, 1)))
-    kept = _bundles(plan, at_once)
+    window = max(1, min(most, left // max(peak, 1)))
+    kept = _kept(needed, at_once, window)
     return Share(threads=min(threads, window), window=window, room=room, bundles=kept, at_once=at_once, blocks=left)
 
 
-def _bundles_at_once(plan: Plan, one: int, threads: int, memory: int | None) -> int:
+def _blocks_in_hand(plan: Plan, needed: Needed, threads: int, memory: int) -> int:
+    """How many blocks may be under way: fewer where what they need of a tensor of many matrices does not fit."""
+    blocks = _PIECES_A_THREAD * threads
+    least = _most_demanding(plan, _SMALLEST_ROOM)[0] if needed else 0
+    while blocks > 1 and _bundle_memory(needed, 1, blocks)[0] + least > memory:
+        blocks //= 2
+    return blocks
+
+
+def _bundles_at_once(plan: Plan, needed: Needed, threads: int, memory: int | None) -> int:
     """How many of all threads may make bundles, with the default left for blocks; one where a bundle needs another."""
-    if memory is None or one == 0 or threads == 1 or _has_nested_bundles(plan):
+    if memory is None or not needed or threads == 1 or _has_nested_bundles(plan):
         return 1
+    blocks = _PIECES_A_THREAD * threads
     fitting = (count for count in range(min(threads, _MOST_AT_ONCE), 1, -1))
-    return next((count for count in fitting if bundle_memory(plan, count)[0] + DEFAULT_MEMORY <= memory), 1)
+    return next((count for count in fitting if _bundle_memory(needed, count, blocks)[0] + DEFAULT_MEMORY <= memory), 1)
 
 
 def _has_nested_bundles(plan: Plan) -> bool:
@@ -116,19 +126,45 @@ def expected_memory(plan: Plan, *, threads: int, memory: int | None) -> int:
         NoSpace: one block does not fit.
     """
     part = share(plan, threads=threads, memory=memory)
-    return bundle_memory(plan, part.at_once)[0] + min(part.blocks, part.window * _most_demanding(plan, part.room)[0])
+    bundles = bundle_memory(plan, part.at_once, part.window)[0]
+    return bundles + min(part.blocks, part.window * _most_demanding(plan, part.room)[0])
 
 
-def bundle_memory(plan: Plan, at_once: int = 1) -> tuple[int, str]:
-    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there."""
-    found = [(name, {node.bundle for node in walk(root) if isinstance(node, Output)}) for name, root in plan.computed]
-    found = [(name, bundles) for name, bundles in found if bundles]
-    if not found:
+def bundle_memory(plan: Plan, at_once: int = 1, blocks: int = 1) -> tuple[int, str]:
+    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there.
+
+    A tensor of many matrices has those that so many blocks in a row need.
+    """
+    return _bundle_memory(_bundles_of(plan), at_once, blocks)
+
+
+Needed = Sequence[tuple[str, dict[Bundle, Span]]]
+"""Each tensor that has bundles, and for which blocks it needs them."""
+
+
+def _bundles_of(plan: Plan) -> Needed:
+    return [(name, spans(root)) for name, root in plan.computed if any(isinstance(one, Output) for one in walk(root))]
+
+
+def _bundle_memory(needed: Needed, at_once: int, blocks: int) -> tuple[int, str]:
+    if not needed:
         return 0, ""
-    most, tensor = max((_all_bundles(bundles), name) for name, bundles in found)
-    kept = max(sum(spec.bytes for one in bundles for spec in one.specs) for _, bundles in found)
-    others = min(len(found) - 1, 1 if at_once == 1 else _MOST_AT_ONCE)
-    return min(at_once, len(found)) * most + others * kept, tensor
+    works = {name: max(map(_work, bundles)) for name, bundles in needed}
+    _, tensor = max((works[name] + most_at_once(bundles, blocks), name) for name, bundles in needed)
+    others = min(at_once, _count(needed)) - 1
+    made = max(_output_bytes(bundle) for _, bundles in needed for bundle in bundles)
+    work = max(works.values())
+    return _kept(needed, at_once, blocks) + work + others * (work + made), tensor
+
+
+def _kept(needed: Needed, at_once: int, blocks: int) -> int:
+    """Bytes of bundles that stay: those of one tensor, and of the one before it; or of those ahead."""
+    most = max((most_at_once(bundles, blocks) for _, bundles in needed), default=0)
+    return most * (1 + (min(len(needed) - 1, 1) if at_once == 1 else min(_count(needed) - 1, _MOST_AT_ONCE)))
+
+
+def _count(needed: Needed) -> int:
+    return sum(len(bundles) for _, bundles in needed)
 
 
 def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
@@ -141,12 +177,6 @@ def strips(node: Map, region: Region, room: int) -> tuple[Region, ...]:
     width = max(1, width)
     edges = [*range(region.left, region.right, width), region.right]
     return tuple(Region(region.top, region.bottom, left, right) for left, right in pairwise(edges))
-
-
-def _bundles(plan: Plan, at_once: int) -> int:
-    """Those of the tensor with the most, twice: threads may be at two tensors that follow each other, or ahead."""
-    counts = (len({node.bundle for node in walk(root) if isinstance(node, Output)}) for _, root in plan.computed)
-    return (2 if at_once == 1 else _MOST_AT_ONCE + 1) * max(counts, default=0)
 
 
 def _bytes_a_column(entry: Input) -> int:
@@ -245,22 +275,22 @@ def _view_peaks(node: View, region: Region, room: int, own: int) -> tuple[int, i
     return own + passing, kept
 
 
-def _all_bundles(bundles: Collection[Bundle]) -> int:
-    """Bytes while the bundles of one tensor are made one after another; their outputs stay, and one may need others."""
-    stay = sum(spec.bytes for one in bundles for spec in one.specs)
-    return stay + max(_bundle_bytes(one) - sum(spec.bytes for spec in one.specs) for one in bundles)
-
-
-def _bundle_bytes(bundle: Bundle) -> int:
-    """Bytes while a bundle is made; its outputs stay. A kernel that sees inputs in turn counts the one that it sees."""
+@lru_cache(maxsize=1 << 14)  # asked for again with every number of blocks and threads
+def _work(bundle: Bundle) -> int:
+    """Bytes while a bundle is made, beside its outputs; of inputs that it sees in turn one counts."""
     found = find_bundle(bundle.op)
-    own = found.scratch(bundle) + sum(spec.bytes for spec in bundle.specs)
+    own = found.scratch(bundle)
     if found.in_turn:
         firsts = ((node, next(blocks_of(node), None)) for node in bundle.inputs)
         below = max((sum(_peaks(node, first, _LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
         return own + below
     below = max((sum(_peaks(node, whole(node.spec), _LARGEST_ROOM)) for node in bundle.inputs), default=0)
     return own + below + sum(node.spec.bytes for node in bundle.inputs)
+
+
+def _output_bytes(bundle: Bundle) -> int:
+    """Bytes of what a bundle makes, which stay."""
+    return sum(spec.bytes for spec in bundle.specs)
 
 
 def _bytes(node: Node, region: Region) -> int:

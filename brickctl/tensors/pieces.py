@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from brickctl.core.graph import outputs, statistics
+from brickctl.core.graph import statistics
 from brickctl.core.nodes import Node, Output, Statistic, Stored, blocks_of
+from brickctl.tensors.spans import elements_of_block, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,9 @@ _AHEAD = 1 << 27
 Each is made by one worker: the others have smaller ones to make while it is at the largest tensor.
 """
 
+_BUNDLES_AHEAD = 2
+"""Matrices of one tensor that are begun before the blocks that ask for them, where several are made at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compute:
@@ -41,7 +45,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Statistics and bundles that blocks of a later tensor, `root`, will ask for; they have no bytes in the file."""
+    """Statistics and bundles that later blocks, of the tensor `root`, will ask for; they have no bytes in the file."""
 
     root: Node
     nodes: tuple[Statistic | Output, ...]
@@ -104,7 +108,8 @@ def _statistics_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
         while waiting and (ahead < _AHEAD or waiting[0][1] is current):
             _, node = waiting.popleft()
             ahead += node.spec.elements
-            needed: tuple[Statistic | Output, ...] = (*statistics(node), *outputs(node))
+            first = (one for block, one in in_order(node) if block == 0)
+            needed: tuple[Statistic | Output, ...] = (*statistics(node), *first)
             if needed:
                 begun.append(Prepare(node, needed))
         ahead -= current.spec.elements
@@ -121,9 +126,30 @@ def _cut(stretch: Stretch) -> Iterator[Stretch]:
         yield Stretch(stretch.blob, stretch.source_offset + start, stretch.offset + start, size)
 
 
-def _computed(name: str, node: Node, offset: int, blocks_at_once: int) -> Iterator[Compute]:
-    regions = blocks_of(node)
+def _computed(name: str, node: Node, offset: int, blocks_at_once: int) -> Iterator[Compute | Prepare]:
+    regions, later = blocks_of(node), _Later(node)
     while some := tuple(islice(regions, blocks_at_once)):
         size = sum(region.elements for region in some) * node.spec.dtype.itemsize
+        yield from later.than(some[-1])
         yield Compute(name, node, some, offset, size)
         offset += size
+
+
+class _Later:
+    """The bundles that only later blocks of a tensor ask for, as one of many matrices has: a few are begun ahead."""
+
+    def __init__(self, root: Node) -> None:
+        self._root = root
+        self._size = elements_of_block(root)
+        self._waiting = deque((block, one) for block, one in in_order(root) if block > 0)
+        self._ahead = deque[int]()
+
+    def than(self, region: Region) -> Iterator[Prepare]:
+        """Those to begin together with a block."""
+        block = (region.top * self._root.spec.columns + region.left) // self._size
+        while self._ahead and self._ahead[0] <= block:
+            self._ahead.popleft()
+        while self._waiting and len(self._ahead) < _BUNDLES_AHEAD:
+            first, one = self._waiting.popleft()
+            self._ahead.append(first)
+            yield Prepare(self._root, (one,))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Statistics, which are small and stay, and the latest `bundles` bundles; an older one would be made again.
+    """Statistics, which are small and stay, and the latest bundles, `bundles` bytes; an older one would be made again.
 
     As many bundles are made at once as `at_once` says. More than one only if none needs another: a thread that makes
     one would else wait for a second thread, which waits for leave to begin.
@@ -85,7 +85,7 @@ class Results:
 
     def _make(self, bundle: Bundle, evaluator: Evaluator) -> tuple[Tensor, ...]:
         with self._guard:
-            while len(self._bundles) >= self._capacity:
+            while self._bundles and sum(map(_bytes, (*self._bundles, bundle))) > self._capacity:
                 self._bundles.popitem(last=False)
         made = evaluator.make(bundle)
         with self._guard:
@@ -104,3 +104,7 @@ class Results:
         """
         if self._unwanted.is_set():
             raise CancelledError
+
+
+def _bytes(bundle: Bundle) -> int:
+    return sum(spec.bytes for spec in bundle.specs)

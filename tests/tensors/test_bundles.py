@@ -14,6 +14,7 @@ from brickctl.core.plan import Plan
 from brickctl.core.regions import Spec
 from brickctl.tensors.kernels import bundle_kernel
 from brickctl.tensors.memory import share
+from brickctl.tensors.stacked import stacked
 from tests.support.building import Prepared, Runner
 from tests.tensors.test_executor import shard
 
@@ -53,6 +54,18 @@ def test_several_bundles_are_made_at_once_where_memory_is_given_for_them(threads
     Runner(threads=threads, memory=160 << 20).run(Prepared(artifact=nothing, plan=plan, paths={}), tmp_path)
     found = load_file(tmp_path / "out.safetensors")
     assert {name: float(tensor.mean()) for name, tensor in found.items()} == {"0": 0.0, "1": 1.0, "2": 2.0, "3": 3.0}
+
+
+def test_several_matrices_of_one_tensor_are_made_at_once_too(tmp_path: Path) -> None:
+    """Of 300,000 elements each, more than a block has: the second is begun while the first is made."""
+    MEETING.reset()
+    spec = Spec(DType.F64, (1000, 300))
+    ops = [Op.make("test-meeting", 1, number=number, patience=60) for number in range(4)]
+    node = stacked(tuple(Output(Bundle(op, (), (spec,)), 0) for op in ops), (4, 1000, 300))
+    plan = Plan(tasks=(shard("out.safetensors", {"x": node}),))
+    nothing: Any = None
+    Runner(threads=2, memory=320 << 20).run(Prepared(artifact=nothing, plan=plan, paths={}), tmp_path)
+    assert load_file(tmp_path / "out.safetensors")["x"].mean(dim=(1, 2)).tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_without_a_budget_bundles_are_made_one_after_another() -> None:
