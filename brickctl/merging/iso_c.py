@@ -22,9 +22,9 @@ class IsoC(WholeMatrixMethod):
     out = scale * mean(s) * U V, with U diag(s) V the singular value decomposition of the sum D = sum_i w_i d_i of the
     matrices d_i = tuned_i - base: U (rows, r), s of r values, V (r, columns), r the rank of D; the sum of singular
     values stays what it was. Values below 2^-27 of the largest count as 0: their vectors are noise, which the published
-    code blows up like all others. A sum of zeros stays 0. What is no matrix (norms, biases, kernels of
-    convolutions) gets scale * (1/n) sum_i w_i d_i, as there; a brick that does not change a tensor takes part with a
-    delta of zeros.
+    code blows up like all others. A sum of zeros stays 0. Experts in one tensor (experts, rows,
+    columns) are matrices, each for itself. What is no matrix (norms, biases, kernels of convolutions) gets scale *
+    (1/n) sum_i w_i d_i, as there; a brick that does not change a tensor takes part with a delta of zeros.
 
     Args:
         scale: factor on the result; the paper finds about 1.3 to 1.6 best on image encoders.

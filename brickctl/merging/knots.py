@@ -34,10 +34,10 @@ class Knots(WholeMatrixMethod):
     w_i t_i has the sign of sum_i w_i t_i (0 elects plus; an entry of 0 has no sign), else 0. Where the divisor is 0 the
     sum stays undivided. Each column of U has its largest entry positive; values s below 2^-27 of the largest, and
     entries below 2^-27 of the largest of their c_i, count as 0, since rounding alone gives them a sign and so a vote
-    (the published code cuts s at 1e-5, whatever the size of the deltas). Where several s are equal their directions
-    are LAPACK's choice, and the order of the bricks may matter. Kernels of convolutions are seen as (first, all other
-    dimensions). Vectors get TIES entry by entry, t_i then being d_i trimmed. A brick that does not change a tensor
-    takes part with a delta of zeros.
+    (the published code cuts s at 1e-5, whatever the size of the deltas). Where several s are equal their directions are
+    LAPACK's choice, and the order of the bricks may matter. Experts in one tensor (experts, rows, columns) are
+    matrices, each for itself; kernels of convolutions are seen as (first, all other dimensions). Vectors get TIES entry
+    by entry, t_i then being d_i trimmed. A brick that does not change a tensor takes part with a delta of zeros.
 
     Args:
         density: fraction of the entries of c_i that each delta keeps.

@@ -25,8 +25,9 @@ class Tsv(WholeMatrixMethod):
     second decomposition X = P diag(q) Q (the paper's whitening by Procrustes). Singular values below 2^-27 of
     the largest count as 0, in the deltas and in X, and take no part: equal directions of several bricks share one
     direction then, and a delta of low rank brings no more than it has, where the published code brings vectors that
-    LAPACK made up. What is no matrix (norms, biases, kernels of convolutions) gets scale * (1/n) sum_i w_i d_i, as
-    there; a brick that does not change a tensor takes part with a delta of zeros.
+    LAPACK made up. Experts in one tensor (experts, rows, columns) are matrices, each for itself. What is no matrix
+    (norms, biases, kernels of convolutions) gets scale * (1/n) sum_i w_i d_i, as there; a brick that does not change a
+    tensor takes part with a delta of zeros.
 
     Args:
         rank_share: share of its min(rows, columns) singular values that each delta keeps, rounded down, at least one;

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from brickctl.core.dtypes import DType
+from brickctl.core.experts import are_fused
 from brickctl.core.nodes import Bundle, Op, Output
 from brickctl.core.regions import Spec
 from brickctl.merging.linear import weighted_sum
@@ -16,6 +17,7 @@ from brickctl.merging.method import MergeMethod, merge_method
 from brickctl.tensors.factored import rounded_product
 from brickctl.tensors.finite import is_finite
 from brickctl.tensors.kernels import bundle_kernel
+from brickctl.tensors.stacked import matrix_of, stacked
 from brickctl.tensors.views import reshape
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Deltas:
 class WholeMatrixMethod(MergeMethod):
     """A method of delta space that treats matrices as a whole; what is no matrix gets the mean scale / n sum_i w_i d_i.
 
+    Experts that lie in one tensor are a matrix each, with a bundle of its own, made when its rows are asked for.
+
     One defines `merge`, for matrices, and `room`; and where it has something better than the mean, `combine`. Where all
     deltas of a tensor are of low rank, `merge_turned` makes factors of the result, (rows, R) and (R, columns), which
     `unfolded` multiplies out; a method may make others.
@@ -119,8 +123,11 @@ class WholeMatrixMethod(MergeMethod):
         out.mul_(self.scale).div_(len(block.weights))
 
     def node(self, parts: Sequence[Part], tensor: str) -> Node:
-        """The combination of whole matrices, as a bundle with one output, or with factors."""
+        """The combination of whole matrices, as a bundle with one output, or with factors; of experts one for each."""
         shape = parts[0].node.spec.shape
+        if are_fused(tensor, shape) and math.prod(shape) > 0:
+            each = tuple(self.node(_of_expert(parts, at), tensor) for at in range(shape[0]))
+            return stacked(each, shape)
         if len(shape) < _MATRIX or (len(shape) > _MATRIX and not self.flattens) or math.prod(shape) == 0:
             return super().node(parts, tensor)
         inputs = tuple(reshape(part.node, (shape[0], math.prod(shape[1:]))) for part in parts)
@@ -153,6 +160,16 @@ class WholeMatrixMethod(MergeMethod):
             settings=[dict(part.settings) for part in parts],
             **more,
         )
+
+
+def _of_expert(parts: Sequence[Part], at: int) -> list[Part]:
+    """What the bricks bring to one of the matrices in a tensor, as if it were a tensor of its own."""
+    return [
+        dataclasses.replace(
+            part, node=matrix_of(part.node, at), base=None if part.base is None else matrix_of(part.base, at)
+        )
+        for part in parts
+    ]
 
 
 def whole_matrix_method(

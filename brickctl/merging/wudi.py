@@ -41,8 +41,9 @@ class Wudi(WholeMatrixMethod):
     0.1 g, v <- 0.999 v + 0.001 g^2, X <- X - learning_rate (m / (1 - 0.9^step)) / (sqrt(v / (1 - 0.999^step)) + 1e-8),
     m and v being 0 at first. The number of steps belongs to the method: the exact minimum B A^+ also follows the
     weakest directions of A, which are noise, and is known to do worse. Nothing is drawn at random. Deltas of zeros add
-    nothing. What is no matrix (norms, biases, kernels of convolutions) gets scale * (1/n) sum_i w_i d_i, as in the
-    published code; a brick that does not change a tensor takes part with a delta of zeros.
+    nothing. Experts in one tensor (experts, rows, columns) are matrices, each for itself. What is no matrix (norms,
+    biases, kernels of convolutions) gets scale * (1/n) sum_i w_i d_i, as in the published code; a brick that does not
+    change a tensor takes part with a delta of zeros.
 
     Args:
         steps: of Adam; each costs a product of X with A.

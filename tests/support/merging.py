@@ -34,13 +34,14 @@ def merged(
     inputs: Sequence[Tensor],
     weights: Sequence[float] | None = None,
     settings: Sequence[Mapping[str, float]] | None = None,
+    tensor: str = "x",
     **budget: Any,
 ) -> Tensor:
     """What a method makes of these tensors, in fp64; every weight is 1 unless given, settings are the defaults."""
     stored = {str(at): tensor.clone() for at, tensor in enumerate(inputs)}  # a file holds none twice
 
     def made(nodes: Mapping[str, Stored]) -> Node:
-        return combined(method, [nodes[name] for name in stored], weights, settings)
+        return combined(method, [nodes[name] for name in stored], weights, settings, tensor)
 
     return evaluated(folder, stored, made, **budget)
 
@@ -76,6 +77,7 @@ def combined(
     nodes: Sequence[Node],
     weights: Sequence[float] | None = None,
     settings: Sequence[Mapping[str, float]] | None = None,
+    tensor: str = "x",
 ) -> Node:
     """The node of a merge of these; bricks have made-up digests."""
     usual = {name: defaults(type(method)).numbers[name].at("x", 0.0) for name in each_of(type(method))}
@@ -88,7 +90,7 @@ def combined(
         )
         for at, node in enumerate(nodes)
     ]
-    return combine(method, parts, "x")
+    return combine(method, parts, tensor)
 
 
 def random_tensors(shape: Sequence[int], count: int, *, seed: int = 0) -> list[Tensor]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
+from brickctl.core.experts import DIMENSIONS
 from brickctl.core.nodes import Input, Map, Node, Op, Stored
 from brickctl.core.regions import Access, Spec
 from brickctl.errors import Misfit
@@ -97,7 +98,7 @@ def _locate(module: str, name: str, base: LazyModel) -> _Parameter | None:
     path = f"{module}.{name}"
     if path in base.tensors:
         shape = base.node(path).spec.shape
-        if len(shape) != 3:  # noqa: PLR2004 - experts, rows, columns
+        if len(shape) != DIMENSIONS:  # whatever its name: the adapter says that it is one
             return None
         return _Parameter(name=name, path=path, files=(), experts=shape[0], rows=shape[1], columns=shape[2])
     for prefix in (module, *(module.replace(new, old) for new, old in _RENAMED)):
