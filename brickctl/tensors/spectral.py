@@ -21,7 +21,7 @@ from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.tensors.malloc import release_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -37,8 +37,8 @@ _RESOLVED = 2.0**-9
 _COMFORTABLE = 300
 """Exponents of numbers whose squares, and those of what is 2^-27 of them, fp64 holds with room for many to add up."""
 
-_EIGEN = 4
-"""Square matrices that an eigendecomposition takes: the Gram matrix, its vectors, and twice that for LAPACK to work."""
+_EIGEN = 3
+"""Square matrices that an eigendecomposition takes: the Gram matrix, later its vectors, and two for LAPACK to work."""
 
 
 def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
@@ -63,9 +63,10 @@ def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tens
         if count < missing and rest.shape[1]:
             group, rest = _apart(blocks, scale, group, rest, sizes[:count])
         values.append(sizes[: min(count, missing)] / scale)
-        vectors.append(group[:, :missing].clone())
+        vectors.append(group if count == turned.shape[1] <= missing else group[:, :missing].clone())
         missing -= count
-    return torch.cat(values), torch.cat(vectors, dim=1) if vectors else torch.empty(width, 0, dtype=torch.float64)
+        del turned, group
+    return torch.cat(values), _together(vectors, width)
 
 
 def strongest_bytes(width: int) -> int:
@@ -93,7 +94,7 @@ def to_direction(matrix: Tensor) -> Tensor:
     high = tall(matrix)
     values, vectors = strongest(rows_of(high), high.shape[1])
     release_freed_memory()
-    inverse = (vectors / values) @ vectors.T
+    inverse = vectors.div_(values.sqrt()) @ vectors.T
     del vectors
     for block in rows_of(high)():
         block.copy_(block @ inverse)
@@ -133,22 +134,44 @@ def _scale(blocks: Blocks) -> float:
 
 def _level(blocks: Blocks, scale: float, basis: Tensor | None, least: float) -> tuple[Tensor, Tensor]:
     """The singular values of what a matrix does in a basis, largest first, and their vectors; none if all are small."""
-    import torch
-
     gram = _products(blocks, scale, basis, basis)
     if float(gram.trace()) <= least * least:
         return gram.new_empty(0), gram
     release_freed_memory()
-    squares, vectors = torch.linalg.eigh(gram)
+    squares, vectors = _decomposed(gram)
     del gram
     return squares.flip(0).clamp_(min=0.0).sqrt_(), vectors.flip(1)
 
 
+def _decomposed(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues from the smallest up, and eigenvectors, which overwrite the matrix.
+
+    torch copies what it is given to where the vectors go, and refuses to do so in place; but the same memory as a
+    tensor of its own it copies onto itself.
+    """
+    import torch
+
+    values = gram.new_empty(len(gram))
+    torch.linalg.eigh(torch.from_numpy(gram.numpy()).T, out=(values, gram.T))
+    return values, gram.T
+
+
+def _together(vectors: Sequence[Tensor], width: int) -> Tensor:
+    """All vectors side by side."""
+    import torch
+
+    if len(vectors) == 1:
+        return vectors[0]
+    return torch.cat(tuple(vectors), dim=1) if vectors else torch.empty(width, 0, dtype=torch.float64)
+
+
 def _apart(blocks: Blocks, scale: float, group: Tensor, rest: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Turn both sets of vectors by what is left of the angle between their images, which rounding made."""
+    import torch
+
     release_freed_memory()
     angle = _products(blocks, scale, group, rest).div_((sizes * sizes).unsqueeze(1))
-    return group + rest @ angle.T, rest - group @ angle
+    return torch.addmm(group, rest, angle.T), torch.addmm(rest, group, angle, alpha=-1.0)
 
 
 def _products(blocks: Blocks, scale: float, left: Tensor | None, right: Tensor | None) -> Tensor:

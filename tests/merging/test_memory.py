@@ -69,8 +69,8 @@ def watched(method: str, tensor: str, shape: tuple[int, ...]) -> tuple[int, int,
 @pytest.mark.parametrize(
     ("method", "shape", "matrices"),
     [
-        ("iso_c", (4300, 1024), 2.4),
-        ("tsv", (4300, 1024), 2.7),
+        ("iso_c", (4300, 1024), 2.2),
+        ("tsv", (4300, 1024), 2.5),
         ("knots", (1024, 4300), 5.8),
         ("wudi", (4300, 1024), 4.1),
     ],
@@ -79,7 +79,7 @@ def watched(method: str, tensor: str, shape: tuple[int, ...]) -> tuple[int, int,
 def test_memory_is_what_the_planner_says(method: str, shape: tuple[int, int], matrices: float) -> None:
     """Of two deltas, 34 MiB each in fp64: within a tenth, and 24 MiB that the C library keeps, holes of up to a square.
 
-    An eigendecomposition takes four squares of 1024, which are 0.95 such matrices.
+    An eigendecomposition takes three squares of 1024, which are 0.71 such matrices.
     """
     measured, planned, _ = watched(method, "x", shape)
     assert planned < matrices * 8 * shape[0] * shape[1]
@@ -93,4 +93,4 @@ def test_the_experts_of_a_tensor_take_the_memory_of_one(method: str) -> None:
     measured, planned, expected = watched(method, "experts.down_proj", (32, 768, 512))
     assert planned < 13 * 8 * 768 * 512
     assert expected < 20 * 8 * 768 * 512
-    assert measured < expected + (10 << 20)
+    assert measured < 1.1 * expected + (16 << 20)

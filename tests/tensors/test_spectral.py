@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from brickctl.tensors.spectral import common_directions, rows_of, signs, strongest, to_direction
+from brickctl.tensors.spectral import _decomposed, common_directions, rows_of, signs, strongest, to_direction
 
 NUMBERS = torch.Generator().manual_seed(1)
 
@@ -83,6 +83,18 @@ def test_common_directions_are_those_of_all_matrices_side_by_side(rows: int, wid
     expected = torch.linalg.svd(torch.cat(matrices, dim=1), full_matrices=False).U
     found = common_directions(lambda: matrices, rows, sum(widths))
     torch.testing.assert_close((expected.T @ found).abs(), torch.eye(found.shape[1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [1, 2, 300])
+def test_eigenvectors_take_the_place_of_the_matrix(size: int) -> None:
+    """The bits of torch, which takes a second matrix for them."""
+    factor = random(size + 5, size)
+    gram = factor.T @ factor
+    expected = torch.linalg.eigh(gram.T)
+    values, vectors = _decomposed(gram)
+    assert vectors.data_ptr() == gram.data_ptr()
+    assert torch.equal(values, expected.eigenvalues)
+    assert torch.equal(vectors, expected.eigenvectors)
 
 
 def test_a_sign_makes_the_largest_entry_of_each_column_positive() -> None:
