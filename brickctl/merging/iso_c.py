@@ -37,15 +37,24 @@ class IsoC(WholeMatrixMethod):
         self._sum(deltas, out)
         if not is_finite(out):
             raise NotFiniteError
-        values = to_direction(out)
+        values = to_direction(out, (lambda: self._sum(deltas, out)) if _is_lent(*out.shape) else None)
         out.mul_(self.scale * float(values.mean()) if len(values) else 0.0)
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """The sum, and beside it a delta, or one decomposition."""
+        """The sum, and beside it a delta, or one decomposition; or a delta and vectors, or what LAPACK works in."""
         del settings
-        return 8 * rows * columns + max(8 * rows * columns, strongest_bytes(min(rows, columns)))
+        whole, square = 8 * rows * columns, 8 * min(rows, columns) ** 2
+        decomposition = strongest_bytes(min(rows, columns))
+        if _is_lent(rows, columns):
+            return whole + max(whole + square, decomposition - square)
+        return whole + max(whole, decomposition)
 
     def _sum(self, deltas: Deltas, out: Tensor) -> None:
         out.zero_()
         for delta in deltas.weighted():
             out.add_(delta)
+
+
+def _is_lent(rows: int, columns: int) -> bool:
+    """Whether it takes less to make the sum again than to keep it: of what is long and thin a delta takes more."""
+    return max(rows, columns) < 2 * min(rows, columns)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Blocks = Callable[[], Iterable[Tensor]]
     """The rows of a tall matrix, as often as they are asked for, in matrices of any height."""
 
+    Place = Callable[[int], Tensor]
+    """Memory for a square of so many rows, which is lost when rows are asked for again."""
+
 NEGLIGIBLE = 2.0**-27
 """A singular value this small beside the largest counts as 0, the square root of what fp64 resolves.
 
@@ -41,10 +44,11 @@ _EIGEN = 3
 """Square matrices that an eigendecomposition takes: the Gram matrix, later its vectors, and two for LAPACK to work."""
 
 
-def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
+def strongest(blocks: Blocks, width: int, rank: int | None = None, place: Place | None = None) -> tuple[Tensor, Tensor]:
     """Singular values, k from the largest down, and right singular vectors (width, k) of a matrix (rows, width).
 
-    k is the number of singular values that are not `NEGLIGIBLE`, at most `rank`; 0 for a matrix of zeros.
+    Gram matrices are decomposed in the `place`, if there is one. k is the number of singular values that are not
+    `NEGLIGIBLE`, at most `rank`; 0 for a matrix of zeros.
     """
     import torch
 
@@ -53,7 +57,7 @@ def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tens
     values, vectors, missing = [torch.empty(0, dtype=torch.float64)], [], width if rank is None else rank
     largest = 0.0
     while missing > 0 and scale and (rest is None or rest.shape[1]):
-        sizes, turned = _level(blocks, scale, rest, NEGLIGIBLE * largest)
+        sizes, turned = _level(blocks, scale, rest, NEGLIGIBLE * largest, place)
         largest = largest or float(sizes[0])
         count = int((sizes > max(_RESOLVED * float(sizes[0]), NEGLIGIBLE * largest)).sum()) if len(sizes) else 0
         if count == 0:
@@ -62,8 +66,10 @@ def strongest(blocks: Blocks, width: int, rank: int | None = None) -> tuple[Tens
         group, rest = turned[:, :count], turned[:, count:]
         if count < missing and rest.shape[1]:
             group, rest = _apart(blocks, scale, group, rest, sizes[:count])
+        elif missing < turned.shape[1]:
+            group = group[:, :missing].clone()
         values.append(sizes[: min(count, missing)] / scale)
-        vectors.append(group if count == turned.shape[1] <= missing else group[:, :missing].clone())
+        vectors.append(group)
         missing -= count
         del turned, group
     return torch.cat(values), _together(vectors, width)
@@ -85,20 +91,47 @@ def tall(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
 
 
-def to_direction(matrix: Tensor) -> Tensor:
+def to_direction(matrix: Tensor, again: Callable[[], object] | None = None) -> Tensor:
     """Overwrite a matrix U S V with the partial isometry U V, and return S; what is negligible takes no part.
 
-    U V is the factor of the polar decomposition, and of all matrices with orthonormal columns (or rows) in the space of
+    Where `again` can write the matrix once more, its memory serves for decompositions meanwhile: one square less. U V
+    is the factor of the polar decomposition, and of all matrices with orthonormal columns (or rows) in the space of
     the matrix the nearest one. It is the matrix times V^T S^-1 V, row by row.
     """
     high = tall(matrix)
-    values, vectors = strongest(rows_of(high), high.shape[1])
+    if again is None:
+        blocks, place = rows_of(high), None
+    else:
+        lent = _Lent(matrix, again)
+        blocks, place = lent.rows, lent.square
+    values, vectors = strongest(blocks, high.shape[1], place=place)
     release_freed_memory()
     inverse = vectors.div_(values.sqrt()) @ vectors.T
     del vectors
-    for block in rows_of(high)():
+    for block in blocks():
         block.copy_(block @ inverse)
     return values
+
+
+class _Lent:
+    """A matrix whose memory serves for something else until its rows are asked for."""
+
+    def __init__(self, matrix: Tensor, again: Callable[[], object]) -> None:
+        self._matrix = matrix
+        self._again = again
+        self._is_lent = False
+
+    def rows(self) -> Iterable[Tensor]:
+        """The rows of the matrix, or of its transpose, whichever is tall."""
+        if self._is_lent:
+            self._again()
+            self._is_lent = False
+        return rows_of(tall(self._matrix))()
+
+    def square(self, size: int) -> Tensor:
+        """The first of its memory."""
+        self._is_lent = True
+        return self._matrix.view(-1)[: size * size].view(size, size)
 
 
 def common_directions(matrices: Blocks, rows: int, columns: int) -> Tensor:
@@ -132,11 +165,15 @@ def _scale(blocks: Blocks) -> float:
     return 0.0 if largest == 0.0 else 1.0 if abs(exponent) < _COMFORTABLE else 2.0 ** -max(-1000, exponent)
 
 
-def _level(blocks: Blocks, scale: float, basis: Tensor | None, least: float) -> tuple[Tensor, Tensor]:
+def _level(
+    blocks: Blocks, scale: float, basis: Tensor | None, least: float, place: Place | None
+) -> tuple[Tensor, Tensor]:
     """The singular values of what a matrix does in a basis, largest first, and their vectors; none if all are small."""
     gram = _products(blocks, scale, basis, basis)
     if float(gram.trace()) <= least * least:
         return gram.new_empty(0), gram
+    if place is not None:
+        gram = place(len(gram)).copy_(gram)
     release_freed_memory()
     squares, vectors = _decomposed(gram)
     del gram

@@ -38,6 +38,23 @@ def test_directions_of_matrices_whose_gram_matrix_loses_the_small_ones(
     torch.testing.assert_close(matrix, expected, rtol=0, atol=error)
 
 
+@pytest.mark.parametrize("shape", [(200, 200), (200, 150), (150, 200)], ids=str)
+@pytest.mark.parametrize("condition", [1e1, 1e6])
+def test_a_matrix_that_can_be_made_again_gives_up_its_memory_and_no_bit(
+    shape: tuple[int, int], condition: float
+) -> None:
+    matrix, _, _ = singular(shape, condition)
+    original, lent, times = matrix.clone(), matrix.clone(), []
+
+    def again() -> None:
+        times.append(1)
+        lent.copy_(original)
+
+    assert torch.equal(to_direction(lent, again), to_direction(matrix))
+    assert torch.equal(lent, matrix)
+    assert len(times) == (1 if condition == 1e1 else 3), "once for each decomposition"
+
+
 @pytest.mark.parametrize("shape", [(9, 7), (7, 9), (300, 200)], ids=str)
 def test_a_matrix_of_rank_2_has_two_singular_values(shape: tuple[int, int]) -> None:
     matrix = random(shape[0], 2) @ random(2, shape[1])
