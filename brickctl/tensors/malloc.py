@@ -12,13 +12,18 @@ from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
 _LARGEST = 32 << 20  # glibc allows no more; what is larger goes back to the system
+_NO_BLOCK = 4 << 20  # twice a block of fp64
 
 
-def keep_freed_memory() -> None:
-    """Raise both thresholds of glibc; other C libraries are left as they are."""
+def keep_freed_memory(*, beside_matrices: bool = False) -> None:
+    """Raise both thresholds of glibc; other C libraries are left as they are.
+
+    Beside whole matrices only what blocks ask for is kept: holes that matrices left between others would stay, as much
+    as one or two of them, and a new page costs nothing beside what is done to a matrix.
+    """
     adjust = _of_glibc("mallopt")
     if adjust is not None:
-        adjust(_MMAP_THRESHOLD, _LARGEST)
+        adjust(_MMAP_THRESHOLD, _NO_BLOCK if beside_matrices else _LARGEST)
         adjust(_TRIM_THRESHOLD, 4 * _LARGEST)
 
 

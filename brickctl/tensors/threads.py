@@ -48,7 +48,7 @@ class ThreadWorkers:
     """A pool of threads that share what they make for one another."""
 
     def __init__(self, blobs: Blobs, share: Share) -> None:
-        keep_freed_memory()
+        keep_freed_memory(beside_matrices=share.bundles > 0)
         self.window, self.blocks_at_once = share.window, 1
         self._room = share.room
         self._blobs = blobs

@@ -73,17 +73,20 @@ def watched(method: str, tensor: str, shape: tuple[int, ...]) -> tuple[int, int,
         ("tsv", (4300, 1024), 2.5),
         ("knots", (1024, 4300), 5.8),
         ("wudi", (4300, 1024), 4.1),
+        ("iso_c", (1536, 1536), 3.8),
+        ("tsv", (1536, 1536), 5.8),
+        ("knots", (1536, 1536), 5.8),
     ],
     ids=str,
 )
 def test_memory_is_what_the_planner_says(method: str, shape: tuple[int, int], matrices: float) -> None:
-    """Of two deltas, 34 MiB each in fp64: within a tenth, and 24 MiB that the C library keeps, holes of up to a square.
+    """Of two deltas, 34 or 18 MiB each in fp64: no more, but for what the C library keeps of blocks, and not much less.
 
     An eigendecomposition takes three squares of 1024, which are 0.71 such matrices.
     """
     measured, planned, _ = watched(method, "x", shape)
     assert planned < matrices * 8 * shape[0] * shape[1]
-    assert abs(measured - planned) < 0.1 * planned + (24 << 20)
+    assert 0.75 * planned < measured < planned + (8 << 20)
 
 
 @ON_LINUX
@@ -93,4 +96,4 @@ def test_the_experts_of_a_tensor_take_the_memory_of_one(method: str) -> None:
     measured, planned, expected = watched(method, "experts.down_proj", (32, 768, 512))
     assert planned < 13 * 8 * 768 * 512
     assert expected < 20 * 8 * 768 * 512
-    assert measured < 1.1 * expected + (16 << 20)
+    assert measured < expected + (10 << 20)
