@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from brickctl.core.graph import children, statistics
 from brickctl.core.nodes import Bundle, Map, Node, Output, Statistic, Stored
 from brickctl.core.regions import Access
+from brickctl.tensors.fused.formula import find_formula
+from brickctl.tensors.fused.machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,29 +27,37 @@ REFERENCE_STEP = 0.5
 
 _READ = 0.15  # a byte of a file that the system has in memory
 _PLAIN = 0.25  # an element that goes into an element-wise step, or comes out
+_COMPILED = 0.1  # the same where a formula runs on the machine
 _PRODUCT = 0.1  # one of the terms of an element of a matrix product
-_SCANNED = 2.0  # an element that a statistic looks at
+_SCANNED = 2.0, 2.0  # an element that a statistic looks at
 _FACTORISED = 0.2  # rows times columns times the smaller of them, for each input of a factorisation
 _ADAM = 10.0  # an element in each step of Adam on some rows, with a gradient of low rank
 _LAYER = 20.0  # an element of a module that passes through PEFT's own layer
 
 _STEPS = {
-    "drop-largest": 1.4,
-    "keep-largest": 1.4,
-    "merge.breadcrumbs_ties": 2.4,
-    "merge.consensus": 4.2,
-    "merge.dare_ties": 2.9,
-    "merge.della": 2.9,
-    "merge.emr": 3.5,
-    "merge.ram": 2.1,
-    "merge.ramplus_tl": 3.5,
-    "merge.sce": 4.5,
-    "merge.ties": 3.1,
-    "thin": 2.5,
+    "drop-largest": (0.25, 1.4),
+    "keep-largest": (0.15, 1.4),
+    "merge.breadcrumbs_ties": (0.45, 2.4),
+    "merge.consensus": (4.2, 4.2),
+    "merge.dare_ties": (0.45, 2.9),
+    "merge.della": (0.45, 2.9),
+    "merge.emr": (3.5, 3.5),
+    "merge.ram": (2.1, 2.1),
+    "merge.ramplus_tl": (3.5, 3.5),
+    "merge.sce": (4.5, 4.5),
+    "merge.ties": (0.45, 3.1),
+    "thin": (0.65, 2.5),
 }
-"""Of kernels that do more: nanoseconds for each element of an input."""
+"""Of kernels that do more: nanoseconds for each element of an input, compiled and by the kernel itself."""
 
-_SCANS = {"quartiles": (2, 1.8), "row-divergence": (1, 18.0), "thinned-norms": (1, 3.3), "top-k": (1, 3.0)}
+_SCANS = {
+    "gram": (1, (0.35, 2.0)),
+    "l1-norms": (1, (0.25, 2.0)),
+    "quartiles": (2, (1.8, 1.8)),
+    "row-divergence": (1, (18.0, 18.0)),
+    "thinned-norms": (1, (0.9, 3.3)),
+    "top-k": (1, (1.2, 3.0)),
+}
 """Of statistics: how often they look at everything, and nanoseconds for each element each time; else once."""
 
 _FACTORISATIONS = {"merge.tsv": 0.6, "merge.wudi": 7.0}
@@ -99,8 +109,8 @@ def _tensor(root: Node) -> tuple[float, float]:
 
 def _statistic(node: Statistic) -> tuple[float, float]:
     """Every look makes the inputs again."""
-    scans, each = _SCANS.get(node.op.name, (1, _SCANNED))
-    each = _DRAWN_BY_RANK if _by_rank(node) else each
+    scans, costs = _SCANS.get(node.op.name, (1, _SCANNED))
+    each = _DRAWN_BY_RANK if _by_rank(node) else costs[machine() is None]
     spread, alone = _blocks(node.inputs)
     looked_at = sum(entry.spec.elements for entry in node.inputs)
     return scans * (spread + each * looked_at), alone
@@ -135,8 +145,12 @@ def _step(node: Node) -> float:
     if node.op.name == "wudi-rows":
         return node.spec.elements * float(node.op.arguments()["steps"]) * _ADAM
     entered = sum(entry.node.spec.elements for entry in node.inputs if entry.access is Access.BLOCK)
-    each = _DRAWN_BY_RANK if _by_rank(node) else _STEPS.get(node.op.name)
-    return (entered + node.spec.elements) * _PLAIN if each is None else entered * each
+    if _by_rank(node):
+        return entered * _DRAWN_BY_RANK
+    is_compiled = machine() is not None and find_formula(node.op) is not None
+    plain = _COMPILED if is_compiled else _PLAIN
+    known = _STEPS.get(node.op.name)
+    return (entered + node.spec.elements) * plain if known is None else entered * known[not is_compiled]
 
 
 def _by_rank(node: Map | Statistic) -> bool:

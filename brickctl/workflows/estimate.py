@@ -10,6 +10,7 @@ from brickctl.core.graph import each_once
 from brickctl.core.nodes import Stored
 from brickctl.core.plan import Copy, Shard
 from brickctl.tensors.costs import Work, work_of
+from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.memory import expected_memory
 from brickctl.workflows.machine_speed import Speed, cores_of_process, free_cores, speed_of
 from brickctl.workflows.parallel import in_parallel
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 _START = 0.5  # s: Python, and planning
-_TORCH = 1.8  # s: its import
+_TORCH = 1.0  # s: its import
 _PYTHON_MEMORY = 50 << 20
 _TORCH_MEMORY = 220 << 20
 _PAGE = 0.5e-9  # s for a byte that passes from memory to a file's pages
@@ -70,17 +71,17 @@ def estimate(
     files, fetch = _present(session, tuple(pins))
     buffers = expected_memory(plan, threads=budget.threads, memory=budget.memory)
     made = plan.shards if force else not_made_yet(session, plan, folder)
-    computes = any(not isinstance(node, Stored) for shard in made for _, node in shard.tensors)
+    torch = any(needs_torch(node) for shard in made for _, node in shard.computed)
     read, written = _to_be_read(made, files), sum(task.size for task in plan.tasks if isinstance(task, Shard | Copy))
     speed, cores = speed_of(folder, cache_folder()), min(budget.threads, cores_of_process())
     free = free_cores(cores, speed.sha256)
-    start = _START + (_TORCH if computes else 0.0)
+    start = _START + (_TORCH if torch else 0.0)
     busy = _on_cores(work_of(made), written, speed, cores)
     return Estimate(
         fetch=fetch,
         read=read,
         shares=Shares(made=len(made), taken_over=len(plan.shards) - len(made)),
-        memory=buffers + (_TORCH_MEMORY if computes else _PYTHON_MEMORY),
+        memory=buffers + (_TORCH_MEMORY if torch else _PYTHON_MEMORY),
         seconds=start * cores / free + max(busy * cores / free, _on_disk(speed, read, written)),
         speed=speed,
         cores=cores,

@@ -13,6 +13,7 @@ from brickctl.core.nodes import Input, Map, Op, Statistic, Stored
 from brickctl.core.plan import Shard
 from brickctl.core.regions import Access, Spec
 from brickctl.errors import NoSpace
+from brickctl.tensors import costs
 from brickctl.tensors.costs import work_of
 from brickctl.tensors.executor import Budget
 from brickctl.tensors.memory import DEFAULT_MEMORY
@@ -65,7 +66,7 @@ def test_a_disk_of_1_mb_a_second_needs_as_many_seconds_as_there_are_megabytes(
 
     megabytes = (found.output + found.estimate.read) / 1e6
     assert 5 < megabytes < 8, "the base and two adapters are read, and a model is written"
-    assert found.estimate.seconds == pytest.approx(megabytes + 0.5 + 1.8, abs=0.1), "Python and torch come first"
+    assert found.estimate.seconds == pytest.approx(megabytes + 0.5 + 1.0, abs=0.1), "Python and torch come first"
 
 
 def test_where_others_are_at_work_everything_but_the_disk_takes_longer(
@@ -77,7 +78,7 @@ def test_where_others_are_at_work_everything_but_the_disk_takes_longer(
     beside = outlined(project, budget=Budget(threads=1)).estimate
 
     assert (beside.cores, beside.free) == (1, 0.25)
-    assert beside.seconds - alone.seconds == pytest.approx(3 * (0.5 + 1.8)), "starting takes four times as long"
+    assert beside.seconds - alone.seconds == pytest.approx(3 * (0.5 + 1.0)), "starting takes four times as long"
 
 
 def test_free_cores_are_at_most_those_that_were_wanted() -> None:
@@ -163,24 +164,38 @@ def test_bricks_that_are_not_here_yet_are_told_as_bytes_to_download(
     assert "without downloading" in describe_plan(found)
 
 
-def test_a_product_costs_its_terms_and_a_sum_its_elements() -> None:
+COMPILED = pytest.mark.parametrize(
+    ("machine", "plain", "keeping"), [(True, 0.1, 0.15), (None, 0.25, 1.4)], ids=["compiled", "by kernels"]
+)
+
+
+@COMPILED
+def test_a_product_costs_its_terms_and_a_sum_its_elements(
+    machine: object, plain: float, keeping: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del keeping
+    monkeypatch.setattr(costs, "machine", lambda: machine)
     product = Map(MATRIX, Op.make("product", 1), (Input(stored(0)), Input(stored(1))))
-    plain, dear = work_of([shard(mean(stored(0), stored(1)))]), work_of([shard(product)])
+    cheap, dear = work_of([shard(mean(stored(0), stored(1)))]), work_of([shard(product)])
 
-    assert plain.spread == pytest.approx(ELEMENTS * (2 * 8 * 0.15 + 3 * 0.25) * 1e-9)
+    assert cheap.spread == pytest.approx(ELEMENTS * (2 * 8 * 0.15 + 3 * plain) * 1e-9)
     assert dear.spread == pytest.approx(ELEMENTS * (2 * 8 * 0.15 + 1000 * 0.1) * 1e-9)
-    assert plain.written == dear.written == MATRIX.bytes
+    assert cheap.written == dear.written == MATRIX.bytes
 
 
-def test_what_inputs_have_in_common_is_counted_once_and_a_statistic_as_often_as_it_looks() -> None:
+@COMPILED
+def test_what_inputs_have_in_common_is_counted_once_and_a_statistic_as_often_as_it_looks(
+    machine: object, plain: float, keeping: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "machine", lambda: machine)
     both = mean(mean(stored()), mean(stored()))
     quartiles = Statistic(Spec(DType.F64, (1, 3)), Op.make("quartiles", 1), (stored(),))
     kept = Map(MATRIX, Op.make("keep-largest", 1), (Input(stored()), Input(quartiles, Access.ALL)))
     read = ELEMENTS * 8 * 0.15e-9
 
-    assert work_of([shard(both)]).spread == pytest.approx(read + ELEMENTS * (2 + 3) * 0.25e-9)
+    assert work_of([shard(both)]).spread == pytest.approx(read + ELEMENTS * (2 + 3) * plain * 1e-9)
     spread = work_of([shard(kept)]).spread
-    assert spread == pytest.approx(2 * (read + ELEMENTS * 1.8e-9) + read + ELEMENTS * 1.4e-9, rel=1e-3)
+    assert spread == pytest.approx(2 * (read + ELEMENTS * 1.8e-9) + read + ELEMENTS * keeping * 1e-9, rel=1e-3)
 
 
 def test_the_machine_is_measured_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
