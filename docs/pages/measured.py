@@ -27,8 +27,8 @@ rounds last, so it has just that. mergekit is measured with `dtype: bfloat16`, i
 
 _BETWEEN = """\
 Methods that choose entries by size choose others where sizes are rounded before they are compared: `arcee_fusion`, and
-`ties`, `breadcrumbs_ties`, `della` and `della_linear` in float32. Tensors of more than a million entries are left to
-brickctl alone for `arcee_fusion`: mergekit takes its quartiles from a random sample there."""
+`ties` and `breadcrumbs_ties` in float32; where masks are drawn mergekit gets brickctl's. Tensors of more than a million
+entries are left to brickctl alone for `arcee_fusion`: mergekit takes its quartiles from a random sample there."""
 
 
 def accuracy() -> str:
@@ -39,8 +39,30 @@ def accuracy() -> str:
         (f"[`{name}`](merge-methods.md#{name})", *(_percent(figures[column]) for column in columns))
         for name, figures in found["methods"].items()
     )
-    intro = _ACCURACY.format(rows=found["rows"], columns=found["columns"])
-    return document("Accuracy of merge methods", intro, table(("method", *columns), rows), _BETWEEN)
+    intro, parity = _ACCURACY.format(rows=found["rows"], columns=found["columns"]), ("## Parity with mergekit", _PARITY)
+    return document("Accuracy of merge methods", intro, table(("method", *columns), rows), _BETWEEN, *parity, _parity())
+
+
+_PARITY = """\
+The largest difference from mergekit on tensors of the sizes of a Llama of 0.85 B parameters in fp32, relative to the
+largest element of the result, and how many elements in a million differ by more than 1e-6; written by
+`python tests/benchmarks/parity.py --json docs/measured/parity.json`. `float64` is mergekit's own code on fp64 tensors;
+`float32` also holds what mergekit loses there: a norm or an inner product of millions of elements goes into every
+element. Where masks are drawn mergekit gets brickctl's, and works in float32 in both columns. Single elements differ
+wholly where a sign is elected, or an entry chosen, by a number that rounding in float32 has moved over the limit."""
+
+
+def _parity() -> str:
+    """How near results are to mergekit's."""
+    rows = (
+        (
+            f"[`{name}`](merge-methods.md#{name})",
+            *(f"{figures[key]:.1e}" for key in ("float64", "float32")),
+            *(f"{figures[f'{key} beyond']:.2g}" for key in ("float64", "float32")),
+        )
+        for name, figures in _figures("parity.json").items()
+    )
+    return table(("method", "float64", "float32", "beyond in float64", "beyond in float32"), rows)
 
 
 _SPEED = """\
