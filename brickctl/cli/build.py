@@ -54,7 +54,7 @@ def command(
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
     recipes = build.read_recipes(session, targets)
-    lock = current_lock(session, mode)
+    lock = current_lock(session, mode, write=not (check or dry_run))
     budget = Budget(threads=threads, memory=memory)
     folders = [session.artifact_folder(recipe.name) for recipe in recipes]
     if dry_run:

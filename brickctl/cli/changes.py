@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 def show_lock(console: Console, result: LockResult, *, unchanged: str = "brick.lock is up to date") -> None:
     """Say what changed, for people and programs; `unchanged` in one line where nothing did."""
-    console.answer({"written": result.written, "changes": change_documents(result.changes)})
+    inputs = [{"path": path, "change": what} for what, path in result.inputs]
+    console.answer({"written": result.written, "changes": change_documents(result.changes), "inputs": inputs})
     show_changes(console, result.changes)
-    if not result.changes:
+    for what, path in result.inputs:
+        console.show(f"{what:<8} {path}")
+    if not result.changes and not result.inputs:
         console.show("brick.lock says what brick.toml says again; no brick changed" if result.written else unchanged)
 
 

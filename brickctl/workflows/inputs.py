@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,9 +13,10 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound, PolicyViolation
 from brickctl.operations.target import read_recipe
+from brickctl.workflows.session import CACHES, DIST, LOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from brickctl.core.lock import Lock
@@ -58,6 +62,15 @@ def stale_inputs(root: Path, lock: Lock, inputs: Iterable[Input]) -> Iterator[st
             yield f"`{path}` holds something else than was locked"
 
 
+def input_changes(old: Lock | None, new: Lock) -> tuple[tuple[str, str], ...]:
+    """What became of each input that is not as it was, `added`, `removed` or `updated`, and its path."""
+    before: Mapping[str, File] = {} if old is None else old.inputs
+    paths = (path for path in sorted({*before, *new.inputs}) if before.get(path) != new.inputs.get(path))
+    return tuple(
+        ("added" if path not in before else "updated" if path in new.inputs else "removed", path) for path in paths
+    )
+
+
 def read_input(session: Session, lock: Lock, one: Input) -> str:
     """The text of a file, which is what the lock says.
 
@@ -77,26 +90,48 @@ def read_input(session: Session, lock: Lock, one: Input) -> str:
 def _content(root: Path, one: Input) -> bytes:
     """The bytes of a text that lies in the project, behind no link that leaves it."""
     path = root / one.path
-    if not path.exists():
+    if one.path.split("/")[0] in {LOCK, CACHES, DIST}:
+        hint = "copy it to where brickctl does not write"
+        raise ManifestInvalid(f"`{one.path}` is what brickctl writes itself", place=one.place, hint=hint)
+    try:
+        where = path.resolve(strict=True)
+        if not where.is_relative_to(root.resolve()):
+            cause = f"it is, or lies behind, a link to {where}"
+            hint = "replace the link by the file itself"
+            raise PolicyViolation(f"`{one.path}` lies outside the project", causes=(cause,), place=one.place, hint=hint)
+        content = _read(where)
+    except FileNotFoundError:
         hint = "a path in brick.toml is relative to it"
-        raise NotFound(f"`{one.path}` is not there", causes=(f"{path} does not exist",), place=one.place, hint=hint)
-    if not path.resolve().is_relative_to(root.resolve()):
-        cause = f"it is, or lies behind, a link to {path.resolve()}"
-        hint = "replace the link by the file itself"
-        raise PolicyViolation(f"`{one.path}` lies outside the project", causes=(cause,), place=one.place, hint=hint)
-    if not path.is_file():
-        raise ManifestInvalid(f"`{one.path}` is no file", place=one.place, hint="name a file of text")
-    with path.open("rb") as file:
-        content = file.read(_LARGEST + 1)
-    reason = _no_text(content)
-    if reason is not None:
+        cause = f"{path} does not exist"
+        raise NotFound(f"`{one.path}` is not there", causes=(cause,), place=one.place, hint=hint) from None
+    except (OSError, RuntimeError) as error:  # the latter for a link that leads to itself, before Python 3.13
+        cause = (isinstance(error, OSError) and error.strerror) or "a link leads to itself"
+        raise ManifestInvalid(f"`{one.path}` cannot be read", causes=(cause,), place=one.place) from None
+    reason = "is no file" if content is None else _no_text(content)
+    if content is None or reason is not None:
         raise ManifestInvalid(f"`{one.path}` {reason}", place=one.place, hint="name a file of text, saved as UTF-8")
     return content
+
+
+def _read(path: Path) -> bytes | None:
+    """What a file holds, up to more than it may hold; None for what is no file, which could make one wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        content = b""
+        while len(content) <= _LARGEST and (more := os.read(descriptor, _LARGEST + 1)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _no_text(content: bytes) -> str | None:
     if not content:
         return "is empty"
+    if content.startswith(codecs.BOM_UTF8):
+        return "begins with a byte order mark, which every prompt would begin with"
     if len(content) > _LARGEST:
         return f"has more than {_LARGEST:,} bytes"
     try:

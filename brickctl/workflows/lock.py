@@ -16,7 +16,7 @@ from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.target import read_recipe
 from brickctl.workflows.fit import by_number, check_declared_bases, check_fit, used_by_layers
-from brickctl.workflows.inputs import inputs_of, pin_inputs, stale_inputs
+from brickctl.workflows.inputs import input_changes, inputs_of, pin_inputs, stale_inputs
 from brickctl.workflows.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -53,15 +53,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockResult:
-    """A lock that says what the manifest says, whether it had to be written, and what changed, sorted by alias."""
+    """A lock that says what the manifest says, whether it had to be written, and what changed.
+
+    `changes` are sorted by alias; `inputs` are files of the project, each with what became of it.
+    """
 
     lock: Lock
     written: bool
     changes: tuple[Change, ...]
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
-def current_lock(session: Session, mode: LockMode) -> Lock:
-    """The lock that a command shall work with; refreshed on disk where the mode allows.
+def current_lock(session: Session, mode: LockMode, *, write: bool = True) -> Lock:
+    """The lock that a command shall work with; refreshed where the mode allows, and on disk if it is to `write`.
 
     Raises:
         LockStale: it is missing or says something else, and may not be changed.
@@ -69,6 +73,7 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
     """
     old = session.read_lock()
     reasons: tuple[str, ...] = ("there is no brick.lock",)
+    says = "what brick.toml says"
     if old is not None and mode is LockMode.FROZEN:
         inputs = (one.path for one in inputs_of(session.manifest))
         lacking = (
@@ -77,14 +82,15 @@ def current_lock(session: Session, mode: LockMode) -> Lock:
         )
         reasons = tuple(f"`{name}` is not in the lock" for name in lacking)
     elif old is not None:
-        changed = stale_inputs(session.root, old, inputs_of(session.manifest))
-        reasons = (*stale_reasons(session.manifest, old), *changed)
+        reasons = stale_reasons(session.manifest, old)
+        says = says if reasons else "what the files say that targets read"
+        reasons += tuple(stale_inputs(session.root, old, inputs_of(session.manifest)))
     if old is not None and not reasons:
         check_declared_bases(session, old, ())
         return old
     if mode is not LockMode.REFRESH:
-        raise _stale(reasons)
-    return refresh(session).lock
+        raise _stale(reasons, says)
+    return refresh(session).lock if write else resolve(session, old, _folders(session.manifest))
 
 
 def refresh(session: Session) -> LockResult:
@@ -114,9 +120,9 @@ def _folders(manifest: Manifest) -> list[Alias]:
     return [alias for alias, asked in manifest.requirements.items() if isinstance(asked.reference, PathReference)]
 
 
-def _stale(reasons: tuple[str, ...]) -> LockStale:
+def _stale(reasons: tuple[str, ...], says: str = "what brick.toml says") -> LockStale:
     hint = "run `brickctl lock`, look at the difference, and commit it"
-    return LockStale("brick.lock does not say what brick.toml says", causes=reasons, hint=hint)
+    return LockStale(f"brick.lock does not say {says}", causes=reasons, hint=hint)
 
 
 def update(session: Session, names: Collection[str]) -> LockResult:
@@ -136,7 +142,8 @@ def update(session: Session, names: Collection[str]) -> LockResult:
 def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
     old = session.read_lock()
     lock = resolve(session, old, anew)
-    return LockResult(lock=lock, written=session.write_lock(lock), changes=changes_between(old, lock))
+    changes, inputs = changes_between(old, lock), input_changes(old, lock)
+    return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
 
 
 def resolve(

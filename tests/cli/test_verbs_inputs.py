@@ -105,8 +105,45 @@ def test_a_lock_from_before_the_step_is_stale_and_one_from_after_it_too(template
     templated.write({"brick.toml": without})
     outcome = templated.run("lock", "--check")
     assert (outcome.code, f"`{PATH}` is in the lock, and no target reads it" in outcome.err) == (3, True)
-    assert templated.run("lock").out == "brick.lock says what brick.toml says again; no brick changed\n"
+    assert templated.run("lock").out == f"removed  {PATH}\n"
     assert "[[input]]" not in templated.lock
+
+
+def test_what_only_looks_leaves_the_lock_as_it_was(templated: Sandbox) -> None:
+    assert templated.run("build").code == 0
+    before = templated.lock
+    templated.write({PATH: "{{ other }}"})
+    assert templated.run("build", "--dry-run").code == 0
+    assert templated.run("build", "--check").code == 7
+    assert templated.lock == before
+    outcome = templated.run("lock", "--json")
+    assert outcome.json["inputs"] == [{"path": PATH, "change": "updated"}]
+
+
+def test_what_the_lock_does_not_say_is_in_a_file_and_not_in_the_manifest(templated: Sandbox) -> None:
+    assert templated.run("lock").code == 0
+    templated.write({PATH: "{{ other }}"})
+    outcome = templated.run("lock", "--check")
+    assert "error: brick.lock does not say what the files say that targets read\n" in outcome.err
+
+
+@pytest.mark.parametrize("path", ["brick.lock", "dist/assistant/chat_template.jinja", ".brickctl/x"])
+def test_what_brickctl_writes_itself_is_no_input(path: str, templated: Sandbox) -> None:
+    templated.write({"brick.toml": PROJECT.replace(PATH, path)})
+    outcome = templated.run("lock")
+    assert (outcome.code, f"error: `{path}` is what brickctl writes itself\n" in outcome.err) == (2, True), outcome.err
+
+
+def test_what_the_system_refuses_is_said(templated: Sandbox) -> None:
+    name = "a" * 300
+    templated.write({"brick.toml": PROJECT.replace(PATH, name)})
+    outcome = templated.run("lock")
+    assert (outcome.code, "cause: File name too long" in outcome.err) == (2, True), outcome.err
+    templated.write({"brick.toml": PROJECT})
+    (templated.root / PATH).unlink()
+    (templated.root / PATH).symlink_to("chat.jinja")
+    outcome = templated.run("lock")
+    assert (outcome.code, f"error: `{PATH}` cannot be read\n" in outcome.err) == (2, True), outcome.err
 
 
 def test_verify_reads_the_file_too(templated: Sandbox) -> None:
@@ -120,6 +157,7 @@ def test_verify_reads_the_file_too(templated: Sandbox) -> None:
     [
         (b"", 2, "is empty"),
         (b"x\n\xff", 2, "is not UTF-8 text: see line 2"),
+        (b"\xef\xbb\xbfx", 2, "begins with a byte order mark, which every prompt would begin with"),
         (b"x" * 1_000_001, 2, "has more than 1,000,000 bytes"),
     ],
 )
