@@ -41,12 +41,15 @@ class IsoC(WholeMatrixMethod):
         out.mul_(self.scale * float(values.mean()) if len(values) else 0.0)
 
     def room(self, rows: int, columns: int, settings: Sequence[Mapping[str, float]]) -> int:
-        """The sum, and beside it a delta, or one decomposition; or a delta and vectors, or what LAPACK works in."""
+        """The sum, and beside it a delta, or one decomposition; or a delta and vectors, or what LAPACK works in.
+
+        Where the memory of the sum is lent, vectors of two levels that are turned take a quarter of a square more.
+        """
         del settings
         whole, square = 8 * rows * columns, 8 * min(rows, columns) ** 2
         decomposition = strongest_bytes(min(rows, columns))
         if _is_lent(rows, columns):
-            return whole + max(whole + square, decomposition - square)
+            return whole + max(whole + square, decomposition - square + square // 4)
         return whole + max(whole, decomposition)
 
     def _sum(self, deltas: Deltas, out: Tensor) -> None:

@@ -87,7 +87,7 @@ class SphericalMethod(MergeMethod):
         return self.along if len(node.spec.shape) > 1 else "tensor"
 
 
-@kernel("merge.coefficients", scratch=256, arrays=True)
+@kernel("merge.coefficients", scratch=256, overwrites=False, arrays=True)
 def run_coefficients(inputs: Sequence[Array], out: Array, arguments: Mapping[str, Any], block: Region) -> None:
     """The coefficients of a method (n, m) from inner products (n * n, m)."""
     del block

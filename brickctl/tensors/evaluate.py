@@ -251,7 +251,8 @@ class Evaluator:
         if not lends:
             return block
         own = self._take(node, region)
-        own.matrix.copy_(block.matrix)
+        size = region.elements * node.spec.dtype.itemsize
+        own.content(size)[:] = block.content(size)
         moving.append(own)
         return own
 

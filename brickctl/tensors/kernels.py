@@ -95,8 +95,8 @@ class RegisteredBundle:
 class Registered:
     """A kernel, what is promised of its bits, and the bytes that it takes for itself for each element of a block.
 
-    `overwrites`: it may write into its inputs, so that none of them can serve others too. `arrays`: it works with
-    arrays of NumPy, fp64 or fp32, and so without torch; others work with tensors of torch.
+    `overwrites`: it may write into its inputs, so that none of them can serve others too. `arrays`: it gets arrays
+    of NumPy, fp64 or fp32, and needs no torch for what has a formula; others get tensors of torch.
     """
 
     run: Kernel

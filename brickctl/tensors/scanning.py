@@ -47,7 +47,7 @@ class Scanning:
         fused = fuse_totals(self.node.inputs, terms, self.evaluator.small, arguments_of)
         if fused is None or not fused.reads_files_only:
             return None
-        sums = [Total() for _ in range(fused.program.outputs)]
+        sums = [Total() for _ in fused.results]
         lanes, columns = [total.address for total in sums], self.node.inputs[0].spec.columns
         for region in self.node.scanned():
             self.results.check_wanted()

@@ -1,8 +1,7 @@
 """The k largest elements of a tensor by magnitude, exactly, without sorting and without holding the tensor.
 
-Counting the upper 16 bits of the keys (see `magnitudes`), then the lower 15 of those in the one bucket where the k-th
-lies, gives the k-th key. Elements with that very key are kept by their index, the first ones first; of real bf16 deltas
-15 % of the elements tie.
+`ranking` finds the k-th key, the bits of a magnitude in fp32 (see `magnitudes`), in one scan after a sample. Elements
+with that very key are kept by their index, the first ones first; of real bf16 deltas 15 % of the elements tie.
 """
 
 from __future__ import annotations

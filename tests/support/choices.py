@@ -59,9 +59,9 @@ def fitting(declared: Declared) -> int:
     return max(declared.least, min(declared.most, 2))
 
 
-def step(declared: Declared, weights: Sequence[float], chosen: str = "") -> str:
+def step(declared: Declared, weights: Sequence[float], chosen: str = "", named: Sequence[str] = BRICKS) -> str:
     """TOML of a merge of as many bricks as there are weights."""
-    names = BRICKS[: len(weights)]
+    names = named[: len(weights)]
     if declared.weighted:
         pairs = zip(names, weights, strict=True)
         bricks = ", ".join(f'{{ brick = "{name}", weight = {weight} }}' for name, weight in pairs)

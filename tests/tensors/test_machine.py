@@ -27,11 +27,12 @@ from brickctl.tensors.fused import fusion
 from brickctl.tensors.fused.formula import Code, Notes, Step, Value, elected, formulas, live
 from brickctl.tensors.fused.machine import Program, machine
 from brickctl.tensors.fused.shortening import shortened
+from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.kernels import _KERNELS
 from brickctl.tensors.sorting_out import sort_out
 from brickctl.tensors.strips import SUMS, Total
 from tests.docs.pages import ROOT
-from tests.support.building import build, manifest
+from tests.support.building import build, manifest, prepare
 from tests.support.choices import BRICKS, every_choice, fitting, step
 
 if TYPE_CHECKING:
@@ -107,10 +108,6 @@ OPERATIONS: dict[str, tuple[Any, Any]] = {
     "divide": (lambda x, y: x / y, np.divide),
     "nothing is fused": (lambda x, y: x * 0.3 + y * 0.7, lambda x, y: x * 0.3 + y * 0.7),
     "numbers": (lambda x, y: (x + 0.1) * 0.3 - y / 0.7, lambda x, y: (x + 0.1) * 0.3 - y / 0.7),
-    "bounds": (
-        lambda x, y: x.at_least(0.5) + y.at_most(0.5),
-        lambda x, y: np.where(x < 0.5, 0.5, x) + np.where(y > 0.5, 0.5, y),
-    ),
     "of two the one before is done at once": (lambda x, y: x * 0.3 + y - x * 0.7, lambda x, y: x * 0.3 + y - x * 0.7),
     "magnitude": (lambda x, y: x.magnitude() - y.magnitude(), lambda x, y: np.abs(x) - np.abs(y)),
 }
@@ -399,20 +396,26 @@ print(json.dumps(said))
 """
 
 
-def test_these_methods_need_no_torch(folders: Mapping[str, Path], tmp_path: Path) -> None:
-    """All of them in one process, in several blocks with ties, and those that need it last."""
-    bricks = {name: folder for name, folder in folders.items() if name != "base"}
-    texts = {}
-    for name, declared in sorted(methods().items(), key=lambda entry: entry[0] not in WITHOUT_TORCH):
+@pytest.mark.parametrize("count", [2, 8])
+def test_these_methods_need_no_torch(count: int, folders: Mapping[str, Path], tmp_path: Path) -> None:
+    """Of all is asked whether they do; those that do not are built in one process, in several blocks, with ties."""
+    names = [name for name in folders if name != "base"]
+    bricks = {f"x{at}": folders[names[at % len(names)]] for at in range(count)}
+    texts, asked = {}, set[str]()
+    for name, declared in methods().items():
         given = {field.name for field in dataclasses.fields(declared.method)}  # type: ignore[arg-type]
         chosen = "density = 0.6" if "density" in given else "scale = 0.5" if name == "passthrough" else ""
-        apply = step(declared, [0.5] * (1 if name == "passthrough" else fitting(declared)), chosen)
-        texts[name] = manifest(folders["base"], bricks, apply)
+        weights = [0.5] * (1 if name == "passthrough" else min(count, declared.most))
+        text = manifest(folders["base"], bricks, step(declared, weights, chosen, tuple(bricks)))
+        if any(needs_torch(node) for _, node in prepare(text, tmp_path).plan.computed):
+            asked.add(name)
+        else:
+            texts[name] = text
+    assert methods().keys() - asked == WITHOUT_TORCH
     command = [sys.executable, "-c", _BUILDS, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, input=json.dumps(texts), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert {name for name, needed in said.items() if not needed} == WITHOUT_TORCH
+    assert json.loads(done.stdout) == dict.fromkeys(texts, False)
 
 
 def outcome(text: str, folder: Path) -> bytes | str:

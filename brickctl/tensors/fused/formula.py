@@ -49,12 +49,10 @@ class Code(IntEnum):
     ADD_NUMBER = 20
     MULTIPLY_NUMBER = 21
     DIVIDE_NUMBER = 22
-    AT_LEAST = 23
-    AT_MOST = 24
-    MAGNITUDE = 25
-    LARGEST = 26
-    DRAWN = 27
-    ELECTED = 28
+    MAGNITUDE = 23
+    LARGEST = 24
+    DRAWN = 25
+    ELECTED = 26
 
 
 LOADS = frozenset({Code.LOAD_F64, Code.LOAD_F32, Code.LOAD_F16, Code.LOAD_BF16})
@@ -150,14 +148,6 @@ class Value:
 
     def __truediv__(self, other: Value | float) -> Value:
         return self._with(Code.DIVIDE, Code.DIVIDE_NUMBER, other)
-
-    def at_least(self, number: float) -> Value:
-        """The number where the value is below it."""
-        return self._with(Code.AT_LEAST, Code.AT_LEAST, number)
-
-    def at_most(self, number: float) -> Value:
-        """The number where the value is above it."""
-        return self._with(Code.AT_MOST, Code.AT_MOST, number)
 
     def magnitude(self) -> Value:
         """The value without its sign."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
@@ -14,6 +15,7 @@ from brickctl.tensors.fused.shortening import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from ctypes import CDLL
 
     from brickctl.core.nodes import Input, Node
     from brickctl.tensors.arrays import Array
@@ -34,12 +36,26 @@ _MOST_WHOLE = 1 << 20
 """Elements of an input that a formula may see whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fused:
-    """A program that makes a rectangle of some nodes, and the nodes of which it needs the same rectangle."""
+    """What makes a rectangle of some nodes, and the nodes of which it needs the same rectangle.
 
-    program: Program
+    Attributes:
+        notes: the steps.
+        results: which of them are stored, and how.
+        machine: what runs them.
+        leaves: what is read, in the order of the numbers that the steps have for it.
+    """
+
+    notes: Notes
+    results: Sequence[tuple[int, Code]]
+    machine: CDLL
     leaves: tuple[Node, ...]
+
+    @cached_property
+    def program(self) -> Program:
+        """The program, which belongs to the thread that asks for it first."""
+        return Program(self.notes, self.results, self.machine)
 
     @property
     def reads_files_only(self) -> bool:
@@ -69,6 +85,8 @@ def fuse(
     values = [tracing.computed(root) for root in roots]
     ends = (ends_in or _STORES[root.spec.dtype] for root in roots)
     stores = [(value, end) for value, end in zip(values, ends, strict=True) if value is not None]
+    if ends_in is not None:  # nothing is held of the results themselves
+        tracing.held |= dict.fromkeys((value.number for value, _ in stores), len(roots))
     return tracing.fused(stores) if len(stores) == len(roots) else None
 
 
@@ -144,7 +162,7 @@ class _Tracing:
         most = max((count for number, count in self.held.items() if number in steps), default=0)
         if sum(leaf.spec.dtype.itemsize for leaf in leaves) > most * DType.F64.itemsize:
             return None
-        return Fused(Program(notes, stores, found), leaves)
+        return Fused(notes, stores, found, leaves)
 
     def value(self, node: Node) -> Value:
         """A node in fp64: noted down, or read as the evaluator makes it."""

@@ -31,7 +31,7 @@ enum {
     LESS_F64, LESS_F32, LESS_F16, LESS_BF16,
     STORE_F64, STORE_F32, STORE_F16, STORE_BF16, TOTAL, TOTAL_MAGNITUDE, SORT_OUT,
     ADD, SUBTRACT, MULTIPLY, DIVIDE, ADD_TIMES,
-    ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, AT_LEAST, AT_MOST, MAGNITUDE,
+    ADD_NUMBER, MULTIPLY_NUMBER, DIVIDE_NUMBER, MAGNITUDE,
     LARGEST, DRAWN, ELECTED
 };
 
@@ -277,8 +277,6 @@ int fused_run(const Step *steps, size_t length, const int32_t *places, const dou
             case ADD_NUMBER: EACH(to[i] = left[i] + number);
             case MULTIPLY_NUMBER: EACH(to[i] = left[i] * number);
             case DIVIDE_NUMBER: EACH(to[i] = left[i] / number);
-            case AT_LEAST: EACH(to[i] = left[i] < number ? number : left[i]);
-            case AT_MOST: EACH(to[i] = left[i] > number ? number : left[i]);
             case MAGNITUDE: EACH(to[i] = __builtin_fabs(left[i]));
             case LARGEST: largest(to, left, limits + step->index, count); break;
             case DRAWN: drawn(to, left, streams + step->index, first + at, count); break;

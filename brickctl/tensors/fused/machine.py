@@ -70,7 +70,6 @@ class Program:
     """
 
     def __init__(self, notes: Notes, results: Sequence[tuple[int, Code]], machine: ctypes.CDLL) -> None:
-        self.outputs = len(results)
         self._machine = machine
         self._limits = notes.limits
         self._bounds = (ctypes.c_double * (3 * len(notes.limits) + 1))()

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from brickctl.tensors.arrays import Array
 
 
-def needs_torch(*roots: Node) -> bool:
-    """Whether these nodes, of which the same rectangles are made, are more than the machine and NumPy make.
+def needs_torch(root: Node) -> bool:
+    """Whether a node is more than the machine and NumPy make.
 
     That is formulas over stored bytes, which may see small nodes whole: statistics of such formulas by a kernel that
     works with arrays, and what such kernels make of those.
     """
     try:
-        fused = fuse(roots, (), _stand_in, Op.arguments)
+        fused = fuse((root,), (), _stand_in, Op.arguments)
     except _NeededError:
         return True
     return fused is None or not fused.reads_files_only
@@ -41,5 +41,5 @@ def _stand_in(node: Node) -> Array:
 
 def _is_made_of_arrays(node: Node) -> bool:
     if isinstance(node, Statistic):
-        return find_statistic(node.op).arrays and not node.given and not needs_torch(*node.inputs)
+        return find_statistic(node.op).arrays and not node.given and not any(map(needs_torch, node.inputs))
     return isinstance(node, Map) and find(node.op).arrays and all(_is_made_of_arrays(one.node) for one in node.inputs)
