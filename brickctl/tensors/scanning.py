@@ -48,11 +48,8 @@ class Scanning:
         if fused is None or not fused.reads_files_only:
             return None
         sums = [Total() for _ in fused.results]
-        lanes, columns = [total.address for total in sums], self.node.inputs[0].spec.columns
-        for region in self.node.scanned():
-            self.results.check_wanted()
-            with self.evaluator.read_by(fused, region) as inputs:
-                fused.program.run(inputs, lanes, region, columns)
+        for _ in self._passes(fused, [total.address for total in sums]):
+            pass
         return [total.value() for total in sums]
 
     def sorted_out(self, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut]] | None:
@@ -63,9 +60,14 @@ class Scanning:
     def _sort_out(self, fused: Fused, brackets: Sequence[Bracket | None]) -> Iterator[list[SortedOut]]:
         most = max(region.elements for region in self.node.scanned())
         sorters = [Sorter(bracket, most) for bracket in brackets]
-        places, columns = [sorter.address for sorter in sorters], self.node.inputs[0].spec.columns
+        for _ in self._passes(fused, [sorter.address for sorter in sorters]):
+            yield [sorter.take() for sorter in sorters]
+
+    def _passes(self, fused: Fused, places: Sequence[int]) -> Iterator[None]:
+        """Let a program go over one block after another, with what it fills at these places."""
+        columns = self.node.inputs[0].spec.columns
         for region in self.node.scanned():
             self.results.check_wanted()
             with self.evaluator.read_by(fused, region) as inputs:
                 fused.program.run(inputs, places, region, columns)
-            yield [sorter.take() for sorter in sorters]
+            yield

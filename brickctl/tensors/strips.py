@@ -31,8 +31,7 @@ def in_strips(*blocks: _Block, size: int = STRIP_ELEMENTS) -> Iterator[Sequence[
 
 
 _LANES = 1 << 10
-"""Sums that are kept apart until the end. A constant of the engine: sums depend on it."""
-
+"""Terms down to which a block is folded. A constant of the engine: sums depend on it."""
 
 SUMS = 1 << 12
 """Sums that a total keeps apart until the end. A constant of the engine: sums depend on it."""
