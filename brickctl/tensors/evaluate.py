@@ -11,10 +11,10 @@ from brickctl.core.nodes import Map, Node, Statistic, Stored, View, blocks_of
 from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
 from brickctl.tensors.block import Block, Shared
+from brickctl.tensors.block_memory import strips
 from brickctl.tensors.fused.programs import NONE, Programs
 from brickctl.tensors.in_turn import InTurn
 from brickctl.tensors.kernels import arguments_of, find, find_bundle, find_statistic
-from brickctl.tensors.memory import strips
 from brickctl.tensors.scanning import Scanning
 from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts, place

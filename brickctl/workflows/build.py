@@ -15,10 +15,11 @@ from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
+from brickctl.tensors.bundle_memory import bundle_memory
 from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.layout import lay_out
-from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, peak_memory, share
+from brickctl.tensors.memory import DEFAULT_MEMORY, peak_memory, share
 from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble

@@ -9,7 +9,7 @@ from brickctl.core.plan import Copy, Shard
 from brickctl.core.plan_format import plan_digest
 from brickctl.core.plan_format import plan_document as full_document
 from brickctl.core.sizes import format_size
-from brickctl.tensors.memory import bundle_memory
+from brickctl.tensors.bundle_memory import bundle_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

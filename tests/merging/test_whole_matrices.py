@@ -20,7 +20,8 @@ from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots
 from brickctl.merging.tsv import Tsv
 from brickctl.merging.wudi import Wudi
-from brickctl.tensors.memory import DEFAULT_MEMORY, bundle_memory, expected_memory, peak_memory, share
+from brickctl.tensors.bundle_memory import bundle_memory
+from brickctl.tensors.memory import DEFAULT_MEMORY, expected_memory, peak_memory, share
 from tests.support.building import build, manifest
 from tests.support.merging import combined, merged, random_tensors
 from tests.support.models import adapter, tiny_model, tuned

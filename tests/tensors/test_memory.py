@@ -19,10 +19,11 @@ from brickctl.kinds.adapters import dora
 from brickctl.tensors import threads as pool
 from brickctl.tensors import workers
 from brickctl.tensors.arithmetic import add, cast
+from brickctl.tensors.block_memory import strips
 from brickctl.tensors.buffers import Buffers
 from brickctl.tensors.exact import exact_product, exact_product_transposed
 from brickctl.tensors.header import read_header, write_header
-from brickctl.tensors.memory import peak_memory, share, strips
+from brickctl.tensors.memory import peak_memory, share
 from tests.support.building import Prepared, Runner
 
 if TYPE_CHECKING:

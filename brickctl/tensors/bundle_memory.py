@@ -1,0 +1,77 @@
+"""How much memory the bundles of a plan take: whole matrices, while they are made and until they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from brickctl.core.graph import walk
+from brickctl.core.nodes import Bundle, Output, blocks_of
+from brickctl.core.regions import whole
+from brickctl.tensors.block_memory import LARGEST_ROOM, peaks
+from brickctl.tensors.kernels import find_bundle
+from brickctl.tensors.spans import Span, most_at_once, spans
+
+if TYPE_CHECKING:
+    from brickctl.core.plan import Plan
+
+MOST_AT_ONCE = 3
+"""Bundles that are made at once: those of one tensor, and of the two that come after it."""
+
+
+def bundle_memory(plan: Plan, at_once: int = 1, blocks: int = 1) -> tuple[int, str]:
+    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there.
+
+    A tensor of many matrices has those that so many blocks in a row need.
+    """
+    return memory_of_bundles(bundles_of(plan), at_once, blocks)
+
+
+Needed = Sequence[tuple[str, dict[Bundle, Span]]]
+"""Each tensor that has bundles, and for which blocks it needs them."""
+
+
+def bundles_of(plan: Plan) -> Needed:
+    """The tensors of a plan that have some."""
+    return [(name, spans(root)) for name, root in plan.computed if any(isinstance(one, Output) for one in walk(root))]
+
+
+def memory_of_bundles(needed: Needed, at_once: int, blocks: int) -> tuple[int, str]:
+    """As `bundle_memory`."""
+    if not needed:
+        return 0, ""
+    works = {name: max(map(_work, bundles)) for name, bundles in needed}
+    _, tensor = max((works[name] + most_at_once(bundles, blocks), name) for name, bundles in needed)
+    others = min(at_once, _count(needed)) - 1
+    made = max(_output_bytes(bundle) for _, bundles in needed for bundle in bundles)
+    work = max(works.values())
+    return kept_memory(needed, at_once, blocks) + work + others * (work + made), tensor
+
+
+def kept_memory(needed: Needed, at_once: int, blocks: int) -> int:
+    """Bytes of bundles that stay: those of one tensor, and of the one before it; or of those ahead."""
+    most = max((most_at_once(bundles, blocks) for _, bundles in needed), default=0)
+    return most * (1 + (min(len(needed) - 1, 1) if at_once == 1 else min(_count(needed) - 1, MOST_AT_ONCE)))
+
+
+def _count(needed: Needed) -> int:
+    return sum(len(bundles) for _, bundles in needed)
+
+
+@lru_cache(maxsize=1 << 14)  # asked for again with every number of blocks and threads
+def _work(bundle: Bundle) -> int:
+    """Bytes while a bundle is made, beside its outputs; of inputs that it sees in turn one counts."""
+    found = find_bundle(bundle.op)
+    own = found.scratch(bundle)
+    if found.in_turn:
+        firsts = ((node, next(blocks_of(node), None)) for node in bundle.inputs)
+        below = max((sum(peaks(node, first, LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
+        return own + below
+    below = max((sum(peaks(node, whole(node.spec), LARGEST_ROOM)) for node in bundle.inputs), default=0)
+    return own + below + sum(node.spec.bytes for node in bundle.inputs)
+
+
+def _output_bytes(bundle: Bundle) -> int:
+    """Bytes of what a bundle makes, which stay."""
+    return sum(spec.bytes for spec in bundle.specs)
