@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,13 @@ class Runner:
             executor = LocalExecutor(blobs, Budget(threads=self.threads, memory=self.memory), self.progress, "build")
             return executor.run(prepared.plan, folder, journal)
 
+    def anew(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:
+        """The same, without what an earlier run left there: a second run would else find its work done."""
+        for old in (folder, folder.with_name(folder.name + ".journal")):
+            if old.exists():
+                shutil.rmtree(old)
+        return self.run(prepared, folder)
+
 
 def manifest(base: Path, bricks: Mapping[str, Path], apply: str, settings: str = "", more: str = "") -> str:
     """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows."""
@@ -107,12 +115,12 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
 
 
 def build(text: str, folder: Path, target: str = "t", **budget: int) -> Path:
-    """Build a target into a folder."""
-    Runner(**budget).run(prepare(text, folder.parent, target), folder)
+    """Build a target into a folder, which is emptied first."""
+    Runner(**budget).anew(prepare(text, folder.parent, target), folder)
     return folder
 
 
 def digest(text: str, folder: Path, target: str = "t", **budget: int) -> Sha256:
-    """Build a target and give the digest of what came out."""
-    files = Runner(**budget).run(prepare(text, folder.parent, target), folder)
+    """Build a target into a folder, which is emptied first, and give the digest of what came out."""
+    files = Runner(**budget).anew(prepare(text, folder.parent, target), folder)
     return tree_digest((file.path, file.sha256) for file in files)

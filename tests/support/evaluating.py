@@ -32,5 +32,5 @@ def evaluated(
     node = make({entry.name: Stored(entry.spec, blob, entry.begin) for entry in read_header(place).entries})
     task = Shard(path="out.safetensors", header=write_header({"out": node.spec}), tensors=(("out", node),))
     nothing: Any = None
-    Runner(**budget).run(Prepared(artifact=nothing, plan=Plan(tasks=(task,)), paths={blob: place}), folder / "out")
+    Runner(**budget).anew(Prepared(artifact=nothing, plan=Plan(tasks=(task,)), paths={blob: place}), folder / "out")
     return load_file(folder / "out/out.safetensors")["out"]
