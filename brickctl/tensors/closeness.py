@@ -23,7 +23,11 @@ _MEMORY = 64 << 20
 
 
 def distance(one: Path, other: Path) -> tuple[float, str]:
-    """The largest over all tensors of max|a - b| / max|b|, and the tensor where it is; infinite where names differ."""
+    """The largest over all tensors of max(|a - b| - u) / max|b|, and the tensor where it is; infinite if names differ.
+
+    u is the file's rounding unit times the larger of |a| and |b|: however near two numbers are, one of them may be
+    rounded up and the other down, which in bf16 is much more than what arithmetic leaves between them.
+    """
     first, second = (read_header(path).entries for path in (one, other))
     if first != second:
         return float("inf"), "their tensors have other names, shapes or types"
@@ -43,11 +47,14 @@ class _Reader:
     def ratio(self, one: Stored, other: Stored) -> float:
         if not one.spec.dtype.is_mergeable:
             return 0.0 if self._is_equal(one, other) else float("inf")
+        import torch
+
         difference = largest = 0.0
         for region in blocks(other.spec):
             left, right = self._block(one, region), self._block(other, region)
-            difference = max(difference, float((left - right).abs().max()))
-            largest = max(largest, float(right.abs().max()))
+            unit = torch.maximum(left.abs(), right.abs()).mul_(torch.finfo(left.dtype).eps).double()
+            apart = (left.double() - right.double()).abs_().sub_(unit)
+            difference, largest = max(difference, float(apart.max())), max(largest, float(right.abs().max()))
         return difference / largest if largest else difference
 
     def _is_equal(self, one: Stored, other: Stored) -> bool:
@@ -57,9 +64,10 @@ class _Reader:
         return contents[0] == contents[1]
 
     def _block(self, node: Stored, region: Region) -> Tensor:
+        """A copy, in the type of the file."""
         size = region.elements * node.spec.dtype.itemsize
         buffer = self._buffers.take(size)
         self._blobs.read_region(node, region, buffer.bytes(size))
-        block = buffer.matrix(node.spec.dtype, *region.shape).double()
+        block = buffer.matrix(node.spec.dtype, *region.shape).clone()
         self._buffers.give_back(buffer)
         return block
