@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.cli.console import Console
+    from brickctl.tensors.device import Device
     from brickctl.workflows.build import Built, Outline
 
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @options.offline
 @options.memory
 @options.threads
+@options.device
 @options.console
 def command(
     *,
@@ -39,6 +41,7 @@ def command(
     offline: bool,
     memory: int | None,
     threads: int,
+    device: Device | None,
     console: Console,
 ) -> None:
     """Build targets into artifacts; all of them unless some are named.
@@ -55,7 +58,7 @@ def command(
     session = open_session(project, console, offline=offline)
     recipes = build.read_recipes(session, targets)
     lock = current_lock(session, mode, write=not (check or dry_run))
-    budget = Budget(threads=threads, memory=memory)
+    budget = Budget(threads=threads, memory=memory, device=device)
     folders = [session.artifact_folder(recipe.name) for recipe in recipes]
     if dry_run:
         outlines = [

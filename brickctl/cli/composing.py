@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.cli.console import Console
+    from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import Composition
 
 
@@ -17,18 +18,15 @@ def compose(
     console: Console,
     composition: Composition,
     output: Path,
+    budget: Budget,
     *,
     save: Path | None,
     dry_run: bool,
     offline: bool,
-    memory: int | None,
-    threads: int,
 ) -> None:
     """Build into `output` and show what was built, or show the plan of a dry run."""
-    from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import preview, run
 
-    budget = Budget(threads=threads, memory=memory)
     if dry_run:
         show_outlines(console, [preview(composition, output, console, budget, offline=offline)])
         return

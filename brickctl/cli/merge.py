@@ -12,6 +12,7 @@ from brickctl.cli.composing import compose
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
+    from brickctl.tensors.device import Device
 
 
 @click.command()
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @options.offline
 @options.memory
 @options.threads
+@options.device
 @options.console
 def command(
     *,
@@ -51,6 +53,7 @@ def command(
     offline: bool,
     memory: int | None,
     threads: int,
+    device: Device | None,
     console: Console,
 ) -> None:
     """Merge BRICKs into BASE, without a manifest.
@@ -60,10 +63,12 @@ def command(
     `--tokenizer` takes a BRICK by its reference or its name (`chat` for `./models/chat`), and it may be one that is not
     merged.
     """
+    from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import TOKENIZERS, Composition, merge_step, name_bricks, name_tokenizer
 
     named = name_bricks(bricks, reserved=TOKENIZERS)
     source, everyone = (None, named) if tokenizer is None else name_tokenizer(tokenizer, base, named)
     step = merge_step(method, tuple(named), weights, parameters, source)
     composition = Composition(base=base, bricks=everyone, step=step, dtype=dtype, shard_size=shard_size)
-    compose(console, composition, output, save=save, dry_run=dry_run, offline=offline, memory=memory, threads=threads)
+    budget = Budget(threads=threads, memory=memory, device=device)
+    compose(console, composition, output, budget, save=save, dry_run=dry_run, offline=offline)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,8 @@ from brickctl.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from brickctl.tensors.device import Device
 
 MANIFEST = "brick.toml"
 
@@ -156,6 +159,35 @@ threads = click.option(
     help="Threads or processes that work at once.",
 )
 """`threads: int`, at least 1."""
+
+
+class DeviceName(click.ParamType["Device | None"]):
+    """`cpu`, which is None, or a device that torch's CUDA reaches."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Device | None:
+        """Where it is, without looking for it."""
+        from brickctl.tensors.device import Cuda
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # click converts what it has converted
+        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value, re.ASCII):
+            self.fail(f"{value!r} is not a device: write cpu, cuda or cuda:1", param, ctx)
+        return None if value == "cpu" else Cuda(value)
+
+
+device = click.option(
+    "--device",
+    type=DeviceName(),
+    metavar="cpu|cuda|cuda:N",
+    default="cpu",
+    show_default=True,
+    envvar="BRICKCTL_DEVICE",
+    show_envvar=True,
+    help="Where methods that need whole matrices work.",
+)
+"""`device: Device | None`; None is this machine."""
 
 dtype = click.option("--dtype", metavar="NAME", help="Type of every floating tensor.  [default: as the base has it]")
 shard_size = click.option("--shard-size", metavar="SIZE", help="Size of one weight file.  [default: 5GB]")

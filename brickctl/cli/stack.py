@@ -46,9 +46,11 @@ def command(
 
     BASE and BRICK are `hf:owner/name[@revision]`, `path:folder`, `./folder` or `/folder`.
     """
+    from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import Composition, name_bricks, stack_step
 
     named = name_bricks(bricks)
     step = stack_step(tuple(named), active)
     composition = Composition(base=base, bricks=named, step=step, shard_size=shard_size)
-    compose(console, composition, output, save=save, dry_run=dry_run, offline=offline, memory=memory, threads=threads)
+    budget = Budget(threads=threads, memory=memory)
+    compose(console, composition, output, budget, save=save, dry_run=dry_run, offline=offline)

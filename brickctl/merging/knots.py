@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
     from brickctl.merging.low_rank import Turned
     from brickctl.merging.method import Block, Part
-    from brickctl.tensors.arrays import Array
 
 
 @whole_matrix_method("knots", laws=[], reference="https://arxiv.org/abs/2410.19735", scratch=ELECTION_SCRATCH)
@@ -119,10 +118,9 @@ def _trimmed(matrix: Tensor, density: float) -> Tensor:
     entries = matrix.view(-1)
     if not len(entries):
         return matrix
-    magnitudes = entries.abs().numpy()
+    magnitudes = entries.abs()
     least = NEGLIGIBLE * float(magnitudes.max())
-    count = max(1, math.floor(density * len(entries)))
-    edge, surplus = _edge(magnitudes, count)
+    edge, surplus = _edge(magnitudes, max(1, math.floor(density * len(entries))))
     for start in range(0, len(entries), BLOCK_ELEMENTS):
         part = entries[start : start + BLOCK_ELEMENTS]
         sizes = part.abs()
@@ -132,11 +130,17 @@ def _trimmed(matrix: Tensor, density: float) -> Tensor:
     return matrix
 
 
-def _edge(magnitudes: Array, count: int) -> tuple[float, int]:
-    """The smallest of the `count` largest, and how many equal ones there are too many; reorders the magnitudes."""
+def _edge(magnitudes: Tensor, count: int) -> tuple[float, int]:
+    """The smallest of the `count` largest, and how many equal ones there are too many; reorders the magnitudes.
+
+    NumPy needs no memory for it beside them, and torch, which needs indices, is for devices.
+    """
     if count == len(magnitudes):
         return 0.0, 0
     first = len(magnitudes) - count
-    magnitudes.partition(first)
-    edge = float(magnitudes[first])
-    return edge, int((magnitudes[:first] == edge).sum())
+    if magnitudes.is_cpu:
+        magnitudes.numpy().partition(first)
+        edge = magnitudes[first]
+    else:
+        edge = magnitudes.kthvalue(first + 1).values
+    return float(edge), int((magnitudes >= edge).sum()) - count

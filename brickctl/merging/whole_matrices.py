@@ -81,7 +81,7 @@ class WholeMatrixMethod(MergeMethod):
 
     One defines `merge`, for matrices, and `room`; and where it has something better than the mean, `combine`. Where all
     deltas of a tensor are of low rank, `merge_turned` makes factors of the result, (rows, R) and (R, columns), which
-    `unfolded` multiplies out; a method may make others.
+    `unfolded` multiplies out; a method may make others. Matrices may lie on a device: what is made lies beside them.
     """
 
     scale: float
@@ -107,7 +107,7 @@ class WholeMatrixMethod(MergeMethod):
         import torch
 
         left, right = outs
-        core = torch.empty(left.shape[1], right.shape[0], dtype=torch.float64)
+        core = left.new_empty(left.shape[1], right.shape[0])
         self.merge(deltas, core)
         torch.mm(turned.left, core, out=left)
         right.copy_(turned.right)
@@ -209,7 +209,7 @@ def _register(declared: type[_W]) -> None:
         needed = declared(**arguments["parameters"]).room(spec.rows, spec.columns, arguments["settings"])
         return max(0, needed - spec.bytes)
 
-    @bundle_kernel(f"merge.{name}", scratch=room, in_turn=True)
+    @bundle_kernel(f"merge.{name}", scratch=room, in_turn=True, movable=True)
     def run(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
         shape = outs[0].shape[0], outs[0].shape[1]
         deltas = Deltas(shape=shape, matrices=inputs, weights=arguments["weights"], settings=arguments["settings"])
@@ -224,7 +224,7 @@ def _register(declared: type[_W]) -> None:
         core = method.room_turned(left.rows, right.columns, left.columns, settings)
         return turn_bytes(left.rows, right.columns, left.columns) + core
 
-    @bundle_kernel(f"merge.{name}.factors", scratch=room_of_factors)
+    @bundle_kernel(f"merge.{name}.factors", scratch=room_of_factors, movable=True)
     def run_factors(inputs: Sequence[Tensor], outs: Sequence[Tensor], arguments: Mapping[str, Any]) -> None:
         if not all(map(is_finite, inputs)):
             for out in outs:

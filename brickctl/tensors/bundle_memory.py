@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,16 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 3
 """Bundles that are made at once: those of one tensor, and of the two that come after it."""
 
-
-def bundle_memory(plan: Plan, at_once: int = 1, blocks: int = 1) -> tuple[int, str]:
-    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there.
-
-    A tensor of many matrices has those that so many blocks in a row need.
-    """
-    return memory_of_bundles(bundles_of(plan), at_once, blocks)
-
-
 Needed = Sequence[tuple[str, dict[Bundle, Span]]]
 """Each tensor that has bundles, and for which blocks it needs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One kind of memory: bytes that a bundle takes of it while it is made, and of what was made, which stays."""
+
+    work: Callable[[Bundle], int]
+    made: Callable[[Bundle], int]
 
 
 def bundles_of(plan: Plan) -> Needed:
@@ -37,41 +37,82 @@ def bundles_of(plan: Plan) -> Needed:
     return [(name, spans(root)) for name, root in plan.computed if any(isinstance(one, Output) for one in walk(root))]
 
 
-def memory_of_bundles(needed: Needed, at_once: int, blocks: int) -> tuple[int, str]:
+def bundle_memory(plan: Plan, at_once: int = 1, blocks: int = 1, memory: Memory | None = None) -> tuple[int, str]:
+    """Bytes while the most demanding bundles are made, and its tensor; those of tensors before may still be there.
+
+    A tensor of many matrices has those that so many blocks in a row need. Unless told otherwise all are made here.
+    """
+    return memory_of_bundles(bundles_of(plan), at_once, blocks, memory or HERE)
+
+
+def memory_of_bundles(needed: Needed, at_once: int, blocks: int, memory: Memory) -> tuple[int, str]:
     """As `bundle_memory`."""
     if not needed:
         return 0, ""
-    works = {name: max(map(_work, bundles)) for name, bundles in needed}
-    _, tensor = max((works[name] + most_at_once(bundles, blocks), name) for name, bundles in needed)
+    works = {name: max(map(memory.work, bundles)) for name, bundles in needed}
+    _, tensor = max((works[name] + most_at_once(bundles, blocks, memory.made), name) for name, bundles in needed)
     others = min(at_once, _count(needed)) - 1
-    made = max(_output_bytes(bundle) for _, bundles in needed for bundle in bundles)
+    made = max(memory.made(bundle) for _, bundles in needed for bundle in bundles)
     work = max(works.values())
-    return kept_memory(needed, at_once, blocks) + work + others * (work + made), tensor
+    return kept_memory(needed, at_once, blocks, memory) + work + others * (work + made), tensor
 
 
-def kept_memory(needed: Needed, at_once: int, blocks: int) -> int:
+def kept_memory(needed: Needed, at_once: int, blocks: int, memory: Memory) -> int:
     """Bytes of bundles that stay: those of one tensor, and of the one before it; or of those ahead."""
-    most = max((most_at_once(bundles, blocks) for _, bundles in needed), default=0)
+    most = max((most_at_once(bundles, blocks, memory.made) for _, bundles in needed), default=0)
     return most * (1 + (min(len(needed) - 1, 1) if at_once == 1 else min(_count(needed) - 1, MOST_AT_ONCE)))
+
+
+def is_movable(bundle: Bundle) -> bool:
+    """Whether a device can make it."""
+    return find_bundle(bundle.op).movable
 
 
 def _count(needed: Needed) -> int:
     return sum(len(bundles) for _, bundles in needed)
 
 
-@lru_cache(maxsize=1 << 14)  # asked for again with every number of blocks and threads
 def _work(bundle: Bundle) -> int:
     """Bytes while a bundle is made, beside its outputs; of inputs that it sees in turn one counts."""
-    found = find_bundle(bundle.op)
-    own = found.scratch(bundle)
-    if found.in_turn:
+    return _inputs(bundle) + _own(bundle)
+
+
+def _own(bundle: Bundle) -> int:
+    """What its kernel takes, an input that it sees in turn included."""
+    return find_bundle(bundle.op).scratch(bundle)
+
+
+@lru_cache(maxsize=1 << 14)  # asked for again with every number of blocks and threads
+def _inputs(bundle: Bundle) -> int:
+    """What it takes to make the inputs, and those that are there at once."""
+    if find_bundle(bundle.op).in_turn:
         firsts = ((node, next(blocks_of(node), None)) for node in bundle.inputs)
-        below = max((sum(peaks(node, first, LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
-        return own + below
+        return max((sum(peaks(node, first, LARGEST_ROOM)) for node, first in firsts if first is not None), default=0)
     below = max((sum(peaks(node, whole(node.spec), LARGEST_ROOM)) for node in bundle.inputs), default=0)
-    return own + below + sum(node.spec.bytes for node in bundle.inputs)
+    return below + _at_once(bundle)
+
+
+def _at_once(bundle: Bundle) -> int:
+    """Bytes of the inputs that are there at once."""
+    return 0 if find_bundle(bundle.op).in_turn else sum(node.spec.bytes for node in bundle.inputs)
 
 
 def _output_bytes(bundle: Bundle) -> int:
     """Bytes of what a bundle makes, which stay."""
     return sum(spec.bytes for spec in bundle.specs)
+
+
+HERE = Memory(_work, _output_bytes)
+"""This machine's, where all bundles are made in it."""
+
+BESIDE_DEVICE = Memory(
+    lambda bundle: _inputs(bundle) if is_movable(bundle) else _work(bundle),
+    lambda bundle: 0 if is_movable(bundle) else _output_bytes(bundle),
+)
+"""This machine's, where a device makes those that it can make."""
+
+ON_DEVICE = Memory(
+    lambda bundle: _own(bundle) + _at_once(bundle) if is_movable(bundle) else 0,
+    lambda bundle: _output_bytes(bundle) if is_movable(bundle) else 0,
+)
+"""The device's."""

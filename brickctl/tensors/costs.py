@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from brickctl.core.graph import children, statistics
 from brickctl.core.nodes import Bundle, Map, Node, Output, Statistic, Stored
@@ -65,66 +65,73 @@ _DRAWN_BY_RANK = 60.0
 """What a random choice by rank of magnitude, as DELLA makes it, costs instead of one that treats all entries alike."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Work:
     """What making shards takes.
 
     Attributes:
         written: bytes of the shards.
         spread: seconds of one core at arithmetic and reading that threads share.
-        alone: seconds at steps of which only one runs at once.
+        alone: seconds at steps of which only one runs at once,
+        movable: and at those of them that a device may make instead.
     """
 
     written: int = 0
     spread: float = 0.0
     alone: float = 0.0
+    movable: float = 0.0
+
+
+class _Cost(NamedTuple):
+    """Nanoseconds, as in `Work`."""
+
+    spread: float = 0.0
+    alone: float = 0.0
+    movable: float = 0.0
 
 
 def work_of(shards: Iterable[Shard]) -> Work:
     """The work of all these shards."""
-    written, spread, alone = 0, 0.0, 0.0
-    for shard in shards:
-        written += shard.size
-        for _, node in shard.tensors:
-            cost, whole = _tensor(node)
-            spread, alone = spread + cost * 1e-9, alone + whole * 1e-9
-    return Work(written=written, spread=spread, alone=alone)
+    shards = tuple(shards)
+    cost = _sum(_tensor(node) for shard in shards for _, node in shard.tensors)
+    seconds = (part * 1e-9 for part in cost)
+    return Work(sum(shard.size for shard in shards), *seconds)
 
 
-def _tensor(root: Node) -> tuple[float, float]:
-    """Nanoseconds of a tensor: what threads share, and what runs alone."""
+def _sum(costs: Iterable[_Cost]) -> _Cost:
+    return _Cost(*map(sum, zip(_Cost(), *costs, strict=True)))
+
+
+def _tensor(root: Node) -> _Cost:
     if isinstance(root, Stored):  # the kernel copies it
-        return root.spec.bytes * _READ, 0.0
-    spread, alone = _blocks((root,))
+        return _Cost(spread=root.spec.bytes * _READ)
+    costs = [_blocks((root,))]
     waiting, seen = list(statistics(root)), set[Statistic]()
     while waiting:
         found = waiting.pop()
         if found not in seen:
             seen.add(found)
             waiting += chain.from_iterable(map(statistics, (*found.inputs, *found.given)))
-            cost, whole = _statistic(found)
-            spread, alone = spread + cost, alone + whole
-    return spread, alone
+            costs.append(_statistic(found))
+    return _sum(costs)
 
 
-def _statistic(node: Statistic) -> tuple[float, float]:
+def _statistic(node: Statistic) -> _Cost:
     """Every look makes the inputs again."""
     scans, costs = _SCANS.get(node.op.name, (1, _SCANNED))
     each = _DRAWN_BY_RANK if _by_rank(node) else costs[machine() is None]
-    spread, alone = _blocks(node.inputs)
+    made = _blocks(node.inputs)
     looked_at = sum(entry.spec.elements for entry in node.inputs)
-    return scans * (spread + each * looked_at), alone
+    return made._replace(spread=scans * (made.spread + each * looked_at))
 
 
-def _blocks(roots: tuple[Node, ...]) -> tuple[float, float]:
+def _blocks(roots: tuple[Node, ...]) -> _Cost:
     """All blocks of some nodes, once; what they have in common is made once, statistics below are not counted."""
     found, bundles = dict.fromkeys(chain.from_iterable(map(_below, roots))), dict[Bundle, None]()
     for node in found:
         if isinstance(node, Output):
             bundles[node.bundle] = None
-    inputs = [_blocks(bundle.inputs) for bundle in bundles]
-    alone = sum(map(_bundle, bundles)) + sum(map(sum, inputs))
-    return sum(map(_step, found)), alone
+    return _sum((_Cost(spread=sum(map(_step, found))), *map(_bundle, bundles)))
 
 
 def _below(node: Node) -> Iterator[Node]:
@@ -160,10 +167,12 @@ def _by_rank(node: Map | Statistic) -> bool:
     return any(one["epsilon"] for one in arguments.get("each", [arguments]))
 
 
-def _bundle(bundle: Bundle) -> float:
-    elements = sum(spec.elements for spec in bundle.specs)
+def _bundle(bundle: Bundle) -> _Cost:
+    """One thread makes the inputs and what comes of them."""
+    elements, inputs = sum(spec.elements for spec in bundle.specs), _blocks(bundle.inputs)
     if bundle.op.name == "peft-layer":
-        return elements * _LAYER
+        return _Cost(alone=sum(inputs) + elements * _LAYER)
     spec = bundle.specs[0]
     each = _FACTORISATIONS.get(bundle.op.name, _FACTORISED)
-    return elements * min(spec.rows, spec.columns) * len(bundle.inputs) * each
+    made = elements * min(spec.rows, spec.columns) * len(bundle.inputs) * each
+    return _Cost(alone=inputs.spread + inputs.alone, movable=inputs.movable + made)

@@ -12,9 +12,9 @@ from brickctl.core.regions import Access, Region, whole
 from brickctl.errors import BrickctlError
 from brickctl.tensors.block import Block, Shared
 from brickctl.tensors.block_memory import strips
+from brickctl.tensors.bundles import make_bundle
 from brickctl.tensors.fused.programs import NONE, Programs
-from brickctl.tensors.in_turn import InTurn
-from brickctl.tensors.kernels import arguments_of, find, find_bundle, find_statistic
+from brickctl.tensors.kernels import arguments_of, find, find_statistic
 from brickctl.tensors.scanning import Scanning
 from brickctl.tensors.sharing import shared_nodes
 from brickctl.tensors.views import parts, place
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brickctl.tensors.arrays import Array
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.buffers import Buffers
+    from brickctl.tensors.device import Device
     from brickctl.tensors.fused.fusion import Fused
     from brickctl.tensors.results import Results
 
@@ -35,10 +36,14 @@ if TYPE_CHECKING:
 class Evaluator:
     """One thread's worker. Blocks that it hands out belong to the caller until `give_back`.
 
-    `room` bounds, in bytes, each part that it keeps for the blocks that follow.
+    `room` bounds, in bytes, each part that it keeps for the blocks that follow. Bundles that can be moved are made on a
+    device, if there is one.
     """
 
-    def __init__(self, blobs: Blobs, buffers: Buffers, results: Results, room: int) -> None:
+    def __init__(
+        self, blobs: Blobs, buffers: Buffers, results: Results, room: int, device: Device | None = None
+    ) -> None:
+        self._device = device
         self._room = room
         self._blobs = blobs
         self._buffers = buffers
@@ -137,22 +142,8 @@ class Evaluator:
         return np.asarray(result).reshape(node.spec.rows, node.spec.columns)
 
     def make(self, bundle: Bundle) -> tuple[Tensor, ...]:
-        """Make all tensors of a bundle, as matrices."""
-        import torch
-
-        found = find_bundle(bundle.op)
-        at_once = () if found.in_turn else bundle.inputs
-        inputs = [self.evaluate(node, whole(node.spec)) for node in at_once]
-        outs = tuple(torch.empty((spec.rows, spec.columns), dtype=torch.float64) for spec in bundle.specs)
-        matrices = InTurn(self, bundle.inputs) if found.in_turn else [part.matrix for part in inputs]
-        try:
-            found.run(matrices, outs, arguments_of(bundle.op))
-        except BrickctlError as fault:
-            fault.causes += self._read_from(bundle.inputs)
-            raise
-        for part in inputs:
-            self.give_back(part)
-        return outs
+        """Make all tensors of a bundle, as matrices, on the device if it can make them."""
+        return make_bundle(bundle, self, self._device)
 
     def gather(self, node: Node, out: Tensor) -> None:
         """Write a whole tensor, block by block, which takes no more memory beside it than blocks do."""
@@ -239,7 +230,7 @@ class Evaluator:
         try:
             kernel.run(given, made[0], arguments_of(node.op), region)
         except BrickctlError as fault:
-            fault.causes += self._read_from(entry.node for entry in node.inputs)
+            fault.causes += self.read_from(entry.node for entry in node.inputs)
             raise
         for block in moving:
             self.give_back(block)
@@ -281,7 +272,7 @@ class Evaluator:
         self._blobs.read_region(node, region, block.content(region.elements * node.spec.dtype.itemsize))
         return block
 
-    def _read_from(self, nodes: Iterable[Node]) -> tuple[str, ...]:
+    def read_from(self, nodes: Iterable[Node]) -> tuple[str, ...]:
         """Where the numbers come from that a kernel refuses, which knows no files."""
         files = dict.fromkeys(self._blobs.name(node.blob) for node in nodes if isinstance(node, Stored))
         return tuple(f"read from {shown(file, longest=WHOLE)}" for file in files)

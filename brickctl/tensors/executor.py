@@ -23,18 +23,20 @@ if TYPE_CHECKING:
     from brickctl.core.digests import Sha256
     from brickctl.core.ports import Progress
     from brickctl.tensors.blobs import Blobs
+    from brickctl.tensors.device import Device
     from brickctl.tensors.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a build may use: threads, and bytes of buffers; neither changes a bit of the result.
+    """What a build may use: threads, and bytes of buffers, neither of which changes a bit of the result; and a device.
 
-    Unless told otherwise blocks may take `DEFAULT_MEMORY`, and whole matrices what they need.
+    Unless told otherwise blocks may take `DEFAULT_MEMORY`, and whole matrices what they need; and they are made here.
     """
 
     threads: int
     memory: int | None = None
+    device: Device | None = None
 
 
 class LocalExecutor:
@@ -52,7 +54,8 @@ class LocalExecutor:
         Returns the files, sorted by path, with the digests of what was written.
 
         Raises:
-            NoSpace: one block does not fit into the memory budget.
+            NoSpace: one block does not fit into the memory budget, or a whole matrix into a device.
+            UsageFault: there is no such device.
             IntegrityFault: a source became shorter.
             OSError: as the system says, ENOSPC among others.
         """
@@ -60,7 +63,8 @@ class LocalExecutor:
         unfinished = [shard for shard in plan.shards if finished[shard.path] is None]
         if any(needs_torch(node) for shard in unfinished for _, node in shard.computed):
             begin_torch_import()
-        part = share(plan, threads=self._budget.threads, memory=self._budget.memory)
+        budget = self._budget
+        part = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
         with workers(unfinished, self._blobs, part) as hands:
             self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
             writer = ShardWriter(hands, lambda count: self._progress.advance(self._label, count))

@@ -84,11 +84,15 @@ class RegisteredStatistic:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBundle:
-    """A kernel of a bundle, the bytes that it takes for itself, and whether its inputs are made one after another."""
+    """A kernel of a bundle, the bytes that it takes for itself, and where and when its inputs are made.
+
+    `in_turn`: one after another. `movable`: in the memory of whatever device is asked for.
+    """
 
     run: BundleKernel
     scratch: Callable[[Bundle], int]
     in_turn: bool
+    movable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,12 @@ def statistic_kernel(
 
 
 def bundle_kernel(
-    name: str, *, version: int = 1, scratch: int | Callable[[Bundle], int], in_turn: bool = False
+    name: str,
+    *,
+    version: int = 1,
+    scratch: int | Callable[[Bundle], int],
+    in_turn: bool = False,
+    movable: bool = False,
 ) -> Callable[[BundleKernel], BundleKernel]:
     """Register a function as the kernel `name` of bundles.
 
@@ -152,6 +161,7 @@ def bundle_kernel(
         scratch: bytes that it takes for itself, for each element of its inputs and outputs, or at all for a bundle.
         in_turn: whether it needs only one input at a time, so that the others need no memory meanwhile; `scratch` then
             counts the memory of one for as long as there may be one.
+        movable: whether it works on any device, on which its inputs and outputs lie then, and all that it makes.
     """
 
     def bytes_of(bundle: Bundle) -> int:
@@ -160,7 +170,7 @@ def bundle_kernel(
         return scratch * sum(spec.elements for spec in (*(node.spec for node in bundle.inputs), *bundle.specs))
 
     def register(function: BundleKernel) -> BundleKernel:
-        _BUNDLES[name, version] = RegisteredBundle(function, bytes_of, in_turn)
+        _BUNDLES[name, version] = RegisteredBundle(function, bytes_of, in_turn, movable)
         return function
 
     return register

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.block import Block
     from brickctl.tensors.buffers import Buffers
+    from brickctl.tensors.device import Device
     from brickctl.tensors.results import Results
 
 
@@ -28,14 +29,17 @@ class Maker:
         buffers: where blocks are made.
         results: what blocks have in common.
         room: bounds, in bytes, each part that is kept from block to block.
+        device: where whole matrices are made that can be made there.
     """
 
-    def __init__(self, blobs: Blobs, buffers: Buffers, results: Results, room: int) -> None:
+    def __init__(
+        self, blobs: Blobs, buffers: Buffers, results: Results, room: int, device: Device | None = None
+    ) -> None:
         if is_begun():
             use_one_torch_thread()
         self._blobs = blobs
         self._results = results
-        self._evaluator = Evaluator(blobs, buffers, results, room)
+        self._evaluator = Evaluator(blobs, buffers, results, room, device)
         self._node: Node | None = None
 
     def block(self, name: str, node: Node, region: Region) -> Block:

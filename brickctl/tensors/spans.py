@@ -9,7 +9,7 @@ from brickctl.core.nodes import Arrangement, Bundle, Map, Node, Output, View, bl
 from brickctl.core.regions import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Span = tuple[int, int]
 """The first block that needs it, and the last."""
@@ -32,11 +32,11 @@ def in_order(root: Node) -> list[tuple[int, Output]]:
     return sorted(((needed[one.bundle][0], one) for one in outputs(root)), key=lambda entry: entry[0])
 
 
-def most_at_once(needed: Mapping[Bundle, Span], blocks: int) -> int:
+def most_at_once(needed: Mapping[Bundle, Span], blocks: int, bytes_of: Callable[[Bundle], int]) -> int:
     """The most bytes that bundles take which so many blocks in a row need together."""
     changes: list[tuple[int, int]] = []
     for bundle, (first, last) in needed.items():
-        size = sum(spec.bytes for spec in bundle.specs)
+        size = bytes_of(bundle)
         changes += (first - blocks + 1, size), (last + 1, -size)
     most = held = 0
     for _, change in sorted(changes):

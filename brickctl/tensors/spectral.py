@@ -52,9 +52,9 @@ def strongest(blocks: Blocks, width: int, rank: int | None = None, place: Place 
     """
     import torch
 
-    scale = _scale(blocks)
+    scale, nothing = _scale(blocks)
     rest: Tensor | None = None
-    values, vectors, missing = [torch.empty(0, dtype=torch.float64)], [], width if rank is None else rank
+    values, vectors, missing = [nothing], [], width if rank is None else rank
     largest = 0.0
     while missing > 0 and scale and (rest is None or rest.shape[1]):
         sizes, turned = _level(blocks, scale, rest, NEGLIGIBLE * largest, place)
@@ -72,7 +72,7 @@ def strongest(blocks: Blocks, width: int, rank: int | None = None, place: Place 
         vectors.append(group)
         missing -= count
         del turned, group
-    return torch.cat(values), _together(vectors, width)
+    return torch.cat(values), _together(vectors) if vectors else nothing.new_empty(width, 0)
 
 
 def strongest_bytes(width: int) -> int:
@@ -156,13 +156,18 @@ def signs(vectors: Tensor) -> Tensor:
     return vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
 
 
-def _scale(blocks: Blocks) -> float:
-    """What keeps squares far from the ends of fp64: 1, or a power of two that brings the largest to 1; 0 for zeros."""
+def _scale(blocks: Blocks) -> tuple[float, Tensor]:
+    """What keeps squares far from the ends of fp64: 1, or a power of two that brings the largest to 1; 0 for zeros.
+
+    And a vector of no numbers where the matrix lies.
+    """
     import torch
 
-    largest = max(float(torch.linalg.vector_norm(block, math.inf)) for block in blocks())
+    norms = [torch.linalg.vector_norm(block, math.inf) for block in blocks()]
+    largest, nothing = float(torch.stack(norms).max()), norms[0].new_empty(0)
     exponent = math.frexp(largest)[1]
-    return 0.0 if largest == 0.0 else 1.0 if abs(exponent) < _COMFORTABLE else 2.0 ** -max(-1000, exponent)
+    scale = 0.0 if largest == 0.0 else 1.0 if abs(exponent) < _COMFORTABLE else 2.0 ** -max(-1000, exponent)
+    return scale, nothing
 
 
 def _level(
@@ -184,22 +189,23 @@ def _decomposed(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues from the smallest up, and eigenvectors, which overwrite the matrix.
 
     torch copies what it is given to where the vectors go, and refuses to do so in place; but the same memory as a
-    tensor of its own it copies onto itself.
+    tensor of its own it copies onto itself. A device has no second name for its memory: one square more there, but
+    none of LAPACK's.
     """
     import torch
 
+    if not gram.is_cpu:
+        return tuple(torch.linalg.eigh(gram))
     values = gram.new_empty(len(gram))
     torch.linalg.eigh(torch.from_numpy(gram.numpy()).T, out=(values, gram.T))
     return values, gram.T
 
 
-def _together(vectors: Sequence[Tensor], width: int) -> Tensor:
+def _together(vectors: Sequence[Tensor]) -> Tensor:
     """All vectors side by side."""
     import torch
 
-    if len(vectors) == 1:
-        return vectors[0]
-    return torch.cat(tuple(vectors), dim=1) if vectors else torch.empty(width, 0, dtype=torch.float64)
+    return vectors[0] if len(vectors) == 1 else torch.cat(tuple(vectors), dim=1)
 
 
 def _apart(blocks: Blocks, scale: float, group: Tensor, rest: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,11 +238,10 @@ def _columns(matrices: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _side_by_side(matrices: Iterable[Tensor], rows: int, columns: int) -> Tensor:
-    import torch
-
-    whole = torch.empty(rows, columns, dtype=torch.float64)
-    left = 0
+    whole, left = None, 0
     for matrix in matrices:
+        whole = matrix.new_empty(rows, columns) if whole is None else whole
         whole[:, left : left + matrix.shape[1]].copy_(matrix)
         left += matrix.shape[1]
+    assert whole is not None  # noqa: S101 - nobody asks about no matrices
     return whole

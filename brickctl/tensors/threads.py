@@ -50,7 +50,7 @@ class ThreadWorkers:
     def __init__(self, blobs: Blobs, share: Share) -> None:
         keep_freed_memory(beside_matrices=share.bundles > 0)
         self.window, self.blocks_at_once = share.window, 1
-        self._room = share.room
+        self._room, self._device = share.room, share.device
         self._blobs = blobs
         self._buffers = Buffers(share.blocks)
         self._results = Results(share.bundles, share.at_once)
@@ -107,6 +107,6 @@ class ThreadWorkers:
     def _maker(self) -> Maker:
         """This thread's own."""
         if not hasattr(self._thread, "maker"):
-            self._thread.maker = Maker(self._blobs, self._buffers, self._results, self._room)
+            self._thread.maker = Maker(self._blobs, self._buffers, self._results, self._room, self._device)
         maker: Maker = self._thread.maker
         return maker

@@ -33,3 +33,10 @@ def machine_too_small(tensor: str, need: int, machine: int) -> NoSpace:
     cause = f"`{shown(tensor)}`, made as a whole, needs {format_size(need)} of buffers; it has {format_size(machine)}"
     hint = "give that tensor another method, one that works block by block"
     return NoSpace("the memory of this machine is too small", causes=(cause,), hint=hint)
+
+
+def device_too_small(tensor: str, need: int, device: str, free: int) -> NoSpace:
+    """Of what a device has left beside other programs."""
+    cause = f"`{shown(tensor)}`, made as a whole, needs {format_size(need)} there; {format_size(free)} are free"
+    hint = "build without --device, end what else runs there, or take another device"
+    return NoSpace(f"the memory of {device} is too small", causes=(cause,), hint=hint)

@@ -15,7 +15,7 @@ from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.bundle_memory import bundle_memory
+from brickctl.tensors.bundle_memory import BESIDE_DEVICE, HERE, ON_DEVICE, bundle_memory
 from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.layout import lay_out
@@ -66,6 +66,8 @@ class Outline:
 
     Attributes:
         peak: bytes of buffers without which it cannot be done.
+        whole: how many of them are for whole matrices.
+        device: where whole matrices are made, if not here, and the bytes that they take there.
         fresh: whether anything would be done; False when the artifact is up to date.
     """
 
@@ -75,6 +77,8 @@ class Outline:
     inputs: int
     output: int
     peak: int
+    whole: int
+    device: tuple[str, int] | None
     fresh: bool
     estimate: Estimate
 
@@ -105,6 +109,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         UsageFault: the folder is not brickctl's, or holds something that brickctl did not make.
         NoSpace: on the disk, or in the budget of memory; before anything is fetched.
         IntegrityFault, TransportFault.
+        UsageFault: also where whole matrices are to be made on a device that is not there.
     """
     check_replaceable(folder)
     _notice_edits(session, recipe, lock)
@@ -118,8 +123,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     plan = make_plan(session, recipe, lock)
     if any(needs_torch(node) for _, node in plan.computed):
         begin_torch_import()
-    share(plan, threads=budget.threads, memory=budget.memory)  # what does not fit is refused before anything is fetched
-    _note_whole_matrices(session, recipe, plan)
+    _note_whole_matrices(session, recipe, plan, budget)  # what does not fit is refused before anything is fetched
     with bench.opened(session.events.note):
         digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
         if digest is not None:  # somebody else has built it while this one waited
@@ -142,9 +146,21 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
 
 
-def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan) -> None:
-    """Say where memory goes, when it is more than blocks take."""
-    need, tensor = bundle_memory(plan)
+def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan, budget: Budget) -> None:
+    """Say where memory goes, when it is more than blocks take, and what a device that was asked for does.
+
+    Raises:
+        NoSpace, UsageFault: as `share`.
+    """
+    device = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device).device
+    need, tensor = bundle_memory(plan, memory=HERE if device is None else ON_DEVICE)
+    if device is not None:
+        session.events.note(f"{recipe.name}: whole matrices are made on {device.name}, in {format_size(need)} there")
+        return
+    if budget.device is not None:
+        session.events.note(
+            f"{recipe.name}: nothing is made on {budget.device.name}: no method here needs whole matrices"
+        )
     if need > DEFAULT_MEMORY:
         session.events.note(f"{recipe.name}: `{shown(tensor)}` is made as a whole, in {format_size(need)} of memory")
 
@@ -173,13 +189,17 @@ def outline(
     fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)
     pins = [lock.entries[alias].pin for alias in (BASE, *recipe.aliases)]
+    device = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device).device
+    there = None if device is None else (device.name, bundle_memory(plan, memory=ON_DEVICE)[0])
     return Outline(
         target=recipe.name,
         folder=folder,
         plan=plan,
         inputs=sum(file.size for pin in pins for file in pin.files),
         output=_size(plan),
-        peak=peak_memory(plan),
+        peak=peak_memory(plan, device),
+        whole=bundle_memory(plan, memory=HERE if device is None else BESIDE_DEVICE)[0],
+        device=there,
         fresh=fresh,
         estimate=estimate(session, pins, plan, folder, budget, force=force),
     )

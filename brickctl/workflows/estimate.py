@@ -44,7 +44,7 @@ class Estimate:
         read: bytes of inputs that have to come from the disk; the others are in memory already.
         shares: how many weight files will be made, and taken over.
         memory: bytes of the process at most; buffers are the smaller part of it.
-        seconds: from start to end, without downloading.
+        seconds: from start to end, without downloading, and without what a device does.
         speed: what was measured of this machine.
         cores: how many cores the build will use,
         free: and how much of them other programs leave free now.
@@ -67,16 +67,17 @@ def estimate(
 
     Raises:
         NoSpace: the plan does not fit into the budget of memory.
+        UsageFault: there is no such device.
     """
     files, fetch = _present(session, tuple(pins))
-    buffers = expected_memory(plan, threads=budget.threads, memory=budget.memory)
+    buffers = expected_memory(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
     made = plan.shards if force else not_made_yet(session, plan, folder)
     torch = any(needs_torch(node) for shard in made for _, node in shard.computed)
     read, written = _to_be_read(made, files), sum(task.size for task in plan.tasks if isinstance(task, Shard | Copy))
     speed, cores = speed_of(folder, cache_folder()), min(budget.threads, cores_of_process())
     free = free_cores(cores, speed.sha256)
     start = _START + (_TORCH if torch else 0.0)
-    busy = _on_cores(work_of(made), written, speed, cores)
+    busy = _on_cores(work_of(made), written, speed, cores, moved=budget.device is not None)
     return Estimate(
         fetch=fetch,
         read=read,
@@ -94,9 +95,10 @@ def _on_disk(speed: Speed, read: int, written: int) -> float:
     return read / speed.read + written / speed.write if speed.read and speed.write else 0.0
 
 
-def _on_cores(work: Work, written: int, speed: Speed, cores: int) -> float:
+def _on_cores(work: Work, written: int, speed: Speed, cores: int, *, moved: bool) -> float:
     """Seconds with all cores free: threads share the arithmetic, while one hashes and writes what they made."""
-    spread, alone = work.spread / speed.arithmetic, work.alone / speed.arithmetic
+    spread = work.spread / speed.arithmetic
+    alone = (work.alone + (0.0 if moved else work.movable)) / speed.arithmetic
     writer = work.written / speed.sha256 + written * _PAGE
     return alone + max(writer, (spread + writer) / cores)
 

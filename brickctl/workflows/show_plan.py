@@ -9,7 +9,6 @@ from brickctl.core.plan import Copy, Shard
 from brickctl.core.plan_format import plan_digest
 from brickctl.core.plan_format import plan_document as full_document
 from brickctl.core.sizes import format_size
-from brickctl.tensors.bundle_memory import bundle_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,7 @@ def describe_plan(outline: Outline) -> str:
         f"{outline.target} -> {outline.folder}" + ("" if outline.fresh else "  (up to date: nothing to do)"),
         f"  reads {format_size(outline.inputs)}, writes {format_size(outline.output)}{download}",
         f"  needs {_buffers(outline)}; {plan.reproducible}; plan sha256:{plan_digest(plan)[:16]}",
-        *(f"  {line}" for line in _describe_estimate(expected)),
+        *(f"  {line}" for line in _describe_estimate(expected, outline.device)),
         *(f"  {_describe_task(task)}" for task in plan.tasks),
         *(f"  note: {note}" for note in plan.notes),
     ]
@@ -37,15 +36,17 @@ def describe_plan(outline: Outline) -> str:
 
 
 def _buffers(outline: Outline) -> str:
-    whole = bundle_memory(outline.plan)[0]
-    return f"{format_size(outline.peak)} of buffers" + (f", {format_size(whole)} for whole matrices" if whole else "")
+    whole = f", {format_size(outline.whole)} for whole matrices" if outline.whole else ""
+    there = f", and {format_size(outline.device[1])} on {outline.device[0]}" if outline.device else ""
+    return f"{format_size(outline.peak)} of buffers{whole}{there}"
 
 
-def _describe_estimate(expected: Estimate) -> Iterator[str]:
+def _describe_estimate(expected: Estimate, device: tuple[str, int] | None) -> Iterator[str]:
     """What is expected, and on what grounds."""
     if expected.shares.taken_over:
         yield f"{expected.shares}"
     when = " without downloading" if expected.fetch else ""
+    when += f" and what {device[0]} takes" if device else ""
     yield f"about {_duration(expected.seconds)}{when}, and at most {format_size(expected.memory)} of memory"
     speed = expected.speed
     disk = f"the disk writes {format_size(round(speed.write))}/s and reads {format_size(round(speed.read))}/s"
@@ -80,6 +81,7 @@ def plan_document(outline: Outline) -> dict[str, Any]:
         "bytes-in": outline.inputs,
         "bytes-out": outline.output,
         "peak-bytes": outline.peak,
+        "device": None if outline.device is None else {"name": outline.device[0], "bytes": outline.device[1]},
         "up-to-date": not outline.fresh,
         "estimate": _estimate_document(outline.estimate),
         "digest": f"sha256:{plan_digest(outline.plan)}",

@@ -34,6 +34,7 @@ _OWN = {
         "Folder for what brickctl keeps beside the Hub's cache: the ledger of verified files, which weight files"
         " the artifacts of this machine hold, pages and files of registries. Default: the system's folder for caches."
     ),
+    "BRICKCTL_DEVICE": "Default of `--device`.",
     "BRICKCTL_MEMORY": "Default of `--memory`.",
     "BRICKCTL_THREADS": "Default of `--threads`.",
     "BRICKCTL_TRACEBACK": "With any value, failures show Python's traceback as well.",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Input
     from brickctl.core.model import Artifact
     from brickctl.core.ports import Progress
+    from brickctl.tensors.device import Device
 
 
 class Silence:
@@ -58,6 +59,7 @@ class Runner:
 
     threads: int = 2
     memory: int | None = None
+    device: Device | None = None
     progress: Progress = field(default_factory=Silence)
 
     def run(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:
@@ -65,7 +67,8 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(folder.with_name(folder.name + ".journal"))
         with Blobs(prepared.paths) as blobs:
-            executor = LocalExecutor(blobs, Budget(threads=self.threads, memory=self.memory), self.progress, "build")
+            budget = Budget(threads=self.threads, memory=self.memory, device=self.device)
+            executor = LocalExecutor(blobs, budget, self.progress, "build")
             return executor.run(prepared.plan, folder, journal)
 
     def anew(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:
