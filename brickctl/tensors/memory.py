@@ -45,6 +45,7 @@ class Share:
         at_once: how many bundles are made at once.
         blocks: bytes that all blocks may take.
         device: where bundles are made that can be moved; None is here.
+        on_device: bytes that they take there.
     """
 
     threads: int
@@ -54,6 +55,7 @@ class Share:
     at_once: int
     blocks: int
     device: Device | None = None
+    on_device: int = 0
 
 
 def share(plan: Plan, *, threads: int, memory: int | None, device: Device | None = None) -> Share:
@@ -89,6 +91,7 @@ def share(plan: Plan, *, threads: int, memory: int | None, device: Device | None
         at_once=at_once,
         blocks=left,
         device=bundles.device,
+        on_device=bundles.bytes_there(at_once, most)[0],
     )
 
 

@@ -15,7 +15,7 @@ from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.bundle_memory import BESIDE_DEVICE, HERE, ON_DEVICE, bundle_memory
+from brickctl.tensors.bundle_memory import BESIDE_DEVICE, HERE, bundle_memory
 from brickctl.tensors.executor import Budget, LocalExecutor
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.layout import lay_out
@@ -67,7 +67,7 @@ class Outline:
     Attributes:
         peak: bytes of buffers without which it cannot be done.
         whole: how many of them are for whole matrices.
-        device: where whole matrices are made, if not here, and the bytes that they take there.
+        device: where whole matrices are made, if not here, and the bytes that they take there, with several at once.
         fresh: whether anything would be done; False when the artifact is up to date.
     """
 
@@ -152,11 +152,12 @@ def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan, budget: B
     Raises:
         NoSpace, UsageFault: as `share`.
     """
-    device = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device).device
-    need, tensor = bundle_memory(plan, memory=HERE if device is None else ON_DEVICE)
-    if device is not None:
-        session.events.note(f"{recipe.name}: whole matrices are made on {device.name}, in {format_size(need)} there")
+    part = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
+    if part.device is not None:
+        there = f"on {part.device.name}, in up to {format_size(part.on_device)} there"
+        session.events.note(f"{recipe.name}: whole matrices are made {there}")
         return
+    need, tensor = bundle_memory(plan)
     if budget.device is not None:
         session.events.note(
             f"{recipe.name}: nothing is made on {budget.device.name}: no method here needs whole matrices"
@@ -189,17 +190,16 @@ def outline(
     fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)
     pins = [lock.entries[alias].pin for alias in (BASE, *recipe.aliases)]
-    device = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device).device
-    there = None if device is None else (device.name, bundle_memory(plan, memory=ON_DEVICE)[0])
+    part = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
     return Outline(
         target=recipe.name,
         folder=folder,
         plan=plan,
         inputs=sum(file.size for pin in pins for file in pin.files),
         output=_size(plan),
-        peak=peak_memory(plan, device),
-        whole=bundle_memory(plan, memory=HERE if device is None else BESIDE_DEVICE)[0],
-        device=there,
+        peak=peak_memory(plan, part.device),
+        whole=bundle_memory(plan, memory=HERE if part.device is None else BESIDE_DEVICE)[0],
+        device=None if part.device is None else (part.device.name, part.on_device),
         fresh=fresh,
         estimate=estimate(session, pins, plan, folder, budget, force=force),
     )

@@ -96,7 +96,8 @@ def test_matrices_on_a_device_take_no_memory_here(method: Any) -> None:
     plan, device = plan_of(combined(method, deltas())), Elsewhere()
     there = bundle_memory(plan, memory=ON_DEVICE)[0]
     assert there > 32 << 20
-    assert peak_memory(plan, device) < 16 << 20 < peak_memory(plan) - there + (16 << 20)
+    assert peak_memory(plan, device) < 16 << 20
+    assert peak_memory(plan) > there / 1.5
     assert expected_memory(plan, threads=2, memory=None, device=device) < (128 + 16) << 20
     assert share(plan, threads=2, memory=20 << 20, device=device).device is device
 
@@ -118,7 +119,8 @@ def test_several_matrices_are_on_their_way_at_once_where_the_device_has_room() -
     assert one.at_once == 1
     assert share(plan, threads=4, memory=None, device=Elsewhere()).at_once == 3
     tight = bundle_memory(plan, 2, 16, ON_DEVICE)[0]
-    assert share(plan, threads=4, memory=None, device=Elsewhere(tight)).at_once == 2
+    part = share(plan, threads=4, memory=None, device=Elsewhere(tight))
+    assert (part.at_once, part.on_device) == (2, tight)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch finds a device")

@@ -52,7 +52,7 @@ def test_a_build_says_what_a_device_makes_and_makes_the_same(project: Path) -> N
     assert digests[0] == digests[1]
     assert events[0].notes == []
     first, second = events[1].notes
-    assert first.startswith("t: whole matrices are made on cpu:0, in ")
+    assert first.startswith("t: whole matrices are made on cpu:0, in up to ")
     assert second == "sum: nothing is made on cpu:0: no method here needs whole matrices"
 
 
