@@ -15,6 +15,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDER = Path("brickctl", "tensors", "fused")
+_SOURCES = "machine.c", "philox.h"
 _COMMAND = (
     "-O3",
     "-std=c11",
@@ -45,13 +46,14 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 def _compiled(library: Path, *more: str) -> bool:
     """Compile into a new file, which takes its place only when it is whole."""
-    source = library.with_name("machine.c")
-    mark = f"-DSOURCE=0x{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}u"
+    sources = [library.with_name(name) for name in _SOURCES]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    mark = f"-DSOURCE=0x{digest[:8]}u"
     compiler = shlex.split(os.environ.get("CC", "cc"))
     try:
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder) / library.name
-            command = [*compiler, *_COMMAND, mark, *more, str(source), "-o", str(made)]
+            command = [*compiler, *_COMMAND, mark, *more, str(sources[0]), "-o", str(made)]
             done = subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
             if done:
                 made.replace(library)

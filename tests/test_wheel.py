@@ -50,7 +50,8 @@ def test_the_wheel_holds_the_package_the_registry_and_the_licence_and_nothing_el
     parts = ("config.json", "index", "files", "templates")
     packed = [path for part in parts for path in (ROOT / "registry" / part, *(ROOT / "registry" / part).rglob("*"))]
     here |= {f"brickctl/{path.relative_to(ROOT).as_posix()}" for path in packed if path.is_file()}
-    here |= {"brickctl/py.typed", "brickctl/tensors/fused/machine.c", "brickctl/tensors/fused/libmachine.so"}
+    machine = "machine.c", "philox.h", "libmachine.so"
+    here |= {"brickctl/py.typed", *(f"brickctl/tensors/fused/{name}" for name in machine)}
     assert {name for name in names if ".dist-info/" not in name} == here
     assert any(re.fullmatch(r"brickctl-[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
 

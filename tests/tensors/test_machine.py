@@ -25,7 +25,7 @@ from brickctl.merging.method import methods
 from brickctl.tensors.draws import draws
 from brickctl.tensors.fused import fusion
 from brickctl.tensors.fused.formula import Code, Notes, Step, Value, elected, formulas, live
-from brickctl.tensors.fused.machine import Program, machine
+from brickctl.tensors.fused.machine import SOURCES, Program, machine
 from brickctl.tensors.fused.shortening import shortened
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.kernels import _KERNELS
@@ -60,6 +60,7 @@ SPECIAL = [
     65504.0,
 ]
 CHUNK = 1024
+FOLDER = ROOT / "brickctl" / "tensors" / "fused"
 
 
 def run(
@@ -167,6 +168,20 @@ def test_draws_are_those_of_the_contract(first: int, count: int, limit: int) -> 
     assert found.tolist() == (draws(STREAM, first, count) < limit).astype(float).tolist()
 
 
+@pytest.mark.parametrize("number", [0.3, -0.3, 0.0, 5e-324, float("inf"), float("nan")])
+def test_what_is_drawn_is_rescaled_at_once(number: float) -> None:
+    """0 keeps the sign that it gets from both, and what is not a number stays so though it is dropped."""
+    values, _ = pairs()
+    notes = Notes()
+    read = notes.take(Step(Code.LOAD_F64, index=0))
+    value = read.drawn(STREAM, 30000) * number
+    short, _, _ = shortened(notes, [(value.number, Code.STORE_F64)])
+    assert [step.code for step in short.steps] == [Code.LOAD_F64, Code.DRAWN]
+    with np.errstate(all="ignore"):
+        expected = values * (draws(STREAM, 0, len(values)) < 30000) * number
+        assert same(run(lambda x: x.drawn(STREAM, 30000) * number, values)[0], expected)
+
+
 @given(
     quota=st.integers(-1, 2 * CHUNK + 2),
     values=st.lists(st.sampled_from([0.0, 1.0, -1.0, 2.0, -2.0, 3.0, float("nan")]), min_size=1, max_size=40),
@@ -267,8 +282,8 @@ def test_every_formula_is_that_of_a_kernel() -> None:
 
 def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled for each kind of CPU differs in nothing but speed: here is what the oldest ones run."""
-    source, library = ROOT / "brickctl" / "tensors" / "fused" / "machine.c", tmp_path / "libmachine.so"
-    mark = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+    source, library = FOLDER / "machine.c", tmp_path / "libmachine.so"
+    mark = hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES)).hexdigest()[:8]
     flags = ["-O3", "-std=c11", "-shared", "-fPIC", "-ffp-contract=off", "-DONE_CPU", f"-DSOURCE=0x{mark}u"]
     subprocess.run([shutil.which("cc") or "cc", *flags, str(source), "-o", str(library)], check=True)
 
@@ -276,7 +291,7 @@ def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytes
         left, right = pairs()
         made = [run(one, left, right)[0] for one, _ in OPERATIONS.values()]
         made += [run(lambda x: x, left, store=store)[0] for store in (Code.STORE_F32, Code.STORE_F16, Code.STORE_BF16)]
-        made.append(run(lambda x: x.drawn(STREAM, 30000), left)[0])
+        made += [run(lambda x: x.drawn(STREAM, 30000) * 0.3, left, first=first)[0] for first in (0, 7, 1 << 40)]
         return [np.nan_to_num(one, nan=7.0).tobytes() if one.dtype.kind == "f" else one.tobytes() for one in made]
 
     before = everything()
@@ -289,8 +304,13 @@ def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytes
         machine.cache_clear()
 
 
+def test_the_machine_has_no_other_sources_than_those_that_are_compared() -> None:
+    assert {*SOURCES} == {path.name for path in FOLDER.iterdir() if path.suffix in {".c", ".h"}}
+    assert str(SOURCES)[1:-1].replace("'", '"') in (ROOT / ".compile" / "machine.py").read_text(encoding="utf-8")
+
+
 def test_a_library_of_another_source_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, library = ROOT / "brickctl" / "tensors" / "fused" / "machine.c", tmp_path / "libmachine.so"
+    source, library = FOLDER / "machine.c", tmp_path / "libmachine.so"
     command = [shutil.which("cc") or "cc", "-O1", "-shared", "-fPIC", "-DONE_CPU", "-DSOURCE=1", str(source)]
     subprocess.run([*command, "-o", str(library)], check=True)
     real = ctypes.CDLL
@@ -427,7 +447,7 @@ def outcome(text: str, folder: Path) -> bytes | str:
 
 
 def test_codes_are_numbered_as_in_the_machine() -> None:
-    source = (ROOT / "brickctl" / "tensors" / "fused" / "machine.c").read_text(encoding="utf-8")
+    source = (FOLDER / "machine.c").read_text(encoding="utf-8")
     listed = re.search(r"enum \{([A-Z_0-9,\s]+)\}", source)
     assert listed is not None
     assert re.findall(r"\w+", listed[1]) == [code.name for code in Code]

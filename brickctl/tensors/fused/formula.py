@@ -157,7 +157,7 @@ class Value:
         """The value times 1 where the draw of an element from a stream is below a limit, else times 0."""
         key = bytes.fromhex(stream)
         self.notes.streams.append((int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"), limit))
-        return self.notes.take(Step(Code.DRAWN, (self.number,), 3 * (len(self.notes.streams) - 1)))
+        return self.notes.take(Step(Code.DRAWN, (self.number,), 3 * (len(self.notes.streams) - 1), numbers=(1.0,)))
 
     def largest(self, limits: Callable[[Region], Limits]) -> Value:
         """The value where it is among the largest, else 0; `limits` says which those are in a block of whole rows."""

@@ -3,8 +3,8 @@
  *
  * Every step is the IEEE operation that its name says, in fp64; no compiler may fuse or reorder them (-ffp-contract=off,
  * no -ffast-math), so that the bits are those of the same steps in any other order of blocks, on any CPU, in NumPy or in
- * torch. `machine.py` writes the programs; SOURCE, the beginning of the sha256 of this file, tells it that the two belong
- * together.
+ * torch. `machine.py` writes the programs; SOURCE, the beginning of the sha256 of this file and of those that it includes,
+ * tells it that the two belong together.
  */
 
 #include <stddef.h>
@@ -21,6 +21,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(ONE_CPU)
+#define HAS_KINDS_OF_CPUS
 #define FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EVERY_CPU
@@ -47,6 +48,8 @@ typedef struct {
     int32_t low, high, *keys;
     int64_t noted, above, nonzero, largest;
 } Bracket;
+
+typedef uint16_t __attribute__((may_alias)) Draw; /* a piece of a word */
 
 INLINE float as_float(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
 INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
@@ -77,51 +80,19 @@ INLINE uint16_t narrow_f16(float value) {
     return (uint16_t)(result | sign);
 }
 
-/* The upper half of a product of 64 bits by 64, made of products that vector units have. */
-INLINE uint64_t upper_half(uint64_t left, uint64_t right) {
-    uint64_t low = (left & 0xffffffff) * (right & 0xffffffff), high = (left >> 32) * (right >> 32);
-    uint64_t one = (left >> 32) * (right & 0xffffffff), other = (left & 0xffffffff) * (right >> 32);
-    uint64_t carried = one + (low >> 32), middle = other + (carried & 0xffffffff);
-    return high + (carried >> 32) + (middle >> 32);
-}
+#include "philox.h"
 
-/* Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) of LANES counters in a row. */
-INLINE void philox(uint64_t counter, uint64_t key, uint64_t other, uint64_t *restrict words) {
-    const uint64_t first = 0xD2E7470EE14C6C93u, second = 0xCA5A826395121157u;
-    uint64_t a[LANES], b[LANES], c[LANES], d[LANES];
-    for (int lane = 0; lane < LANES; lane++) {
-        a[lane] = counter + (uint64_t)lane;
-        b[lane] = c[lane] = d[lane] = 0;
-    }
-    for (int round = 0; round < 10; round++) {
-        for (int lane = 0; lane < LANES; lane++) {
-            uint64_t left = a[lane], right = c[lane];
-            a[lane] = upper_half(second, right) ^ b[lane] ^ key;
-            c[lane] = upper_half(first, left) ^ d[lane] ^ other;
-            b[lane] = second * right;
-            d[lane] = first * left;
-        }
-        key += 0x9E3779B97F4A7C15u;
-        other += 0xBB67AE8584CAA73Bu;
-    }
-    for (int lane = 0; lane < LANES; lane++) {
-        words[4 * lane] = a[lane];
-        words[4 * lane + 1] = b[lane];
-        words[4 * lane + 2] = c[lane];
-        words[4 * lane + 3] = d[lane];
-    }
-}
-
-/* What is drawn times 1 where the draw of an element is below the limit, else 0; `first` is its number in the tensor. */
-INLINE void drawn(double *restrict to, const double *from, const uint64_t *stream, uint64_t first, size_t count) {
-    uint64_t words[4 * (CHUNK / 16 + 2 * LANES)];
-    uint16_t draws[CHUNK];
-    uint64_t begin = first / 16, end = (first + count + 15) / 16;
-    uint32_t limit = (uint32_t)stream[2];
-    for (uint64_t block = begin; block < end; block += LANES)
-        philox(block + 1, stream[0], stream[1], words + 4 * (block - begin));
-    memcpy(draws, (const char *)words + 2 * (first - 16 * begin), 2 * count);
-    for (size_t i = 0; i < count; i++) to[i] = from[i] * (draws[i] < limit ? 1.0 : 0.0);
+/* What is drawn times a number where the draw of an element is below the limit, else times 0 times that number;
+ * `first` is the number of the element in its tensor.
+ */
+INLINE void drawn(double *restrict to, const double *from, const uint64_t *stream, double number, uint64_t first,
+                  size_t count) {
+    uint64_t words[4 * (CHUNK / 16 + 1 + COUNTERS)], begin = first / 16, end = (first + count + 15) / 16;
+    philox(stream, begin + 1, end + 1, words);
+    const Draw *draws = (const Draw *)words + (first - 16 * begin);
+    const uint32_t limit = (uint32_t)stream[2];
+    const double dropped = 0.0 * number;
+    for (size_t i = 0; i < count; i++) to[i] = from[i] * (draws[i] < limit ? number : dropped);
 }
 
 /* What lies above limits[0]; of what is not above limits[1] only the first limits[2], unless that is negative. */
@@ -279,7 +250,7 @@ int fused_run(const Step *steps, size_t length, const int32_t *places, const dou
             case DIVIDE_NUMBER: EACH(to[i] = left[i] / number);
             case MAGNITUDE: EACH(to[i] = __builtin_fabs(left[i]));
             case LARGEST: largest(to, left, limits + step->index, count); break;
-            case DRAWN: drawn(to, left, streams + step->index, first + at, count); break;
+            case DRAWN: drawn(to, left, streams + step->index, number, first + at, count); break;
             case ELECTED:
                 if (step->index & 1) elected(to, registers, reads, numbers, 1, step->index & 2, (size_t)step->count, count);
                 else elected(to, registers, reads, numbers, 0, step->index & 2, (size_t)step->count, count);

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from brickctl.core.regions import Region
     from brickctl.tensors.fused.formula import Code, Notes, Step
 
+SOURCES = "machine.c", "philox.h"
+"""What the machine is compiled from; the compile hook has the same list."""
+
 
 class _Step(ctypes.Structure):
     """As in machine.c."""
@@ -36,8 +39,8 @@ def machine() -> ctypes.CDLL | None:
     try:
         found = ctypes.CDLL(str(here.with_name("libmachine.so")))
         found.fused_source.restype = ctypes.c_uint32
-        source = int(hashlib.sha256(here.with_name("machine.c").read_bytes()).hexdigest()[:8], 16)
-        if found.fused_source() != source:  # left behind by an older checkout
+        source = b"".join(here.with_name(name).read_bytes() for name in SOURCES)
+        if found.fused_source() != int(hashlib.sha256(source).hexdigest()[:8], 16):  # left behind by an older checkout
             return None
     except (OSError, AttributeError):
         return None

@@ -6,6 +6,7 @@ A step costs what its results cost on their way through the cache; half of them 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brickctl.tensors.fused.formula import LESS, LOADS, Code, Notes, Step, live
@@ -39,6 +40,10 @@ def _joined(step: Step, steps: Sequence[Step], reads: Counter[int]) -> Step:
         first = steps[step.reads[0]]
         if first.code in LOADS:
             return Step(LESS[first.code], step.reads[1:], first.index)
+    if step.code is Code.MULTIPLY_NUMBER and once[0]:
+        drawn = steps[step.reads[0]]
+        if drawn.code is Code.DRAWN:  # times 1 or 0, and then times the number, of which nothing is rounded before
+            return replace(drawn, numbers=step.numbers)
     if step.code is Code.ADD:
         for at in (1, 0):
             part = steps[step.reads[at]]
