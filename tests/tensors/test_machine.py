@@ -199,21 +199,24 @@ def test_of_what_ties_the_first_are_kept(quota: int, values: list[float]) -> Non
     assert same(found, kept)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("weighs", [True, False])
-@pytest.mark.parametrize("shares", [None, [0.5, 0.25, 2.0], [-0.5, -0.25, -2.0]], ids=["none", "above", "below"])
-def test_the_sign_that_wins_is_that_of_the_sum(*, weighs: bool, shares: list[float] | None) -> None:
-    weights, (left, right) = [0.5, -0.25, 2.0], pairs()
-    values = [left, right, np.roll(left, 7)]
+@pytest.mark.parametrize("sign", [None, 1.0, -1.0], ids=["none", "above", "below"])
+def test_the_sign_that_wins_is_that_of_the_sum(*, weighs: bool, sign: float | None, parts: int) -> None:
+    """Of any number of parts: the machine knows some by heart."""
+    weights, (left, right) = [0.5, -0.25, 2.0, 0.75, -1.0, 0.3][:parts], pairs()
+    values = [left, right, *(np.roll(left, 7 * at) for at in range(1, 5))][:parts]
+    shares = None if sign is None else [sign * share for share in (0.5, 0.25, 2.0, 1.0, 3.0, 0.125)][:parts]
 
     def formula(*inputs: Value) -> Value:
         return elected(inputs, weights, shares, weighs=weighs)
 
     with np.errstate(all="ignore"):
         voters = [value * weight for value, weight in zip(values, weights, strict=True)] if weighs else values
-        votes = voters[0] + voters[1] + voters[2]
+        votes = sum(voters[1:], start=voters[0])
         agree = [np.where(((one > 0) == (votes >= 0)) & (one != 0), 1.0, 0.0) for one in voters]
         expected = np.zeros(len(left))
-        for at in range(3):
+        for at in range(parts):
             expected += voters[at] * agree[at] if weighs else voters[at] * agree[at] * weights[at]
         if shares is not None:
             divisor = sum(one * share for one, share in zip(agree, shares, strict=True))
@@ -292,6 +295,7 @@ def test_the_simplest_cpu_gives_the_same_bits(tmp_path: Path, monkeypatch: pytes
         made = [run(one, left, right)[0] for one, _ in OPERATIONS.values()]
         made += [run(lambda x: x, left, store=store)[0] for store in (Code.STORE_F32, Code.STORE_F16, Code.STORE_BF16)]
         made += [run(lambda x: x.drawn(STREAM, 30000) * 0.3, left, first=first)[0] for first in (0, 7, 1 << 40)]
+        made += [run(lambda *x: elected(x, [0.3] * len(x), None, weighs=True), *[left] * parts)[0] for parts in (3, 5)]
         return [np.nan_to_num(one, nan=7.0).tobytes() if one.dtype.kind == "f" else one.tobytes() for one in made]
 
     before = everything()

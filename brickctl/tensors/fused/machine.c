@@ -16,7 +16,7 @@
 #endif
 #define CHUNK 1024
 #define SUMS 4096 /* that are kept of one total: number i of a block is added to sum i % SUMS */
-#define LANES 16
+#define WIDEST 32 /* elements of an election at a time */
 #define GROUP 32 /* keys of which most often none is looked at twice */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -108,20 +108,22 @@ INLINE void largest(double *to, const double *from, double *limits, size_t count
 }
 
 /* The sum of those parts whose sign wins, divided by their shares if there are any: see `elected` in formula.py. */
-INLINE void elected(double *restrict to, const double *registers, const int32_t *reads, const double *numbers,
-                    int weighs, int divides, size_t parts, size_t count) {
+INLINE void elected_of(double *restrict to, const double *registers, const int32_t *reads, const double *numbers,
+                       int weighs, int divides, size_t parts, size_t width, size_t count) {
     const double *weights = numbers, *shares = numbers + parts, bound = numbers[2 * parts];
-    for (size_t at = 0; at < count; at += LANES) {
-        double votes[LANES], total[LANES], divisor[LANES];
-        for (size_t i = 0; i < LANES; i++) votes[i] = -0.0, total[i] = divisor[i] = 0.0;
+    for (size_t at = 0; at < count; at += width) {
+        double votes[WIDEST], total[WIDEST], divisor[WIDEST];
+        for (size_t i = 0; i < width; i++) votes[i] = -0.0, total[i] = divisor[i] = 0.0;
+#pragma GCC unroll 4
         for (size_t part = 0; part < parts; part++) {
             const double *from = registers + (size_t)reads[part] * CHUNK + at, weight = weights[part];
-            for (size_t i = 0; i < LANES; i++) votes[i] += weighs ? from[i] * weight : from[i];
+            for (size_t i = 0; i < width; i++) votes[i] += weighs ? from[i] * weight : from[i];
         }
+#pragma GCC unroll 4
         for (size_t part = 0; part < parts; part++) {
             const double *from = registers + (size_t)reads[part] * CHUNK + at;
             const double weight = weights[part], share = shares[part];
-            for (size_t i = 0; i < LANES; i++) {
+            for (size_t i = 0; i < width; i++) {
                 double voter = weighs ? from[i] * weight : from[i];
                 double agrees = ((voter > 0.0) == (votes[i] >= 0.0)) & (voter != 0.0) ? 1.0 : 0.0;
                 total[i] += weighs ? voter * agrees : voter * agrees * weight;
@@ -129,12 +131,29 @@ INLINE void elected(double *restrict to, const double *registers, const int32_t 
             }
         }
         if (divides)
-            for (size_t i = 0; i < LANES; i++) {
+            for (size_t i = 0; i < width; i++) {
                 double least = bound > 0.0 ? bound : divisor[i], most = bound > 0.0 ? divisor[i] : bound;
                 divisor[i] = divisor[i] < least ? least : divisor[i] > most ? most : divisor[i];
                 total[i] /= divisor[i];
             }
-        for (size_t i = 0; i < LANES; i++) to[at + i] = total[i];
+        for (size_t i = 0; i < width; i++) to[at + i] = total[i];
+    }
+}
+
+#define ELECTED_OF(parts, width) \
+    if (weighs) elected_of(to, registers, reads, numbers, 1, divides, parts, width, count); \
+    else elected_of(to, registers, reads, numbers, 0, divides, parts, width, count); \
+    break
+
+/* Where the compiler knows how many parts there are, most of it stays in registers, of twice as many elements. */
+INLINE void elected(double *restrict to, const double *registers, const int32_t *reads, const double *numbers,
+                    int how, int parts, size_t count) {
+    const int weighs = how & 1, divides = how & 2;
+    switch (parts) {
+    case 2: ELECTED_OF(2, WIDEST);
+    case 3: ELECTED_OF(3, WIDEST);
+    case 4: ELECTED_OF(4, WIDEST);
+    default: ELECTED_OF((size_t)parts, WIDEST / 2);
     }
 }
 
@@ -251,10 +270,7 @@ int fused_run(const Step *steps, size_t length, const int32_t *places, const dou
             case MAGNITUDE: EACH(to[i] = __builtin_fabs(left[i]));
             case LARGEST: largest(to, left, limits + step->index, count); break;
             case DRAWN: drawn(to, left, streams + step->index, number, first + at, count); break;
-            case ELECTED:
-                if (step->index & 1) elected(to, registers, reads, numbers, 1, step->index & 2, (size_t)step->count, count);
-                else elected(to, registers, reads, numbers, 0, step->index & 2, (size_t)step->count, count);
-                break;
+            case ELECTED: elected(to, registers, reads, numbers, step->index, step->count, count); break;
             }
         }
     }
