@@ -26,6 +26,9 @@ _FIRST, _SECOND = 0.9, 0.999
 _TINY = 1e-8
 """Adam's decay of the mean gradient and of its mean square, and what keeps its divisor above 0: torch's defaults."""
 
+_PARTS = 8
+"""In how many parts a device goes down, which a block would leave idle; in memory that is counted for devices."""
+
 _COLUMNS = 256
 """Columns of a product that are made at once."""
 
@@ -61,7 +64,8 @@ class Wudi(WholeMatrixMethod):
 
         products, target = out.new_zeros(out.shape[1], out.shape[1]), torch.zeros_like(out)
         _gather(deltas, out, products, target)
-        for rows, wanted in zip(rows_of(out)(), rows_of(target)(), strict=True):
+        size = BLOCK_ELEMENTS if out.is_cpu else max(BLOCK_ELEMENTS, out.numel() // _PARTS)
+        for rows, wanted in zip(rows_of(out, size)(), rows_of(target, size)(), strict=True):
 
             def half_gradient(at: Tensor, out: Tensor, wanted: Tensor = wanted) -> None:
                 torch.mm(at, products, out=out).sub_(wanted)

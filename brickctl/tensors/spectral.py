@@ -80,9 +80,9 @@ def strongest_bytes(width: int) -> int:
     return 8 * _EIGEN * width * width + 24 * (BLOCK_ELEMENTS + width)
 
 
-def rows_of(matrix: Tensor) -> Blocks:
-    """The rows of a matrix that is there."""
-    height = max(1, BLOCK_ELEMENTS // max(1, matrix.shape[1]))
+def rows_of(matrix: Tensor, elements: int = BLOCK_ELEMENTS) -> Blocks:
+    """The rows of a matrix that is there, so many elements at a time."""
+    height = max(1, elements // max(1, matrix.shape[1]))
     return lambda: (matrix[top : top + height] for top in range(0, len(matrix), height))
 
 
