@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import did_you_mean
-from brickctl.core.plugins import import_all
+from brickctl.core.plugins import Plugins
 from brickctl.errors import Misfit, Unsupported
 from brickctl.tensors.arithmetic import add
 
@@ -97,19 +96,17 @@ def tuned_model(base: LazyModel, changes: Changes) -> LazyModel:
     return dataclasses.replace(base, tensors={**tensors, **added}, ties=ties)
 
 
-_KINDS: list[Kind] = []
+_KINDS: Plugins[Kind] = Plugins("brickctl.kinds")
 
 
 def register(kind: Kind) -> None:
     """Make a kind known; called by its module."""
-    _KINDS.append(kind)
+    _KINDS.declare(kind.name, kind)
 
 
-@cache
 def kinds() -> Mapping[str, Kind]:
     """Every kind, by name, in the order in which detection asks them."""
-    import_all("brickctl.kinds")
-    return {kind.name: kind for kind in sorted(_KINDS, key=lambda kind: kind.name)}
+    return _KINDS.all()
 
 
 def kind_named(name: str) -> Kind:
@@ -118,7 +115,7 @@ def kind_named(name: str) -> Kind:
     Raises:
         Unsupported: no kind of this brickctl is called so.
     """
-    found = kinds().get(name)
+    found = _KINDS.named(name)
     if found is None:
         hint = did_you_mean(name, kinds()) or f"this brickctl knows {', '.join(kinds())}"
         raise Unsupported(f"`{name}` is no kind of brick", hint=hint)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op
-from brickctl.core.plugins import import_all
+from brickctl.core.plugins import Plugins
 from brickctl.core.regions import Access, Spec
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.fused.formula import formula
@@ -181,7 +180,7 @@ class Declared:
     complete: bool
 
 
-_METHODS: dict[str, Declared] = {}
+_METHODS: Plugins[Declared] = Plugins("brickctl.merging")
 
 
 def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
@@ -214,7 +213,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
 
     def declare(method: type[_M]) -> type[_M]:
         frozen = dataclass(frozen=True, kw_only=True)(method)
-        frozen.declared = _METHODS[name] = Declared(
+        frozen.declared = Declared(
             name=name,
             method=frozen,
             space=space,
@@ -226,6 +225,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
             weighted=weighted,
             complete=complete,
         )
+        _METHODS.declare(name, frozen.declared)
 
         @kernel(f"merge.{name}", law=law, scratch=scratch)
         def run(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any], block: Region) -> None:
@@ -251,11 +251,14 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
     return declare
 
 
-@cache
 def methods() -> Mapping[str, Declared]:
     """Every merge method, by name."""
-    import_all("brickctl.merging")
-    return dict(sorted(_METHODS.items()))
+    return _METHODS.all()
+
+
+def method_named(name: str) -> Declared | None:
+    """The merge method of this name, if there is one; a method in a file of its own name imports no other."""
+    return _METHODS.named(name)
 
 
 def combine(method: MergeMethod, parts: Sequence[Part], tensor: str) -> Node:

@@ -14,7 +14,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Input, Map, Node, Op
 from brickctl.core.regions import Access, Spec
 from brickctl.merging.linear import weighted_sum, weighted_sum_formula
-from brickctl.merging.method import MergeMethod, methods
+from brickctl.merging.method import MergeMethod, method_named
 from brickctl.tensors.gram import gram, gram_of_columns, products
 from brickctl.tensors.kernels import kernel
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
-    from brickctl.merging.method import Block, Part
+    from brickctl.merging.method import Block, Declared, Part
     from brickctl.tensors.arrays import Array
     from brickctl.tensors.fused.formula import Value
 
@@ -91,7 +91,8 @@ class SphericalMethod(MergeMethod):
 def run_coefficients(inputs: Sequence[Array], out: Array, arguments: Mapping[str, Any], block: Region) -> None:
     """The coefficients of a method (n, m) from inner products (n * n, m)."""
     del block
-    method = cast("SphericalMethod", methods()[arguments["method"]].method(**arguments["parameters"]))
+    declared = cast("Declared", method_named(arguments["method"]))  # this very method has made the plan
+    method = cast("SphericalMethod", declared.method(**arguments["parameters"]))
     weights = arguments["weights"]
     out[...] = _finite_or_nan(method, inputs[0].reshape(len(weights), len(weights), -1), weights)
 

@@ -13,8 +13,7 @@ from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.kind import kind_named
 from brickctl.kinds.mask import FACTOR, bits, check_belongs
 from brickctl.operations.combine import untie
-from brickctl.operations.masks import refuse_masked
-from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_restacked, register
 from brickctl.tensors.arithmetic import add, multiply
 from brickctl.tensors.bits import unpacked
 

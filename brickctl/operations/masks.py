@@ -65,18 +65,6 @@ def refuse_other_start(before: LazyModel, base: LazyModel, place: Place | None) 
         raise _no_masks(cause, place)
 
 
-def refuse_masked(artifact: Artifact, place: Place | None) -> None:
-    """Refuse to change a model beside which masks stand already.
-
-    Raises:
-        ManifestInvalid: an earlier step wrote masks.
-    """
-    if artifact.weights:
-        cause = "an earlier step wrote masks, which are for the model as it was"
-        hint = 'leave out `masks`, or go on from the model of a task: { op = "mask", ... }'
-        raise ManifestInvalid("nothing can change a model after its masks", causes=(cause,), place=place, hint=hint)
-
-
 class _Masks:
     """The deltas of all tensors, and the sums over them that the factors are made of."""
 

@@ -12,12 +12,11 @@ from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
 from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
-from brickctl.merging.method import methods
+from brickctl.merging.method import method_named, methods
 from brickctl.operations.combine import Combination, Entry, untie
-from brickctl.operations.masks import refuse_masked, refuse_other_start, with_masks
 from brickctl.operations.members import Merging
 from brickctl.operations.one_vocabulary import in_one_vocabulary
-from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_restacked, register
 from brickctl.vocabulary.rules import read_choice
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ class Merge:
         merged = dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
         if not self.writes_masks:
             return merged
+        from brickctl.operations.masks import refuse_other_start, with_masks
+
         refuse_other_start(one.model, ingredients.base, self.place)
         return with_masks(merged, one.model, self._combination(one.model, one.ingredients), one.ingredients)
 
@@ -159,7 +160,7 @@ def read_merge(step: Step) -> Operation:
 def read_method(table: Table) -> Declared:
     """The merge method that a step names."""
     name = table.string("method")
-    found = methods().get(name)
+    found = method_named(name)
     if found is None:
         hint = did_you_mean(name, methods()) or f"this brickctl has {', '.join(methods())}"
         raise table.error(f"there is no merge method `{name}`", key="method", hint=hint)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.core.names import BASE, Alias, did_you_mean
-from brickctl.core.plugins import import_all
+from brickctl.core.plugins import Plugins
 from brickctl.errors import IntegrityFault, ManifestInvalid, Misfit, NotFound, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import Changes, kind_named
@@ -188,6 +187,18 @@ def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place 
         raise Misfit(f"`{alias}` does not fit a stitched model", causes=(cause,), place=place, hint=hint)
 
 
+def refuse_masked(artifact: Artifact, place: Place | None) -> None:
+    """Refuse to change a model beside which masks stand already.
+
+    Raises:
+        ManifestInvalid: an earlier step wrote masks.
+    """
+    if artifact.weights:
+        cause = "an earlier step wrote masks, which are for the model as it was"
+        hint = 'leave out `masks`, or go on from the model of a task: { op = "mask", ... }'
+        raise ManifestInvalid("nothing can change a model after its masks", causes=(cause,), place=place, hint=hint)
+
+
 class Reader(Protocol):
     """Reads one step from its table, and checks all that can be checked without bricks."""
 
@@ -195,19 +206,17 @@ class Reader(Protocol):
         """Raise ManifestInvalid where the table is off."""
 
 
-_READERS: dict[str, Reader] = {}
+_READERS: Plugins[Reader] = Plugins("brickctl.operations")
 
 
 def register(name: str, reader: Reader) -> None:
     """Make an operation known; called by its module."""
-    _READERS[name] = reader
+    _READERS.declare(name, reader)
 
 
-@cache
 def readers() -> Mapping[str, Reader]:
     """Every operation, by name."""
-    import_all("brickctl.operations")
-    return dict(sorted(_READERS.items()))
+    return _READERS.all()
 
 
 def read_step(step: Step) -> Operation:
@@ -216,7 +225,7 @@ def read_step(step: Step) -> Operation:
     Raises:
         ManifestInvalid: an operation that does not exist, or a table that is off.
     """
-    reader = readers().get(step.op)
+    reader = _READERS.named(step.op)
     if reader is None:
         hint = did_you_mean(step.op, readers()) or f"this brickctl has {', '.join(readers())}"
         raise ManifestInvalid(f"there is no operation `{step.op}`", place=step.place, hint=hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core import parameters
 from brickctl.core.names import BASE, Alias
 from brickctl.core.numbers import Scalar
-from brickctl.merging.method import methods
+from brickctl.merging.passthrough import Passthrough
 from brickctl.operations.combine import Entry
 from brickctl.operations.merge import Merge, check_entries, read_bricks, read_entry, read_method
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from brickctl.core.document import Table
     from brickctl.errors import Place
-    from brickctl.merging.method import Declared
+    from brickctl.merging.method import Declared, MergeMethod
 
-_ALONE = "passthrough"
+_ALONE: type[MergeMethod] = Passthrough
 _MOST = 1 << 31
 """No model has so many layers, and Python no such length."""
 
@@ -92,7 +92,7 @@ class Slice:
 def outside_of_base() -> Slice:
     """What lies outside of the layers, as it is in the running model."""
     entry = Entry(BASE, Scalar(1.0))
-    return Slice(merge=Merge(chosen=parameters.defaults(methods()[_ALONE].method), entries=(entry,)))
+    return Slice(merge=Merge(chosen=parameters.defaults(_ALONE), entries=(entry,)))
 
 
 def read_slice(table: Table, *, outside: bool = False) -> Slice:
@@ -116,7 +116,7 @@ def _read_alone(table: Table, *, outside: bool) -> Slice:
     """One brick: `{ brick = NAME, layers = [FIRST, END], scale = 1.0 }`."""
     alias = Alias(table.string("brick"))
     layers = {} if outside else {alias: _required(table, read_layers(table))}
-    chosen = parameters.read(methods()[_ALONE].method, table)
+    chosen = parameters.read(_ALONE, table)
     table.finish()
     entries = (Entry(alias, Scalar(1.0)),)
     check_entries(entries, chosen, table.place())

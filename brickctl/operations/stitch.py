@@ -12,8 +12,7 @@ from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.operations.combine import untie
 from brickctl.operations.layer_config import Origin, restack
 from brickctl.operations.layered import Layered, check_layer, check_outside, choose_stack, make_of
-from brickctl.operations.masks import refuse_masked
-from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_restacked, register
 from brickctl.operations.same_tokens import same_tokens
 from brickctl.operations.slice_sources import Names, SliceSources
 from brickctl.operations.slices import Layers, Slice, outside_of_base, read_slice

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.model import Artifact
 from brickctl.operations.operation import Ingredients, Operation, check_aliases, read_step
 from brickctl.operations.recast import recast
-from brickctl.operations.stack import check_rows, name_base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +70,10 @@ class Recipe:
             Misfit, Unsupported, ManifestInvalid.
         """
         artifact = self.configured(ingredients)
+        if not artifact.parts:
+            return artifact
+        from brickctl.operations.stack import check_rows, name_base
+
         check_rows(artifact, ingredients)
         return name_base(artifact, ingredients)
 

@@ -23,7 +23,6 @@ from brickctl.tensors.memory import DEFAULT_MEMORY, peak_memory, share
 from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
-from brickctl.workflows.estimate import Estimate, estimate
 from brickctl.workflows.files import write_new
 from brickctl.workflows.inputs import read_input
 from brickctl.workflows.install import bring
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
     from brickctl.core.model import Artifact
+    from brickctl.workflows.estimate import Estimate
     from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
 
@@ -186,6 +186,8 @@ def outline(
     session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Budget, *, force: bool = False
 ) -> Outline:
     """What `build` would do; fetches nothing but headers."""
+    from brickctl.workflows.estimate import estimate
+
     definition, card = _definition(recipe, lock), _card(recipe, lock)
     fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)

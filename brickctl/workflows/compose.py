@@ -19,7 +19,7 @@ from brickctl.core.names import BASE, Alias, alias_from, did_you_mean
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import ManifestInvalid, UsageFault
-from brickctl.merging.method import methods
+from brickctl.merging.method import method_named
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
 from brickctl.vocabulary.rules import UNION
@@ -130,7 +130,7 @@ def merge_step(
         hint = f"give --weight once for all, or {len(bricks)} times, in the order of the bricks"
         raise UsageFault(f"{len(weights)} weights for {len(bricks)} bricks", hint=hint)
     each = [*(weights or [1.0])] * (len(bricks) if len(weights) < len(bricks) else 1)
-    found = methods().get(method)
+    found = method_named(method)
     if found is None or found.weighted or weights:
         pairs = zip(bricks, each, strict=True)
         entries = [f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in pairs]

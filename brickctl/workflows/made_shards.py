@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ def made_by() -> dict[str, Any]:
     return {"brickctl": __version__, "engine": ENGINE, "torch": _version("torch"), "peft": _version("peft")}
 
 
+@cache
 def _version(package: str) -> str | None:
     """What is installed, told without importing it."""
     try:

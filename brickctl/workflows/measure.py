@@ -13,7 +13,7 @@ from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.numbers import Scalar
 from brickctl.core.parameters import defaults
 from brickctl.errors import NotFound
-from brickctl.merging.method import methods
+from brickctl.merging.task_arithmetic import TaskArithmetic
 from brickctl.operations.combine import Entry
 from brickctl.operations.merge import Merge
 from brickctl.operations.stack import Stack
@@ -103,7 +103,7 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
 
 def _alone(alias: Alias) -> Recipe:
     """The base with one brick merged in with weight 1; the base itself for `base`."""
-    merge = Merge(chosen=defaults(methods()["task_arithmetic"].method), entries=(Entry(alias, Scalar(1.0)),))
+    merge = Merge(chosen=defaults(TaskArithmetic), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
     return Recipe(name=alias, start=None, dtype=None, shard_size=Target(name=alias).shard_size, operations=operations)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.models import tiny_model
+from tests.support.models import tiny_model, tuned
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox
@@ -64,6 +65,31 @@ def test_layers_and_models_that_are_copied_import_no_tensor_library(step: str, e
     tiny_model(empty.root / "base")
     empty.write({"brick.toml": f'[project]\nname="x"\n[base]\nsource="path:base"\n[targets.t]\napply=[{step}]\n'})
     assert imported(empty, "build", watched=HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [("linear", {"method", "linear"}), ("slerp", {"method", "linear", "slerp", "spherical"})],
+)
+def test_a_merge_imports_what_it_needs_of_merging_and_of_kinds(method: str, files: set[str], empty: Sandbox) -> None:
+    base = tiny_model(empty.root / "base")
+    bricks = "".join(f'{name}={{source="path:{tuned(base, empty.root / name)}"}}\n' for name in ("one", "two"))
+    step = f'{{ op = "merge", method = "{method}", bricks = [{{ brick = "one" }}, {{ brick = "two" }}] }}'
+    head = f'[project]\nname="x"\n[base]\nsource="path:base"\n[bricks]\n{bricks}'
+    empty.write({"brick.toml": f"{head}[targets.t]\napply=[{step}]\n"})
+    assert empty.run("lock").code == 0
+    watched = (*HEAVY[:3], *modules_of("merging"), *modules_of("kinds"), *_DRY_RUN)
+    used = {name.removeprefix("brickctl.") for name in imported(empty, "build", watched=watched)}
+    assert used == {*(f"merging.{name}" for name in files), "kinds.base", "kinds.expert", "kinds.kind"}
+
+
+def modules_of(package: str) -> list[str]:
+    """Every module of a package of brickctl, by its full name."""
+    found = __import__(f"brickctl.{package}", fromlist=["__path__"])
+    return [module.name for module in pkgutil.iter_modules(found.__path__, f"{found.__name__}.")]
+
+
+_DRY_RUN = tuple(f"brickctl.workflows.{name}" for name in ("estimate", "machine_speed", "disk_probe", "show_plan"))
 
 
 def test_a_merge_is_arithmetic_and_imports_torch_and_nothing_else_heavy(project: Sandbox) -> None:

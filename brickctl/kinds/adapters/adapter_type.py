@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.plugins import import_all
+from brickctl.core.plugins import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,28 +83,29 @@ class Unmergeable:
         return {"merges": False, "because": self.reason, "stacks": self.stacks}
 
 
-_TYPES: dict[str, AdapterType] = {}
-_UNMERGEABLE: dict[str, Unmergeable] = {}
+_TYPES: Plugins[AdapterType | Unmergeable] = Plugins("brickctl.kinds.adapters")
 
 
 def register(adapter_type: AdapterType) -> None:
     """Make a type known; called by its module."""
-    _TYPES[adapter_type.name] = adapter_type
+    _TYPES.declare(adapter_type.name, adapter_type)
 
 
 def register_unmergeable(adapter_type: Unmergeable) -> None:
     """Make a type known that cannot be merged."""
-    _UNMERGEABLE[adapter_type.name] = adapter_type
+    _TYPES.declare(adapter_type.name, adapter_type)
 
 
-@cache
+def type_named(name: str) -> AdapterType | Unmergeable | None:
+    """The type that PEFT calls so, if it is known; one in a file of its own name imports no other."""
+    return _TYPES.named(name)
+
+
 def adapter_types() -> Mapping[str, AdapterType]:
     """Every type that can be merged, by PEFT's name."""
-    import_all("brickctl.kinds.adapters")
-    return dict(sorted(_TYPES.items()))
+    return {name: found for name, found in _TYPES.all().items() if isinstance(found, AdapterType)}
 
 
 def unmergeable_types() -> Mapping[str, Unmergeable]:
     """Every type that cannot, by PEFT's name."""
-    adapter_types()
-    return dict(sorted(_UNMERGEABLE.items()))
+    return {name: found for name, found in _TYPES.all().items() if isinstance(found, Unmergeable)}

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import Table, shown
 from brickctl.core.names import did_you_mean
 from brickctl.errors import Misfit, Unsupported, asked_for
-from brickctl.kinds.adapters.adapter_type import Unmergeable, adapter_types, unmergeable_types
+from brickctl.kinds.adapters.adapter_type import AdapterType, Unmergeable, adapter_types, type_named
 from brickctl.kinds.adapters.module import SAVE_AGAIN
 from brickctl.kinds.adapters.module_pattern import matches_end, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from brickctl.kinds.adapters.adapter_type import AdapterType
 
 FILE = "adapter_config.json"
 PATTERN_HINT = "a pattern is the end of a module's name, such as `layers.0.self_attn.q_proj`"
@@ -118,10 +116,10 @@ def base_hint(name: str, base: str | None) -> str:
 
 def why_not_mergeable(document: Mapping[str, Any]) -> Unmergeable | None:
     """The reason why an adapter has no merged weights, if it has none: its type's, or that of a variant of LoRA."""
-    found = unmergeable_types().get(peft_type(document))
-    if found is None and peft_type(document) == "LORA":
+    if peft_type(document) == "LORA":
         return next((reason for field, reason in _VARIANTS.items() if document.get(field) is not None), None)
-    return found
+    found = type_named(peft_type(document))
+    return found if isinstance(found, Unmergeable) else None
 
 
 def not_mergeable(name: str, reason: Unmergeable) -> Unsupported:
@@ -219,8 +217,8 @@ def pattern(table: Table, key: str) -> Pattern:
 
 
 def _find_type(name: str, wanted: str) -> AdapterType:
-    found = adapter_types().get(wanted)
-    if found is None:
+    found = type_named(wanted)
+    if not isinstance(found, AdapterType):
         hint = did_you_mean(wanted, adapter_types()) or "upgrade brickctl: it may come from a newer PEFT"
         raise Unsupported(f"`{name}` is an adapter of an unknown type: {shown(wanted)}", hint=hint)
     return found
