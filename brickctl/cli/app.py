@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import os
@@ -31,7 +32,9 @@ def main() -> int:
     """Run `brickctl` with the arguments of this process; returns the exit code."""
     import brickctl.cli
 
-    return run(application(brickctl.cli), sys.argv[1:])
+    exit_code = run(application(brickctl.cli), sys.argv[1:])
+    gc.freeze()  # the process ends here: what it holds goes with it, and nobody need look for garbage in it
+    return exit_code
 
 
 def run(verbs: click.Group, arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,7 +52,6 @@ def command(
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import build
     from brickctl.workflows.lock import current_lock, mode_for
-    from brickctl.workflows.reproduce import reproduce
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
@@ -67,12 +67,14 @@ def command(
         ]
         show_outlines(console, outlines)
         return
-    work = reproduce if check else build.build
-    more: dict[str, Any] = {} if check else {"force": force}
-    built = [
-        work(session, recipe, folder, lock, budget, **more) for recipe, folder in zip(recipes, folders, strict=True)
-    ]
-    show_built(console, built, verb="reproduced" if check else "built")
+    if check:
+        from brickctl.workflows.reproduce import reproduce
+
+        work, verb = reproduce, "reproduced"
+    else:
+        work, verb = partial(build.build, force=force), "built"
+    built = [work(session, recipe, folder, lock, budget) for recipe, folder in zip(recipes, folders, strict=True)]
+    show_built(console, built, verb=verb)
 
 
 def show_built(console: Console, results: list[Built], *, verb: str = "built") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, NewType
 
@@ -49,6 +48,8 @@ def is_safe_path(text: str) -> bool:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` was probably meant to be."""
+    import difflib
+
     matches = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,14 +13,9 @@ from brickctl.core.document import shown
 from brickctl.core.manifest import BUILTIN
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.errors import LockInvalid, ManifestInvalid
-from brickctl.sources.folder_store import FolderStore
-from brickctl.sources.history import History
-from brickctl.sources.index import Index
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.local import SCHEME as PATH
 from brickctl.sources.local import LocalSource
-from brickctl.sources.pages import Pages
-from brickctl.sources.registry import RegistrySource
 from brickctl.sources.store import SCHEME as INDEX
 from brickctl.sources.turns import Turns
 
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
     from brickctl.core.reference import Reference
+    from brickctl.sources.index import Index
 
 HUB = "hf:"
 _FOLDER_STARTS = ("./", "../", "/")
@@ -65,7 +62,6 @@ class Sources:
         self._indexes: dict[str, Index] = {}
         self._turns = Turns()
         self._local = LocalSource(root, ledger)
-        self._registry = RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)
 
     def pin(self, reference: Reference, old: Pin | None = None) -> Pin:
         """As `Source.pin`."""
@@ -109,6 +105,12 @@ class Sources:
                 self._hub = HubSource(self._ledger, offline=self._offline)
             return self._hub
 
+    @cached_property
+    def _registry(self) -> Source:
+        from brickctl.sources.registry import RegistrySource
+
+        return RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)
+
     def _for(self, pin: Pin) -> Source:
         if pin.source.startswith(PATH):
             return self._local
@@ -119,6 +121,11 @@ class Sources:
         raise LockInvalid(f"`{shown(pin.source)}` is no source that this brickctl knows", hint="upgrade brickctl")
 
     def _open_index(self, name: str) -> Index:
+        from brickctl.sources.folder_store import FolderStore
+        from brickctl.sources.history import History
+        from brickctl.sources.index import Index
+        from brickctl.sources.pages import Pages
+
         if name == BUILTIN:  # comes and goes with brickctl itself: nothing to compare with
             return Index(name, FolderStore(builtin_registry(), self._ledger), None, None)
         address = self._addresses[name]

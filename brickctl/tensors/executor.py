@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brickctl.tensors.blobs import Blobs
     from brickctl.tensors.device import Device
     from brickctl.tensors.journal import Journal
+    from brickctl.tensors.memory import Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,24 @@ class Budget:
     device: Device | None = None
 
 
-class LocalExecutor:
-    """Runs tasks one after another, and the pieces of each in parallel."""
+def provide(plan: Plan, budget: Budget) -> Share:
+    """Begin to import torch, where anything of a plan needs it, and find out how the plan keeps to the budget.
 
-    def __init__(self, blobs: Blobs, budget: Budget, progress: Progress, label: str) -> None:
+    Raises:
+        NoSpace: a bundle or one block does not fit.
+        UsageFault: there is no such device.
+    """
+    if any(needs_torch(node) for _, node in plan.computed):
+        begin_torch_import()
+    return share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
+
+
+class LocalExecutor:
+    """Runs the tasks of a plan one after another, and the pieces of each in parallel, with what `provide` gave it."""
+
+    def __init__(self, blobs: Blobs, part: Share, progress: Progress, label: str) -> None:
         self._blobs = blobs
-        self._budget = budget
+        self._part = part
         self._progress = progress
         self._label = label
 
@@ -54,18 +67,12 @@ class LocalExecutor:
         Returns the files, sorted by path, with the digests of what was written.
 
         Raises:
-            NoSpace: one block does not fit into the memory budget, or a whole matrix into a device.
-            UsageFault: there is no such device.
             IntegrityFault: a source became shorter.
             OSError: as the system says, ENOSPC among others.
         """
         finished = {shard.path: journal.finished(shard, folder / shard.path) for shard in plan.shards}
         unfinished = [shard for shard in plan.shards if finished[shard.path] is None]
-        if any(needs_torch(node) for shard in unfinished for _, node in shard.computed):
-            begin_torch_import()
-        budget = self._budget
-        part = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
-        with workers(unfinished, self._blobs, part) as hands:
+        with workers(unfinished, self._blobs, self._part) as hands:
             self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
             writer = ShardWriter(hands, lambda count: self._progress.advance(self._label, count))
             files = [self._make(task, folder, finished.get(task.path), journal, writer) for task in plan.tasks]

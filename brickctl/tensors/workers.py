@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from brickctl.core.graph import outputs
-from brickctl.tensors.processes import NoProcesses, ProcessWorkers, can_fork
-from brickctl.tensors.threads import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,9 +58,17 @@ def workers(shards: Sequence[Shard], blobs: Blobs, share: Share) -> Workers:
     """
     computed = [node for shard in shards for _, node in shard.computed]
     is_small = sum(node.spec.elements for node in computed) < ENOUGH
-    if share.threads == 1 or is_small or not can_fork() or any(map(outputs, computed)):
-        return ThreadWorkers(blobs, share)
+    if share.threads == 1 or is_small or any(map(outputs, computed)):
+        return _threads(blobs, share)
+    from brickctl.tensors.processes import NoProcesses, ProcessWorkers, can_fork
+
     try:
-        return ProcessWorkers(shards, blobs, share)
+        return ProcessWorkers(shards, blobs, share) if can_fork() else _threads(blobs, share)
     except NoProcesses:
-        return ThreadWorkers(blobs, share)
+        return _threads(blobs, share)
+
+
+def _threads(blobs: Blobs, share: Share) -> Workers:
+    from brickctl.tensors.threads import ThreadWorkers
+
+    return ThreadWorkers(blobs, share)

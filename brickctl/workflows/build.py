@@ -16,11 +16,9 @@ from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.bundle_memory import BESIDE_DEVICE, HERE, bundle_memory
-from brickctl.tensors.executor import Budget, LocalExecutor
-from brickctl.tensors.fused.without_torch import needs_torch
+from brickctl.tensors.executor import LocalExecutor, provide
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, peak_memory, share
-from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
     from brickctl.core.brick import File
     from brickctl.core.lock import Lock
     from brickctl.core.model import Artifact
+    from brickctl.tensors.executor import Budget
+    from brickctl.tensors.memory import Share
     from brickctl.workflows.estimate import Estimate
     from brickctl.workflows.install import Installed
     from brickctl.workflows.session import Session
@@ -121,9 +121,8 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
     refuse_strangers(folder)
     plan = make_plan(session, recipe, lock)
-    if any(needs_torch(node) for _, node in plan.computed):
-        begin_torch_import()
-    _note_whole_matrices(session, recipe, plan, budget)  # what does not fit is refused before anything is fetched
+    part = provide(plan, budget)  # what does not fit is refused before anything is fetched
+    _note_whole_matrices(session, recipe, plan, budget, part)
     with bench.opened(session.events.note):
         digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
         if digest is not None:  # somebody else has built it while this one waited
@@ -135,24 +134,20 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         installed = bring(session, lock, (BASE, *recipe.aliases), later=room)
         if installed.fetched:  # until now some headers were only a server's word
             plan = make_plan(session, recipe, lock)
+            part = provide(plan, budget)
         shares = _begin(session, plan, bench, force=force)
-        files = _execute(session, recipe, plan, installed, bench, budget)
+        files = _execute(session, recipe, plan, installed, bench, part)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         bench.exchange()
-        for file in files:
-            session.ledger.record(folder / file.path, file.sha256)
         session.made_shards.record(folder, plan.shards, files)
+        for file in files:  # last: they wait until time has passed since they were written
+            session.ledger.record(folder / file.path, file.sha256)
     digest = _digest(files)
     return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
 
 
-def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan, budget: Budget) -> None:
-    """Say where memory goes, when it is more than blocks take, and what a device that was asked for does.
-
-    Raises:
-        NoSpace, UsageFault: as `share`.
-    """
-    part = share(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
+def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan, budget: Budget, part: Share) -> None:
+    """Say where memory goes, when it is more than blocks take, and what a device that was asked for does."""
     if part.device is not None:
         there = f"on {part.device.name}, in up to {format_size(part.on_device)} there"
         session.events.note(f"{recipe.name}: whole matrices are made {there}")
@@ -257,11 +252,11 @@ def _begin(session: Session, plan: Plan, bench: Workbench, *, force: bool) -> Sh
 
 
 def _execute(
-    session: Session, recipe: Recipe, plan: Plan, installed: Installed, bench: Workbench, budget: Budget
+    session: Session, recipe: Recipe, plan: Plan, installed: Installed, bench: Workbench, part: Share
 ) -> tuple[File, ...]:
     """Run the plan on the workbench."""
     with Blobs(installed.files) as blobs:
-        executor = LocalExecutor(blobs, budget, session.events, f"building {recipe.name}")
+        executor = LocalExecutor(blobs, part, session.events, f"building {recipe.name}")
         return executor.run(plan, bench.new, journal_of(bench))
 
 

@@ -10,7 +10,6 @@ from brickctl.errors import PolicyViolation, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
-from brickctl.operations.chat_template import ChatTemplate
 from brickctl.operations.merge import Merge
 from brickctl.workflows.assemble import locked_brick
 
@@ -80,6 +79,8 @@ def _by_number(recipe: Recipe) -> tuple[list[Alias], bool]:
 
 def used_by_layers(recipes: Iterable[Recipe]) -> Collection[Alias]:
     """Bricks of which only layers are used: they may have more or fewer than the base, and each use is checked."""
+    from brickctl.operations.chat_template import ChatTemplate
+
     steps = [step for recipe in recipes for step in recipe.operations if not isinstance(step, ChatTemplate)]
     uses = [(alias, step.takes_layers) for step in steps for alias in step.aliases]
     whole = [alias for alias, takes_layers in uses if not takes_layers]

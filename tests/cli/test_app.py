@@ -155,6 +155,12 @@ def test_a_reader_that_leaves_early_is_no_error(make_verbs: MakeVerbs) -> None:
     assert process.returncode == 1
 
 
+def test_the_end_looks_for_no_garbage() -> None:
+    script = "import gc; from brickctl.cli import main; main(); print(gc.get_freeze_count() > 0, gc.get_count()[2])"
+    done = subprocess.run([sys.executable, "-c", script, "-V"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True 0"
+
+
 def test_help_imports_nothing_heavy() -> None:
     script = f"import sys; from brickctl.cli import main; main(); print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, check=True)

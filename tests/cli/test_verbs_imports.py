@@ -78,7 +78,7 @@ def test_a_merge_imports_what_it_needs_of_merging_and_of_kinds(method: str, file
     head = f'[project]\nname="x"\n[base]\nsource="path:base"\n[bricks]\n{bricks}'
     empty.write({"brick.toml": f"{head}[targets.t]\napply=[{step}]\n"})
     assert empty.run("lock").code == 0
-    watched = (*HEAVY[:3], *modules_of("merging"), *modules_of("kinds"), *_DRY_RUN)
+    watched = (*HEAVY[:3], *modules_of("merging"), *modules_of("kinds"), *_OF_OTHERS)
     used = {name.removeprefix("brickctl.") for name in imported(empty, "build", watched=watched)}
     assert used == {*(f"merging.{name}" for name in files), "kinds.base", "kinds.expert", "kinds.kind"}
 
@@ -89,7 +89,13 @@ def modules_of(package: str) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(found.__path__, f"{found.__name__}.")]
 
 
-_DRY_RUN = tuple(f"brickctl.workflows.{name}" for name in ("estimate", "machine_speed", "disk_probe", "show_plan"))
+_OF_OTHERS = (
+    *(f"brickctl.workflows.{name}" for name in ("estimate", "machine_speed", "disk_probe", "show_plan", "reproduce")),
+    *(f"brickctl.operations.{name}" for name in ("chat_template", "mask", "masks", "stack", "stitch")),
+    *(f"brickctl.sources.{name}" for name in ("history", "index", "registry")),
+    *("brickctl.tensors.processes", "difflib", "multiprocessing"),
+)
+"""What dry runs, checks, other operations, registries and larger merges need, and what makes suggestions."""
 
 
 def test_a_merge_is_arithmetic_and_imports_torch_and_nothing_else_heavy(project: Sandbox) -> None:

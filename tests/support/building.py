@@ -17,7 +17,7 @@ from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.local import LocalSource
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.executor import Budget, LocalExecutor
+from brickctl.tensors.executor import Budget, LocalExecutor, provide
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 
@@ -67,9 +67,8 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(folder.with_name(folder.name + ".journal"))
         with Blobs(prepared.paths) as blobs:
-            budget = Budget(threads=self.threads, memory=self.memory, device=self.device)
-            executor = LocalExecutor(blobs, budget, self.progress, "build")
-            return executor.run(prepared.plan, folder, journal)
+            part = provide(prepared.plan, Budget(threads=self.threads, memory=self.memory, device=self.device))
+            return LocalExecutor(blobs, part, self.progress, "build").run(prepared.plan, folder, journal)
 
     def anew(self, prepared: Prepared, folder: Path) -> tuple[File, ...]:
         """The same, without what an earlier run left there: a second run would else find its work done."""

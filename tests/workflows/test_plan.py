@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from brickctl.core.nodes import Node
 from brickctl.core.plan import Plan, Shard
 from brickctl.core.plan_format import VERSION, plan_digest, plan_document, read_plan
 from brickctl.errors import EngineMissing
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.executor import Budget, LocalExecutor
+from brickctl.tensors.executor import Budget, LocalExecutor, provide
 from brickctl.tensors.journal import Journal
 from brickctl.workflows.build import build, make_plan, read_recipes
 from brickctl.workflows.install import bring
@@ -56,9 +57,25 @@ def test_each_shard_can_be_made_by_itself_from_the_json_of_the_plan(project: Pat
         folder = tmp_path / f"machine-{number}"
         folder.mkdir()
         with Blobs(bring(session, lock, ("base", *recipe.aliases)).files) as blobs:  # type: ignore[arg-type]
-            executor = LocalExecutor(blobs, Budget(threads=1), Listener(), "shard")
-            executor.run(Plan(tasks=(shard,)), folder, Journal(folder / "journal"))
+            alone = Plan(tasks=(shard,))
+            executor = LocalExecutor(blobs, provide(alone, Budget(threads=1)), Listener(), "shard")
+            executor.run(alone, folder, Journal(folder / "journal"))
         assert (folder / shard.path).read_bytes() == (whole.folder / shard.path).read_bytes()
+
+
+def test_a_build_asks_each_tensor_once_whether_it_needs_torch(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Node] = []
+
+    def ask(node: Node) -> bool:
+        asked.append(node)
+        return False
+
+    monkeypatch.setattr("brickctl.tensors.executor.needs_torch", ask)
+    session = opened(project)
+    (recipe,) = read_recipes(session, ["assistant"])
+    lock = current_lock(session, LockMode.REFRESH)
+    build(session, recipe, session.artifact_folder("assistant"), lock, Budget(threads=1))
+    assert asked == [node for _, node in make_plan(session, recipe, lock).computed]
 
 
 def test_a_plan_of_a_newer_brickctl_is_refused(project: Path) -> None:
