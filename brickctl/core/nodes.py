@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import Sha256, canonical_json, json_digest
@@ -236,4 +237,10 @@ def _spec_document(spec: Spec) -> dict[str, Any]:
 
 
 def _op_document(op: Op) -> dict[str, Any]:
-    return {"op": op.name, "version": op.version, "parameters": op.arguments()}
+    return {"op": op.name, "version": op.version, "parameters": _read_once(op.parameters)}
+
+
+@lru_cache(maxsize=1024)
+def _read_once(parameters: str) -> Any:
+    """JSON that is written again at once, and changed by nobody: most nodes of a plan have the same few."""
+    return json.loads(parameters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from brickctl.core.document import Table
@@ -84,7 +85,7 @@ class Chosen(Generic[_T]):
 
 def describe(declared: type) -> tuple[Parameter, ...]:
     """The parameters of a dataclass, in the order of its fields."""
-    hints = get_type_hints(declared, include_extras=True)
+    hints = _hints(declared)
     return tuple(Parameter(field.name, _words(hints[field.name]), field.default) for field in _fields(declared))
 
 
@@ -96,7 +97,7 @@ def read(declared: type[_T], table: Table) -> Chosen[_T]:
     """
     values: dict[str, Any] = {}
     numbers: dict[str, Number] = {}
-    hints = get_type_hints(declared, include_extras=True)
+    hints = _hints(declared)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
     for field in _fields(declared):
         if _varying(hints[field.name]) is not None:
             default: Any = field.default
@@ -114,21 +115,27 @@ def defaults(declared: type[_T]) -> Chosen[_T]:
 
 def read_each(declared: type, table: Table) -> dict[str, Number]:
     """Read what one brick has for itself of the numbers that may differ from brick to brick."""
-    hints = get_type_hints(declared, include_extras=True)
+    hints = _hints(declared)
     found = {name: _read_number(table, name, hints[name]) for name in each_of(declared)}
     return {name: number for name, number in found.items() if number is not None}
 
 
 def each_of(declared: type) -> tuple[str, ...]:
     """The fields that may be another for each brick."""
-    hints = get_type_hints(declared, include_extras=True)
+    hints = _hints(declared)
     marks = {field.name: _varying(hints[field.name]) for field in _fields(declared)}
     return tuple(name for name, mark in marks.items() if mark is not None and mark.each)
 
 
 def interval_of(declared: type, name: str) -> Interval | None:
     """The bounds of a field; None where it has none."""
-    return _interval(get_type_hints(declared, include_extras=True)[name])
+    return _interval(_hints(declared)[name])
+
+
+@cache
+def _hints(declared: Any) -> Mapping[str, Any]:
+    """The annotations of the fields, evaluated: asked for by each brick in each tensor."""
+    return get_type_hints(declared, include_extras=True)
 
 
 def _varying(hint: Any) -> Varying | None:

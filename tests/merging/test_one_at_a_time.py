@@ -1,4 +1,4 @@
-"""A merge imports the file of its method alone, and that is enough for it."""
+"""A merge imports the file of its method alone, and that is enough for it; what tensors have in common is read once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
+from brickctl.core import nodes, parameters
 from brickctl.merging.method import methods
 from brickctl.tensors.fused.without_torch import needs_torch
 from tests.support.building import manifest, prepare
@@ -17,7 +19,7 @@ from tests.support.choices import BRICKS, fitting, step
 from tests.support.models import tiny_model, tuned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
 MORE = {"emr": "masks = true", "passthrough": "scale = 0.5"}
@@ -74,3 +76,20 @@ def test_every_method_finds_its_kernels_and_formulas_without_the_files_of_the_ot
     said = {name: (torch, files) for name, torch, files in map(json.loads, done.stdout.splitlines())}
     assert {name: torch for name, (torch, _) in said.items()} == wanted, done.stderr
     assert max(files for _, files in said.values()) < len(methods()) / 2
+
+
+def test_what_a_method_declares_and_what_its_nodes_have_in_common_is_read_once_for_all_tensors(
+    models: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda first, **more: [read.append(first), function(first, **more)][1]
+
+    monkeypatch.setattr(parameters, "get_type_hints", noting(get_type_hints))
+    monkeypatch.setattr(nodes, "json", SimpleNamespace(loads=noting(json.loads)))
+    step = '{ op = "merge", method = "ties", density = 0.4321, bricks = [{ brick = "first" }, { brick = "second" }] }'
+    plan = prepare(manifest(models["base"], {name: models[name] for name in BRICKS}, step), tmp_path).plan
+    assert all(shard.key for shard in plan.shards)
+    assert len(plan.computed) > 20
+    assert len(read) == len(set(read)) < 20

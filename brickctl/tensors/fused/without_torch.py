@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brickctl.core.nodes import Map, Op, Statistic
+from brickctl.core.nodes import Map, Statistic
 from brickctl.tensors.fused.fusion import fuse
-from brickctl.tensors.kernels import find, find_statistic
+from brickctl.tensors.kernels import arguments_of, find, find_statistic
 
 if TYPE_CHECKING:
     from brickctl.core.nodes import Node
@@ -20,7 +20,7 @@ def needs_torch(root: Node) -> bool:
     works with arrays, and what such kernels make of those.
     """
     try:
-        fused = fuse((root,), (), _stand_in, Op.arguments)
+        fused = fuse((root,), (), _stand_in, arguments_of)
     except _NeededError:
         return True
     return fused is None or not fused.reads_files_only
