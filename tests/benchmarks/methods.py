@@ -227,8 +227,10 @@ def main() -> None:
         with ProcessPoolExecutor(1) as maker:  # a process of its own: children inherit the peak of their parent
             maker.submit(make, scratch / "models").result()
         variables = {"BRICKCTL_CACHE": str(scratch / "caches"), "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, **variables}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as pip has done for mergekit
         names = wanted.only.split(",") if wanted.only else list(ROWS)
-        rounds = {name: run_row(name, wanted.rounds, scratch, {**os.environ, **variables}) for name in names}
+        rounds = {name: run_row(name, wanted.rounds, scratch, environment) for name in names}
     results = {name: {one: medians(done) for one, done in found.items()} for name, found in rounds.items()}
     report(results)
     if wanted.json is not None:
