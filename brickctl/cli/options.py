@@ -190,7 +190,11 @@ device = click.option(
 """`device: Device | None`; None is this machine."""
 
 dtype = click.option("--dtype", metavar="NAME", help="Type of every floating tensor.  [default: as the base has it]")
-shard_size = click.option("--shard-size", metavar="SIZE", help="Size of one weight file.  [default: 5GB]")
+shard_size = click.option(
+    "--shard-size",
+    metavar="SIZE",
+    help="Size of one weight file.  [default: 5GB; files that stay as they are keep theirs]",
+)
 save = click.option(
     "--save",
     type=click.Path(path_type=Path, file_okay=False),

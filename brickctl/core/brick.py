@@ -55,16 +55,26 @@ class Contents:
 
     `documents` maps paths such as `config.json` to parsed JSON objects. `tensors` maps names to stored tensors, in file
     order, then in the order of their offsets. `shards` maps each weight file to the number of bytes before its tensors.
+    `plain` are those whose header tells of tensors and of nothing else, as those do that brickctl writes.
     """
 
     documents: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Stored]
     shards: Mapping[str, int] = field(default_factory=dict)
+    plain: frozenset[str] = frozenset()
 
     @property
     def interface(self) -> Sha256:
         """Identity of names and shapes."""
         return interface_digest({name: tensor.spec.shape for name, tensor in self.tensors.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFile:
+    """A weight file of a brick in which nothing is but these tensors, in the order of their bytes."""
+
+    file: File
+    tensors: Mapping[str, Stored]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +95,11 @@ class Brick:
     def digest(self) -> Sha256:
         """Tree digest: the identity of a brick, and its place in methods that do not depend on order."""
         return self.pin.digest
+
+    def plain_files(self) -> tuple[WeightFile, ...]:
+        """Its weight files that a model may take over as they are, if it takes over all that is in them."""
+        tensors: dict[Sha256, dict[str, Stored]] = {}
+        for name, node in self.contents.tensors.items():
+            tensors.setdefault(node.blob, {})[name] = node
+        files = (file for file in self.pin.files if file.path in self.contents.plain)
+        return tuple(WeightFile(file=file, tensors=tensors[file.sha256]) for file in files if file.sha256 in tensors)

@@ -56,18 +56,22 @@ class Step:
     place: Place | None = field(default=None, compare=False)
 
 
+SHARD_SIZE = 5_000_000_000
+"""Bytes of one weight file, unless a target says otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """`[targets.NAME]`: a starting model and operations applied in order.
 
     `start` is the name of another target, or None for the base. `dtype` None: each tensor keeps its own. `shard_size`
-    is in bytes.
+    is in bytes; None: `SHARD_SIZE`, but for weight files that stay as they are.
     """
 
     name: Alias
     start: Alias | None = None
     dtype: DType | None = None
-    shard_size: int = 5_000_000_000
+    shard_size: int | None = None
     apply: tuple[Step, ...] = ()
     place: Place | None = field(default=None, compare=False)
 

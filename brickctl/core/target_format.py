@@ -46,8 +46,6 @@ def _read_target(name: Alias, table: Table) -> Target:
     apply = tuple(_read_step(step) for step in table.tables_or_none("apply") or ())
     table.finish()
     place = table.place()
-    if shard_size is None:
-        return Target(name=name, start=start, dtype=dtype, apply=apply, place=place)
     return Target(name=name, start=start, dtype=dtype, shard_size=shard_size, apply=apply, place=place)
 
 

@@ -17,7 +17,7 @@ from brickctl.vocabulary.tokenizer import LARGEST, Tokenizer, read_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from brickctl.core.brick import Brick, File
+    from brickctl.core.brick import Brick, File, WeightFile
     from brickctl.core.digests import Sha256
     from brickctl.core.manifest import Input, Step
     from brickctl.core.model import Artifact, LazyModel
@@ -65,6 +65,10 @@ class Ingredients:
         self._changes: dict[Alias, Changes] = {}
         self._tokenizers: dict[Sha256 | bytes | None, Tokenizer | None] = {}
         self._models: dict[Alias, LazyModel] = {BASE: self.base}
+
+    def plain_files(self) -> tuple[WeightFile, ...]:
+        """The weight files of the base and the bricks that a model may take over as they are."""
+        return tuple(one for brick in (self.base_brick, *self.bricks.values()) for one in brick.plain_files())
 
     def brick(self, alias: Alias) -> Brick:
         """The brick of that alias, or the base."""

@@ -24,7 +24,7 @@ class Recipe:
     name: Alias
     start: Recipe | None
     dtype: DType | None
-    shard_size: int
+    shard_size: int | None
     operations: tuple[Operation, ...]
 
     @property

@@ -49,7 +49,8 @@ def read_contents(pin: Pin, read: Callable[[File], bytes], header: Callable[[Fil
         if name in documents:
             _check_index(documents[name], weights, headers, where=file_label(pin.source, name))
     shards = {file.path: head.start for file, head in zip(weights, headers, strict=True)}
-    return Contents(documents=documents, tensors=tensors, shards=shards)
+    plain = frozenset(file.path for file, head in zip(weights, headers, strict=True) if head.is_plain)
+    return Contents(documents=documents, tensors=tensors, shards=shards, plain=plain)
 
 
 def _check_together(pin: Pin, weights: list[File]) -> None:

@@ -13,7 +13,7 @@ from brickctl.tensors.copying import write_at
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.memory import share
 from brickctl.tensors.new_file import opened_new
-from brickctl.tensors.shard_writer import ShardWriter
+from brickctl.tensors.shard_writer import ShardWriter, Tail
 from brickctl.tensors.torch_import import begin_torch_import
 from brickctl.tensors.workers import workers
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from brickctl.tensors.device import Device
     from brickctl.tensors.journal import Journal
     from brickctl.tensors.memory import Share
+
+
+_PIECE = 64 << 20
+"""Bytes that the kernel copies before anybody hears of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +99,17 @@ class LocalExecutor:
             self._progress.advance(self._label, len(task.content))
             return File(path=task.path, size=len(task.content), sha256=sha256_bytes(task.content))
         self._copy(task, path)
-        self._progress.advance(self._label, task.size)
         return File(path=task.path, size=task.size, sha256=task.blob)
 
     def _copy(self, task: Copy, path: Path) -> None:
         """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
         with opened_new(path) as file:
-            self._blobs.copy(task.blob, 0, file, 0, task.size)
+            tail = Tail(file)
+            for begin in range(0, task.size, _PIECE):
+                size = min(_PIECE, task.size - begin)
+                self._blobs.copy(task.blob, begin, file, begin, size)
+                tail.follow(begin + size)
+                self._progress.advance(self._label, size)
             os.fsync(file)
 
 

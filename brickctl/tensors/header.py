@@ -26,6 +26,8 @@ LENGTH_BYTES = 8
 LARGEST_HEADER = 100_000_000
 """Bytes of JSON; the limit of the safetensors format."""
 
+_METADATA = {"format": "pt"}
+_ALIGNMENT = 8
 _LONGEST_NAME = 1024
 _MOST_DIMENSIONS = 16
 _FIELDS = {"dtype", "shape", "data_offsets"}
@@ -48,6 +50,11 @@ class Header:
     entries: tuple[Entry, ...]
     metadata: Mapping[str, str]
     start: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says what `write_header` would say, and its tensors are aligned; perhaps in other words."""
+        return self.metadata == _METADATA and self.start % _ALIGNMENT == 0
 
 
 def header_length(prefix: bytes, *, where: str) -> int:
@@ -183,7 +190,7 @@ def write_header(tensors: Mapping[str, Spec]) -> bytes:
 
     Padded with spaces to a multiple of 8, as the safetensors library does, so that every tensor is aligned.
     """
-    document: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    document: dict[str, Any] = {"__metadata__": _METADATA}
     position = 0
     for name, spec in tensors.items():
         offsets = [position, position + spec.bytes]

@@ -5,35 +5,55 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from brickctl.core.brick import WeightFile
 from brickctl.core.digests import readable_json
+from brickctl.core.manifest import SHARD_SIZE
+from brickctl.core.nodes import Node
 from brickctl.core.plan import Copy, Shard, Task, Text
 from brickctl.tensors.header import write_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from brickctl.core.brick import File
     from brickctl.core.model import Artifact, LazyModel
-    from brickctl.core.nodes import Node
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 
-def lay_out(artifact: Artifact, shard_size: int) -> tuple[Task, ...]:
+Group = dict[str, Node] | WeightFile
+"""What becomes one weight file: tensors by name, or a file that is there."""
+
+
+def lay_out(artifact: Artifact, shard_size: int | None, files: Iterable[WeightFile] = ()) -> tuple[Task, ...]:
     """Every file of an artifact as a task; the small ones first, so that a build fails early where it can.
 
-    Tensors keep their order; a shard is full when the next tensor would make it larger than `shard_size` bytes.
+    Tensors keep their order; a shard is full when the next tensor would make it larger than `shard_size` bytes. Where
+    that is None, those of the `files` that are in the model as they are, tensor for tensor, stay files of their own:
+    they are copied whole, keep the digest under which the world knows them, and nobody has to hash them again.
     """
+    kept = _kept(artifact.root.tensors, files) if shard_size is None else {}
     folders = {"": artifact.root.tensors, **{f"{folder}/": found for folder, found in artifact.weights.items()}}
-    shards = {folder: tuple(_shards(folder, tensors, shard_size)) for folder, tensors in folders.items()}
+    groups = {folder: list(_groups(found, shard_size or SHARD_SIZE, kept)) for folder, found in folders.items()}
+    weights = {folder: tuple(_weights(folder, found)) for folder, found in groups.items()}
     small = {path: _carried(path, part) for path, part in artifact.parts.items()}
     small |= {path: _carried(path, part) for path, part in artifact.root.files.items()}
     small["config.json"] = _config(artifact.root)
-    for folder, found in shards.items():
+    for folder, found in groups.items():
         if len(found) > 1:
-            small[folder + INDEX] = Text(path=folder + INDEX, content=_index(folder, found))
-    return (*(small[path] for path in sorted(small)), *chain.from_iterable(shards.values()))
+            small[folder + INDEX] = Text(path=folder + INDEX, content=_index(found))
+    return (*(small[path] for path in sorted(small)), *chain.from_iterable(weights.values()))
+
+
+def _kept(tensors: Mapping[str, Node], files: Iterable[WeightFile]) -> dict[str, WeightFile]:
+    """The files that stay as they are, under the name of each of their tensors."""
+    return {
+        name: one
+        for one in files
+        if all(tensors.get(name) == node for name, node in one.tensors.items())
+        for name in one.tensors
+    }
 
 
 def _carried(path: str, part: File | bytes) -> Task:
@@ -48,18 +68,30 @@ def _config(model: LazyModel) -> Task:
     return Text(path="config.json", content=readable_json(dict(model.config)))
 
 
-def _shards(folder: str, tensors: Mapping[str, Node], shard_size: int) -> Iterator[Shard]:
-    groups = list(_groups(tensors, shard_size))
+def _weights(folder: str, groups: Sequence[Group]) -> Iterator[Task]:
     for number, group in enumerate(groups, start=1):
-        name = SINGLE if len(groups) == 1 else f"model-{number:05d}-of-{len(groups):05d}.safetensors"
-        header = write_header({name: node.spec for name, node in group.items()})
-        yield Shard(path=folder + name, header=header, tensors=tuple(group.items()))
+        path = folder + _name(number, len(groups))
+        if isinstance(group, WeightFile):
+            yield Copy(path=path, blob=group.file.sha256, size=group.file.size)
+        else:
+            header = write_header({name: node.spec for name, node in group.items()})
+            yield Shard(path=path, header=header, tensors=tuple(group.items()))
 
 
-def _groups(tensors: Mapping[str, Node], shard_size: int) -> Iterator[dict[str, Node]]:
+def _name(number: int, count: int) -> str:
+    return SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def _groups(tensors: Mapping[str, Node], shard_size: int, kept: Mapping[str, WeightFile]) -> Iterator[Group]:
+    """Weight files, in the order of the first of their tensors, but that a file that is kept comes before a shard."""
     group: dict[str, Node] = {}
     size = 0
     for name, node in tensors.items():
+        file = kept.get(name)
+        if file is not None:
+            if name == next(iter(file.tensors)):
+                yield file
+            continue
         if group and size + node.spec.bytes > shard_size:
             yield group
             group, size = {}, 0
@@ -69,7 +101,8 @@ def _groups(tensors: Mapping[str, Node], shard_size: int) -> Iterator[dict[str, 
         yield group
 
 
-def _index(folder: str, shards: tuple[Shard, ...]) -> bytes:
-    weight_map = {name: shard.path.removeprefix(folder) for shard in shards for name, _ in shard.tensors}
-    total = sum(node.spec.bytes for shard in shards for _, node in shard.tensors)
-    return readable_json({"metadata": {"total_size": total}, "weight_map": weight_map})
+def _index(groups: Sequence[Group]) -> bytes:
+    tensors = [group.tensors if isinstance(group, WeightFile) else group for group in groups]
+    files = {name: _name(number, len(groups)) for number, group in enumerate(tensors, start=1) for name in group}
+    total = sum(node.spec.bytes for group in tensors for node in group.values())
+    return readable_json({"metadata": {"total_size": total}, "weight_map": files})

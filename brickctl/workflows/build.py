@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import WEIGHTS
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.document import shown
 from brickctl.core.graph import each_once
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.nodes import Output
-from brickctl.core.plan import Plan, Shard, Text
+from brickctl.core.plan import Plan, Text
 from brickctl.core.sizes import format_size
 from brickctl.errors import BrickctlError, NotFound
 from brickctl.operations.target import Recipe, read_recipe
@@ -166,8 +167,8 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
     ingredients = assemble(session, lock, recipe.aliases)
     artifact = recipe.artifact(ingredients)
     card = Text(path=model_card.FILE, content=_card(recipe, lock))
-    tasks = (*lay_out(artifact, recipe.shard_size), card)
-    ordered = sorted(tasks, key=lambda task: (isinstance(task, Shard), task.path))
+    tasks = (*lay_out(artifact, recipe.shard_size, ingredients.plain_files()), card)
+    ordered = sorted(tasks, key=lambda task: (task.path.endswith(WEIGHTS), task.path))
     return Plan(tasks=tuple(ordered), reproducible=_weakest(recipe, artifact), notes=artifact.notes)
 
 

@@ -73,7 +73,11 @@ def estimate(
     buffers = expected_memory(plan, threads=budget.threads, memory=budget.memory, device=budget.device)
     made = plan.shards if force else not_made_yet(session, plan, folder)
     torch = any(needs_torch(node) for shard in made for _, node in shard.computed)
-    read, written = _to_be_read(made, files), sum(task.size for task in plan.tasks if isinstance(task, Shard | Copy))
+    copies = [task for task in plan.tasks if isinstance(task, Copy)]
+    read, written = (
+        _to_be_read(made, copies, files),
+        sum(task.size for task in plan.tasks if isinstance(task, Shard | Copy)),
+    )
     speed, cores = speed_of(folder, cache_folder()), min(budget.threads, cores_of_process())
     free = free_cores(cores, speed.sha256)
     start = _START + (_TORCH if torch else 0.0)
@@ -113,13 +117,15 @@ def _present(session: Session, pins: tuple[Pin, ...]) -> tuple[Mapping[Sha256, P
     return files, sum(missing.values())
 
 
-def _to_be_read(shards: Iterable[Shard], files: Mapping[Sha256, Path]) -> int:
-    """Bytes of the tensors that shards are made from and that the system does not hold in memory."""
+def _to_be_read(shards: Iterable[Shard], copies: Iterable[Copy], files: Mapping[Sha256, Path]) -> int:
+    """Bytes of the tensors that shards are made from, and of whole files, that the system does not hold in memory."""
     below = each_once(root for shard in shards for _, root in shard.tensors)
     nodes = {node for node in below if isinstance(node, Stored)}
     sizes: dict[Sha256, int] = {}
     for node in nodes:
         sizes[node.blob] = sizes.get(node.blob, 0) + node.spec.bytes
+    for task in copies:
+        sizes[task.blob] = max(sizes.get(task.blob, 0), task.size)
     return sum(round(size * (1 - _part_in_memory(files[blob]))) for blob, size in sizes.items() if blob in files)
 
 

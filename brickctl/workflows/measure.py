@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.analysis.examples import read_examples, read_texts
-from brickctl.core.manifest import Target
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.numbers import Scalar
 from brickctl.core.parameters import defaults
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from brickctl.analysis.exact_match import Wrong
     from brickctl.analysis.load import Loaded
     from brickctl.core.lock import Lock
-    from brickctl.core.manifest import Check
+    from brickctl.core.manifest import Check, Target
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.session import Session
 
@@ -105,7 +104,7 @@ def _alone(alias: Alias) -> Recipe:
     """The base with one brick merged in with weight 1; the base itself for `base`."""
     merge = Merge(chosen=defaults(TaskArithmetic), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
-    return Recipe(name=alias, start=None, dtype=None, shard_size=Target(name=alias).shard_size, operations=operations)
+    return Recipe(name=alias, start=None, dtype=None, shard_size=None, operations=operations)
 
 
 def _built_scores(

@@ -15,8 +15,7 @@ from brickctl.cli.console import Console
 from brickctl.core import lock as lock_model
 from brickctl.core import lock_format, target_format, versions
 from brickctl.core.belonging import COMPANIONS, INDEXES
-from brickctl.core.manifest import Target
-from brickctl.core.names import Alias
+from brickctl.core.manifest import SHARD_SIZE
 from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.core.sizes import format_size
 from brickctl.kinds.kind import kinds
@@ -48,7 +47,7 @@ def manifest() -> str:
         "manifest.md",
         template=code((builtin_registry() / "templates/starter/brick.toml").read_text(encoding="utf-8"), "toml"),
         dtypes=listed(target_format._DTYPES),  # noqa: SLF001 - as above
-        shard_size=format_size(Target(name=Alias("model")).shard_size).replace(" ", ""),
+        shard_size=format_size(SHARD_SIZE).replace(" ", ""),
         operations=listed(readers()),
         methods=listed(methods()),
         kinds=listed(kinds()),

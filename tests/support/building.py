@@ -111,8 +111,9 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     def read_input(one: Input) -> str:
         return (scratch / one.path).read_text()
 
-    artifact = recipe.artifact(Ingredients(bricks.pop(BASE), bricks, read, read_input))
-    plan = Plan(tasks=lay_out(artifact, recipe.shard_size), notes=artifact.notes)
+    ingredients = Ingredients(bricks.pop(BASE), bricks, read, read_input)
+    artifact = recipe.artifact(ingredients)
+    plan = Plan(tasks=lay_out(artifact, recipe.shard_size, ingredients.plain_files()), notes=artifact.notes)
     return Prepared(artifact=artifact, plan=plan, paths=paths)
 
 

@@ -14,6 +14,7 @@ from brickctl.core.plan import Shard
 from brickctl.core.regions import Access, Spec
 from brickctl.errors import NoSpace
 from brickctl.tensors import costs
+from brickctl.tensors import top_k as top_k  # noqa: PLC0414 - registers keep-largest
 from brickctl.tensors.costs import work_of
 from brickctl.tensors.executor import Budget
 from brickctl.tensors.memory import DEFAULT_MEMORY
