@@ -13,8 +13,9 @@ from brickctl.tensors.copying import write_at
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.memory import share
 from brickctl.tensors.new_file import opened_new
-from brickctl.tensors.shard_writer import ShardWriter, Tail
+from brickctl.tensors.shard_writer import ShardWriter
 from brickctl.tensors.torch_import import begin_torch_import
+from brickctl.tensors.whole_files import copy_files
 from brickctl.tensors.workers import workers
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from brickctl.tensors.device import Device
     from brickctl.tensors.journal import Journal
     from brickctl.tensors.memory import Share
-
-
-_PIECE = 64 << 20
-"""Bytes that the kernel copies before anybody hears of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ def provide(plan: Plan, budget: Budget) -> Share:
 
 
 class LocalExecutor:
-    """Runs the tasks of a plan one after another, and the pieces of each in parallel, with what `provide` gave it."""
+    """Runs the tasks of a plan: what is known first, shards one after another, with what `provide` gave it."""
 
     def __init__(self, blobs: Blobs, part: Share, progress: Progress, label: str) -> None:
         self._blobs = blobs
@@ -76,48 +73,40 @@ class LocalExecutor:
         """
         finished = {shard.path: journal.finished(shard, folder / shard.path) for shard in plan.shards}
         unfinished = [shard for shard in plan.shards if finished[shard.path] is None]
+        copies = [task for task in plan.tasks if isinstance(task, Copy)]
         with workers(unfinished, self._blobs, self._part) as hands:
             self._progress.start(self._label, sum(_size(task) for task in plan.tasks))
-            writer = ShardWriter(hands, lambda count: self._progress.advance(self._label, count))
-            files = [self._make(task, folder, finished.get(task.path), journal, writer) for task in plan.tasks]
+            files = [self._write(task, folder) for task in plan.tasks if isinstance(task, Text)]
+            copy_files(copies, folder, self._blobs, self._part.threads, self._advance)
+            files += [File(path=task.path, size=task.size, sha256=task.blob) for task in copies]
+            writer = ShardWriter(hands, self._advance)
+            files += [self._make(shard, folder, finished[shard.path], journal, writer) for shard in plan.shards]
         self._progress.finish(self._label)
         return tuple(sorted(files))
 
-    def _make(self, task: Task, folder: Path, known: Sha256 | None, journal: Journal, writer: ShardWriter) -> File:
-        """Make a file, unless it is a shard whose digest is `known`, as an earlier run has finished it."""
+    def _advance(self, count: int) -> None:
+        self._progress.advance(self._label, count)
+
+    def _write(self, task: Text, folder: Path) -> File:
         path = folder / task.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(task, Shard) and known is not None:
-            self._progress.advance(self._label, task.size)
-            return File(path=task.path, size=task.size, sha256=known)
-        if isinstance(task, Shard):
-            digest = writer.write(task, path)
-            journal.record(task, path, digest)
-            return File(path=task.path, size=task.size, sha256=digest)
-        if isinstance(task, Text):
-            _write(path, task.content)
-            self._progress.advance(self._label, len(task.content))
-            return File(path=task.path, size=len(task.content), sha256=sha256_bytes(task.content))
-        self._copy(task, path)
-        return File(path=task.path, size=task.size, sha256=task.blob)
-
-    def _copy(self, task: Copy, path: Path) -> None:
-        """A whole file, whose digest is known: the kernel copies it and nobody reads it."""
         with opened_new(path) as file:
-            tail = Tail(file)
-            for begin in range(0, task.size, _PIECE):
-                size = min(_PIECE, task.size - begin)
-                self._blobs.copy(task.blob, begin, file, begin, size)
-                tail.follow(begin + size)
-                self._progress.advance(self._label, size)
+            write_at(file, task.content, 0)
             os.fsync(file)
+        self._advance(len(task.content))
+        return File(path=task.path, size=len(task.content), sha256=sha256_bytes(task.content))
+
+    def _make(self, shard: Shard, folder: Path, known: Sha256 | None, journal: Journal, writer: ShardWriter) -> File:
+        """Make a shard, unless its digest is `known`, as an earlier run has finished it."""
+        path = folder / shard.path
+        if known is not None:
+            self._advance(shard.size)
+            return File(path=shard.path, size=shard.size, sha256=known)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = writer.write(shard, path)
+        journal.record(shard, path, digest)
+        return File(path=shard.path, size=shard.size, sha256=digest)
 
 
 def _size(task: Task) -> int:
     return len(task.content) if isinstance(task, Text) else task.size
-
-
-def _write(path: Path, content: bytes) -> None:
-    with opened_new(path) as file:
-        write_at(file, content, 0)
-        os.fsync(file)

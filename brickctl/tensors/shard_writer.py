@@ -13,6 +13,7 @@ from brickctl.errors import IntegrityFault
 from brickctl.tensors.copying import write_at
 from brickctl.tensors.new_file import opened_new
 from brickctl.tensors.pieces import STRETCH, Compute, Piece, Prepare, Target, pieces
+from brickctl.tensors.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from brickctl.core.plan import Shard
     from brickctl.tensors.threads import Made
     from brickctl.tensors.workers import Workers
-
-_LAG = 16 << 20
-"""Bytes that the disk is given time to write before their pages are dropped."""
 
 
 class ShardWriter:
@@ -102,31 +100,3 @@ class ShardWriter:
                 )
             yield self._scratch[:count]
             offset += count
-
-
-class Tail:
-    """Sends what was written on to the disk and out of the page cache, while the next pieces are computed.
-
-    So the final flush finds little left, other programs keep their cached pages, and new pieces go into the pages that
-    come free: in a virtual machine, pages that the host has to find first cost several times more than the copy.
-    """
-
-    def __init__(self, file: int) -> None:
-        self._file = file
-        self._started = self._dropped = 0
-
-    def follow(self, written: int) -> None:
-        """Everything before the offset `written` stands in the file.
-
-        On Linux the advice starts the write-back of dirty pages, and drops pages that are clean: those behind.
-        """
-        if not hasattr(os, "posix_fadvise"):
-            return
-        self._advise(self._started, written)
-        self._started = written
-        if written - self._dropped >= 2 * _LAG:
-            self._advise(self._dropped, written - _LAG)
-            self._dropped = written - _LAG
-
-    def _advise(self, begin: int, end: int) -> None:
-        os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_DONTNEED)

@@ -19,7 +19,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from methods import make
+from methods import LAYERS, make
 from processes import measure
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as passing:
         scratch = (arguments.scratch or Path(passing)).resolve()
         with ProcessPoolExecutor(1) as maker:  # a process of its own: children inherit the memory of their parent
-            maker.submit(make, scratch / "models").result()
+            maker.submit(make, scratch / "models", LAYERS).result()
         medians = {name: statistics.median(ratios(scratch, name, arguments.rounds)) for name in arguments.only}
     for name, ratio in medians.items():
         print(f"{name:16} {ratio:.2f} of the estimate")

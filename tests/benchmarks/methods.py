@@ -1,10 +1,12 @@
 """Merge methods beside mergekit, as whole processes: a Llama of 0.75 B parameters in bf16 and three fine-tunes of it.
 
     python tests/benchmarks/methods.py [--rounds 5] [--scratch FOLDER] [--only ties,slerp] [--json FILE]
+    python tests/benchmarks/methods.py --only linear,task_arithmetic --layers 36 --alone --scratch FOLDER
 
 Every row merges the same models with the same parameters. mergekit runs with its default flags and with those that are
 best here: small output shards, asynchronous writing. brickctl knows its inputs from an earlier run, as mergekit
-hashes nothing; it does hash what it writes. The floor reads the inputs of the row, copies one model, hashes the copy.
+hashes nothing; it does hash what it makes. The floor reads the inputs of the row, copies one model, hashes the copy.
+With `--layers 36` inputs are 10 GB and more; `--alone` leaves mergekit out.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ LINEAR = {
     "mlp.up_proj": (INNER, HIDDEN),
     "mlp.down_proj": (HIDDEN, INNER),
 }
+
+PEERS = ("mergekit", "mergekit, best flags")
 
 FLOOR = """
 import hashlib, shutil, sys
@@ -75,22 +79,22 @@ ROWS = {
 }
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, layers: int) -> None:
     """Write the base and three fine-tunes of random bf16 weights, in four shards each, unless they are there."""
     for number, name in enumerate(MODELS):
         if not (folder / name).exists():
             partial = folder / "partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _write_model(partial, number)
+            _write_model(partial, number, layers)
             partial.rename(folder / name)
 
 
-def _write_model(folder: Path, number: int) -> None:
+def _write_model(folder: Path, number: int, layers: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    names = _names()
+    names = _names(layers)
     index, total = {}, 0
     for shard in range(SHARDS):
         tensors = {}
@@ -107,25 +111,25 @@ def _write_model(folder: Path, number: int) -> None:
         total += sum(tensor.nbytes for tensor in tensors.values())
     document = {"metadata": {"total_size": total}, "weight_map": index}
     (folder / "model.safetensors.index.json").write_text(json.dumps(document))
-    (folder / "config.json").write_text(json.dumps(_config()))
+    (folder / "config.json").write_text(json.dumps(_config(layers)))
 
 
-def _names() -> list[tuple[str, tuple[int, ...]]]:
+def _names(layers: int) -> list[tuple[str, tuple[int, ...]]]:
     names: list[tuple[str, tuple[int, ...]]] = [("model.embed_tokens.weight", (VOCABULARY, HIDDEN))]
-    for layer in range(LAYERS):
+    for layer in range(layers):
         names += [(f"model.layers.{layer}.{name}.weight", shape) for name, shape in LINEAR.items()]
         names += [(f"model.layers.{layer}.{name}_layernorm.weight", (HIDDEN,)) for name in ("input", "post_attention")]
     return [*names, ("model.norm.weight", (HIDDEN,)), ("lm_head.weight", (VOCABULARY, HIDDEN))]
 
 
-def _config() -> dict[str, Any]:
+def _config(layers: int) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": VOCABULARY,
         "hidden_size": HIDDEN,
         "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
+        "num_hidden_layers": layers,
         "num_attention_heads": 32,
         "num_key_value_heads": 8,
         "max_position_embeddings": 2048,
@@ -156,7 +160,7 @@ def manifest(row: Row, models: Path) -> str:
     return head + "\n".join(bricks) + f"\n\n[targets.merged]\napply = [{step}]\n"
 
 
-def contestants(name: str, row: Row, scratch: Path) -> dict[str, list[str]]:
+def contestants(name: str, row: Row, scratch: Path, *, alone: bool) -> dict[str, list[str]]:
     """Command lines by name, in the order in which a round runs them."""
     models, place = scratch / "models", scratch / name
     place.mkdir(exist_ok=True)
@@ -166,17 +170,19 @@ def contestants(name: str, row: Row, scratch: Path) -> dict[str, list[str]]:
     mergekit = [sys.executable, "-m", "mergekit.scripts.run_yaml", str(place / "recipe.yml"), output, "--quiet"]
     best = ["--out-shard-size", "200M", "--async-write", "--lazy-unpickle", "--no-write-model-card"]
     named = [str(models / one) for one in ((*row.models, "base") if row.based else row.models)]
+    peers = {} if alone else dict(zip(PEERS, (mergekit, [*mergekit, *best]), strict=True))
     return {
-        "mergekit": mergekit,
-        "mergekit, best flags": [*mergekit, *best],
+        **peers,
         "brickctl": [sys.executable, "-m", "brickctl", "build", "--project", str(place), "--quiet"],
         "floor": [sys.executable, "-c", FLOOR, output, *named],
     }
 
 
-def run_row(name: str, rounds: int, scratch: Path, environment: dict[str, str]) -> dict[str, list[Round]]:
+def run_row(commands: dict[str, list[str]], name: str, rounds: int, scratch: Path) -> dict[str, list[Round]]:
     """Alternate the contestants, so that a busy moment of the machine meets all of them."""
-    commands = contestants(name, ROWS[name], scratch)
+    variables = {"BRICKCTL_CACHE": str(scratch / "caches"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, **variables}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as pip has done for mergekit
     outputs = scratch / "output", scratch / name / "dist"
     subprocess.run(commands["brickctl"], env=environment, check=True)  # so that its inputs are known
     found: dict[str, list[Round]] = {contestant: [] for contestant in commands}
@@ -197,9 +203,11 @@ def report(results: dict[str, dict[str, Round]]) -> None:
         f"\n{'median':16}{'mergekit':>10}{'best':>10}{'brickctl':>10}{'faster':>9}{'wanted':>8}{'floors':>8}{'memory':>10}"
     )
     for name, middle in results.items():
-        ours, best = middle["brickctl"], min(middle["mergekit"].wall, middle["mergekit, best flags"].wall)
-        walls = "".join(f"{middle[one].wall:>8.1f} s" for one in ("mergekit", "mergekit, best flags", "brickctl"))
-        ratios = f"{best / ours.wall:>9.1f}{ROWS[name].wanted or 0:>8g}{ours.wall / middle['floor'].wall:>8.1f}"
+        ours, theirs = middle["brickctl"], [middle[one].wall for one in PEERS if one in middle]
+        walls = "".join(f"{wall:>8.1f} s" for wall in theirs) if theirs else " " * 20
+        walls += f"{ours.wall:>8.1f} s"
+        faster = f"{min(theirs) / ours.wall:>9.1f}{ROWS[name].wanted or 0:>8g}" if theirs else " " * 17
+        ratios = f"{faster}{ours.wall / middle['floor'].wall:>8.1f}"
         print(f"{name:16}{walls}{ratios}{ours.anonymous:>6.0f} MiB")
 
 
@@ -216,6 +224,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path, help="10 GB; kept, so that the models are made once")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="with a scratch folder of its own")
+    parser.add_argument("--alone", action="store_true", help="brickctl and the floor, without mergekit")
     parser.add_argument("--only", help=f"rows, of {', '.join(ROWS)}")
     parser.add_argument(
         "--json", type=Path, help="where the medians are written; rows that are there and not run again stay"
@@ -225,12 +235,10 @@ def main() -> None:
         scratch = (wanted.scratch or Path(own)).resolve()
         scratch.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(1) as maker:  # a process of its own: children inherit the peak of their parent
-            maker.submit(make, scratch / "models").result()
-        variables = {"BRICKCTL_CACHE": str(scratch / "caches"), "PYTHONPATH": str(Path(__file__).parents[2])}
-        environment = {**os.environ, **variables}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as pip has done for mergekit
+            maker.submit(make, scratch / "models", wanted.layers).result()
         names = wanted.only.split(",") if wanted.only else list(ROWS)
-        rounds = {name: run_row(name, wanted.rounds, scratch, environment) for name in names}
+        commands = {name: contestants(name, ROWS[name], scratch, alone=wanted.alone) for name in names}
+        rounds = {name: run_row(commands[name], name, wanted.rounds, scratch) for name in names}
     results = {name: {one: medians(done) for one, done in found.items()} for name, found in rounds.items()}
     report(results)
     if wanted.json is not None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from brickctl.core.digests import sha256_bytes
-from tests.support.building import Runner, manifest, prepare, sum_of
+from brickctl.core.digests import Sha256, sha256_bytes
+from brickctl.errors import IntegrityFault
+from brickctl.tensors import whole_files
+from brickctl.tensors.blobs import Blobs
+from tests.support.building import Runner, Silence, manifest, prepare, sum_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,3 +124,69 @@ def test_a_cast_or_another_name_makes_another_file(models: dict[str, Path]) -> N
     assert laid_out(models, THROUGH, 'dtype = "bfloat16"') == [("Shard", "model.safetensors")]
     turned = '{ op = "stitch", slices = [{ brick = "base", layers = [1, 2] }, { brick = "base", layers = [0, 1] }] }'
     assert laid_out(models, turned) == [("Shard", "model.safetensors")]
+
+
+class Counted(Silence):
+    """A `Progress` that adds up."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    def start(self, label: str, total: int) -> None:
+        del label
+        self.total += total
+
+    def advance(self, label: str, amount: int) -> None:
+        del label
+        self.done += amount
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_whole_files_are_copied_by_several_and_told_of_once(
+    threads: int, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_files, "_PIECE", 100)
+    progress, scratch = Counted(), models["base"].parent
+    prepared = prepare(manifest(models["base"], {"one": models["one"]}, THROUGH), scratch)
+    files = Runner(threads=threads, progress=progress).run(prepared, scratch / "out")
+    assert progress.done == progress.total == sum(file.size for file in files)
+    assert [file.path for file in files] == sorted(file.path for file in files)
+    for name in FILES:
+        assert (scratch / "out" / name).read_bytes() == (models["one"] / name).read_bytes()
+
+
+def test_a_file_that_became_shorter_is_not_copied_in_half(models: dict[str, Path]) -> None:
+    scratch = models["base"].parent
+    prepared = prepare(manifest(models["base"], {"one": models["one"]}, THROUGH), scratch)
+    with (models["one"] / FILES[1]).open("r+b") as file:
+        file.truncate(300)
+    with pytest.raises(IntegrityFault, match="changed under brickctl"):
+        Runner().run(prepared, scratch / "out")
+    assert not (scratch / "out" / FILES[1]).exists()
+
+
+def test_when_one_copy_fails_the_others_end_at_their_next_piece(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file's source is gone at once; the second one waits for that before its second piece."""
+    monkeypatch.setattr(whole_files, "_PIECE", 100)
+    scratch, failed, pieces = models["base"].parent, threading.Event(), []
+    copy = Blobs.copy
+
+    def slow(self: Blobs, blob: Sha256, offset: int, target: int, at: int, count: int) -> None:
+        if blob == first:
+            failed.set()
+            raise OSError(errno.EIO, "gone")
+        pieces.append(offset)
+        if offset:
+            assert failed.wait(10)
+            time.sleep(0.3)
+        copy(self, blob, offset, target, at, count)
+
+    first = sha256_bytes((models["one"] / FILES[0]).read_bytes())
+    prepared = prepare(manifest(models["base"], {"one": models["one"]}, THROUGH), scratch)
+    monkeypatch.setattr(Blobs, "copy", slow)
+    with pytest.raises(OSError, match="gone"):
+        Runner(threads=2).run(prepared, scratch / "out")
+    assert len(pieces) < 4 < (models["one"] / FILES[1]).stat().st_size // 100
+    assert not (scratch / "out" / FILES[1]).exists()

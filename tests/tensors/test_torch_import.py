@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from brickctl.tensors.shard_writer import Tail
+from brickctl.tensors.tail import Tail
 
 
 def run(code: str) -> str:
