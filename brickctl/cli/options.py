@@ -172,7 +172,7 @@ class DeviceName(click.ParamType["Device | None"]):
 
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]  # click converts what it has converted
-        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value, re.ASCII):
+        if not re.fullmatch(r"cpu|cuda(:(0|[1-9]\d?))?", value, re.ASCII):
             self.fail(f"{value!r} is not a device: write cpu, cuda or cuda:1", param, ctx)
         return None if value == "cpu" else Cuda(value)
 

@@ -143,4 +143,4 @@ def _edge(magnitudes: Tensor, count: int) -> tuple[float, int]:
         edge = magnitudes[first]
     else:
         edge = magnitudes.kthvalue(first + 1).values
-    return float(edge), int((magnitudes >= edge).sum()) - count
+    return float(edge), int((magnitudes >= edge).count_nonzero()) - count

@@ -26,7 +26,8 @@ def distance(one: Path, other: Path) -> tuple[float, str]:
     """The largest over all tensors of max(|a - b| - u) / max|b|, and the tensor where it is; infinite if names differ.
 
     u is the file's rounding unit times the larger of |a| and |b|: however near two numbers are, one of them may be
-    rounded up and the other down, which in bf16 is much more than what arithmetic leaves between them.
+    rounded up and the other down, which in bf16 is much more than what arithmetic leaves between them. Where something
+    is not finite the two are infinitely far apart.
     """
     first, second = (read_header(path).entries for path in (one, other))
     if first != second:
@@ -51,10 +52,14 @@ class _Reader:
 
         difference = largest = 0.0
         for region in blocks(other.spec):
-            left, right = self._block(one, region), self._block(other, region)
-            unit = torch.maximum(left.abs(), right.abs()).mul_(torch.finfo(left.dtype).eps).double()
-            apart = (left.double() - right.double()).abs_().sub_(unit)
-            difference, largest = max(difference, float(apart.max())), max(largest, float(right.abs().max()))
+            blocks_of_both = self._block(one, region), self._block(other, region)
+            kind = torch.finfo(blocks_of_both[0].dtype)
+            left, right = (block.double() for block in blocks_of_both)
+            if not (left.isfinite().all() and right.isfinite().all()):
+                return float("inf")  # which no build makes: it is refused there
+            unit = torch.maximum(left.abs(), right.abs()).clamp_(min=kind.smallest_normal).mul_(kind.eps)
+            difference = max(difference, float((left - right).abs_().sub_(unit).max()))
+            largest = max(largest, float(right.abs().max()))
         return difference / largest if largest else difference
 
     def _is_equal(self, one: Stored, other: Stored) -> bool:

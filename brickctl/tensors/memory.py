@@ -24,7 +24,7 @@ from brickctl.tensors.too_little import device_too_small, machine_too_small, mem
 
 if TYPE_CHECKING:
     from brickctl.core.plan import Plan
-    from brickctl.tensors.bundle_memory import Needed
+    from brickctl.tensors.bundle_memory import Memory, Needed
     from brickctl.tensors.device import Device
 
 _PIECES_A_THREAD = 4
@@ -41,11 +41,12 @@ class Share:
         threads: how many work at once.
         window: how many pieces may be under way or waiting at once.
         room: bytes of one part that is kept from block to block.
-        bundles: bytes of bundles that are kept at once.
+        bundles: bytes of bundles that are kept here at once.
         at_once: how many bundles are made at once.
         blocks: bytes that all blocks may take.
         device: where bundles are made that can be moved; None is here.
-        on_device: bytes that they take there.
+        bundles_there: bytes of those that are kept there at once.
+        on_device: bytes that they take there, while they are made and kept.
     """
 
     threads: int
@@ -55,6 +56,7 @@ class Share:
     at_once: int
     blocks: int
     device: Device | None = None
+    bundles_there: int = 0
     on_device: int = 0
 
 
@@ -87,10 +89,11 @@ def share(plan: Plan, *, threads: int, memory: int | None, device: Device | None
         threads=min(threads, window),
         window=window,
         room=room,
-        bundles=kept_memory(bundles.needed, at_once, window, HERE),
+        bundles=kept_memory(bundles.needed, at_once, window, bundles.here),
         at_once=at_once,
         blocks=left,
         device=bundles.device,
+        bundles_there=kept_memory(bundles.needed, at_once, window, ON_DEVICE) if bundles.device else 0,
         on_device=bundles.bytes_there(at_once, most)[0],
     )
 
@@ -112,9 +115,14 @@ class _Bundles:
         free = 0 if there is None else there.free()
         return cls(needed=needed, memory=memory, machine=memory_of_machine(), device=there, free=free)
 
+    @property
+    def here(self) -> Memory:
+        """What bundles take here."""
+        return HERE if self.device is None else BESIDE_DEVICE
+
     def bytes_here(self, at_once: int, blocks: int) -> tuple[int, str]:
         """Bytes of this machine, and the most demanding tensor."""
-        return memory_of_bundles(self.needed, at_once, blocks, HERE if self.device is None else BESIDE_DEVICE)
+        return memory_of_bundles(self.needed, at_once, blocks, self.here)
 
     def bytes_there(self, at_once: int, blocks: int) -> tuple[int, str]:
         """Bytes of the device, and the most demanding tensor."""

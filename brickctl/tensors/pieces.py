@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from brickctl.core.graph import statistics
@@ -79,9 +79,9 @@ def pieces(shard: Shard, blocks_at_once: int = 1) -> Iterator[Piece | Prepare]:
     """
     waiting: Stretch | None = None
     offset = len(shard.header)
-    ahead = _statistics_ahead(shard)
+    ahead = zip(_statistics_ahead(shard), _bundles_ahead(shard), strict=True)
     for name, node in shard.tensors:
-        yield from next(ahead)
+        yield from chain(*next(ahead))
         if isinstance(node, Stored):
             stretch = Stretch(node.blob, node.offset, offset, node.spec.bytes)
             if waiting is not None and _continues(waiting, stretch):
@@ -108,12 +108,28 @@ def _statistics_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
         while waiting and (ahead < _AHEAD or waiting[0][1] is current):
             _, node = waiting.popleft()
             ahead += node.spec.elements
-            first = (one for block, one in in_order(node) if block == 0)
-            needed: tuple[Statistic | Output, ...] = (*statistics(node), *first)
+            needed = statistics(node)
             if needed:
                 begun.append(Prepare(node, needed))
         ahead -= current.spec.elements
         yield tuple(begun)
+
+
+def _bundles_ahead(shard: Shard) -> Iterator[tuple[Prepare, ...]]:
+    """For each tensor the bundles that have to be begun before its own blocks: no more than are kept until then."""
+    firsts = (
+        (at, tuple(one for block, one in in_order(node) if block == 0)) for at, (_, node) in enumerate(shard.tensors)
+    )
+    waiting, begun = deque((at, first) for at, first in firsts if first), deque[int]()
+    for number in range(len(shard.tensors)):
+        while begun and begun[0] < number:
+            begun.popleft()
+        now = []
+        while waiting and len(begun) <= _BUNDLES_AHEAD:
+            at, first = waiting.popleft()
+            begun.append(at)
+            now.append(Prepare(shard.tensors[at][1], first))
+        yield tuple(now)
 
 
 def _continues(first: Stretch, second: Stretch) -> bool:

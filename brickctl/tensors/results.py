@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from brickctl.core.nodes import Bundle, Output, Statistic, key
+from brickctl.tensors.kernels import find_bundle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Statistics, which are small and stay, and the latest bundles, `bundles` bytes; an older one would be made again.
+    """Statistics, which are small and stay, and the latest bundles; an older one would be made again.
 
-    As many bundles are made at once as `at_once` says. More than one only if none needs another: a thread that makes
-    one would else wait for a second thread, which waits for leave to begin.
+    `bundles` bytes of them are kept here, and `on_device` bytes where a device makes some, if one does. As many are made
+    at once as `at_once` says. More than one only if none needs another: a thread that makes one would else wait
+    for a second thread, which waits for leave to begin.
     """
 
-    def __init__(self, bundles: int, at_once: int = 1) -> None:
+    def __init__(self, bundles: int, at_once: int = 1, on_device: int | None = None) -> None:
         self.at_once = at_once
         self._leave = threading.Semaphore(at_once)
         self._bundles_at_work: dict[Bundle, threading.RLock] = {}
         self._statistics: dict[Sha256, Array] = {}
         self._known: dict[int, tuple[Statistic, Array]] = {}
         self._at_work: dict[Sha256, threading.RLock] = {}
-        self._bundles: OrderedDict[Bundle, tuple[Tensor, ...]] = OrderedDict()
-        self._capacity = bundles
+        self._here, self._there = _Kept(bundles), None if on_device is None else _Kept(on_device)
         self._guard = threading.Lock()
         self._one_bundle = threading.RLock()
         self._unwanted = threading.Event()
@@ -79,18 +80,18 @@ class Results:
 
     def _known_bundle(self, bundle: Bundle) -> tuple[Tensor, ...] | None:
         with self._guard:
-            if bundle in self._bundles:
-                self._bundles.move_to_end(bundle)
-            return self._bundles.get(bundle)
+            return self._place(bundle).get(bundle)
 
     def _make(self, bundle: Bundle, evaluator: Evaluator) -> tuple[Tensor, ...]:
         with self._guard:
-            while self._bundles and sum(map(_bytes, (*self._bundles, bundle))) > self._capacity:
-                self._bundles.popitem(last=False)
+            self._place(bundle).make_room(bundle)
         made = evaluator.make(bundle)
         with self._guard:
-            self._bundles[bundle] = made
+            self._place(bundle).put(bundle, made)
         return made
+
+    def _place(self, bundle: Bundle) -> _Kept:
+        return self._here if self._there is None or not find_bundle(bundle.op).movable else self._there
 
     def stop(self) -> None:
         """Nobody wants results any more: what is under way ends at its next block."""
@@ -104,6 +105,26 @@ class Results:
         """
         if self._unwanted.is_set():
             raise CancelledError
+
+
+class _Kept:
+    """The latest bundles in one memory, so many bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._bundles: OrderedDict[Bundle, tuple[Tensor, ...]] = OrderedDict()
+
+    def get(self, bundle: Bundle) -> tuple[Tensor, ...] | None:
+        if bundle in self._bundles:
+            self._bundles.move_to_end(bundle)
+        return self._bundles.get(bundle)
+
+    def make_room(self, bundle: Bundle) -> None:
+        while self._bundles and sum(map(_bytes, (*self._bundles, bundle))) > self._capacity:
+            self._bundles.popitem(last=False)
+
+    def put(self, bundle: Bundle, made: tuple[Tensor, ...]) -> None:
+        self._bundles[bundle] = made
 
 
 def _bytes(bundle: Bundle) -> int:

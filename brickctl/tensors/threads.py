@@ -53,7 +53,8 @@ class ThreadWorkers:
         self._room, self._device = share.room, share.device
         self._blobs = blobs
         self._buffers = Buffers(share.blocks)
-        self._results = Results(share.bundles, share.at_once)
+        there = None if share.device is None else share.bundles_there
+        self._results = Results(share.bundles, share.at_once, there)
         self._thread = threading.local()
         self._pool = ThreadPoolExecutor(share.threads, thread_name_prefix="brickctl-piece")
 

@@ -47,7 +47,8 @@ def _describe_estimate(expected: Estimate, device: tuple[str, int] | None) -> It
         yield f"{expected.shares}"
     when = " without downloading" if expected.fetch else ""
     when += f" and what {device[0]} takes" if device else ""
-    yield f"about {_duration(expected.seconds)}{when}, and at most {format_size(expected.memory)} of memory"
+    beside = " beside what its libraries take" if device else ""
+    yield f"about {_duration(expected.seconds)}{when}, and at most {format_size(expected.memory)} of memory{beside}"
     speed = expected.speed
     disk = f"the disk writes {format_size(round(speed.write))}/s and reads {format_size(round(speed.read))}/s"
     disk = disk if speed.write else "no disk, since nothing can be written there"

@@ -68,11 +68,8 @@ def one_merge(method: str, device: str, models: Path, output: Path) -> None:
     for parameter in METHODS[method]:
         arguments += ["--set", parameter]
     sys.argv = ["brickctl", *arguments]
-    try:
-        main()
-    except SystemExit as done:
-        if done.code:
-            raise
+    if main():
+        raise SystemExit(1)
     import torch
 
     used = torch.cuda.max_memory_allocated() if device != "cpu" else 0

@@ -38,6 +38,23 @@ def test_a_number_that_was_rounded_to_its_neighbour_is_not_apart(dtype: torch.dt
     assert (name, ratio) == ("w", pytest.approx((2.0 - 0.75) / 0.75 * torch.finfo(dtype).eps, rel=0.05))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_so_is_one_among_numbers_that_are_next_to_nothing(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Steps of fp16 have one size below 6e-5."""
+    weights = torch.tensor([0.001, 1.01e-6]).to(dtype)
+    other = torch.stack([weights[0], moved(weights[1:], 1)[0]])
+    assert apart(tmp_path, {"w": weights}, {"w": other})[0] <= 0.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_hides_nothing(value: float, tmp_path: Path) -> None:
+    weights = torch.ones(5)
+    weights[1] = value
+    assert apart(tmp_path, {"w": weights}, {"w": torch.ones(5)})[0] == float("inf")
+    assert apart(tmp_path, {"w": torch.ones(5)}, {"w": weights})[0] == float("inf")
+    assert apart(tmp_path, {"w": weights}, {"w": weights * 2})[0] == float("inf")
+
+
 def test_the_tensor_that_is_farthest_apart_is_named(tmp_path: Path) -> None:
     weights = {"a": torch.ones(3), "b": torch.full((2, 2), 8.0), "c": torch.ones(2)}
     ratio, name = apart(tmp_path, weights, {**weights, "b": weights["b"] + 0.5, "c": weights["c"] + 0.25})

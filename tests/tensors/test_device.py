@@ -6,17 +6,19 @@ finds one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Bundle, Op, Output, Stored
 from brickctl.core.plan import Plan
 from brickctl.core.regions import Spec
-from brickctl.errors import NoSpace, UsageFault
+from brickctl.errors import BrickctlError, NoSpace, UsageFault
+from brickctl.merging import election, knots
 from brickctl.merging.iso_c import IsoC
 from brickctl.merging.knots import Knots
 from brickctl.merging.linear import Linear
@@ -24,8 +26,10 @@ from brickctl.merging.tsv import Tsv
 from brickctl.merging.wudi import Wudi
 from brickctl.tensors.bundle_memory import ON_DEVICE, bundle_memory
 from brickctl.tensors.device import Cuda
+from brickctl.tensors.header import read_header
 from brickctl.tensors.kernels import bundle_kernel
 from brickctl.tensors.memory import expected_memory, peak_memory, share
+from tests.support.building import Prepared, Runner
 from tests.support.devices import Elsewhere
 from tests.support.evaluating import evaluated
 from tests.support.merging import combined, merged, random_tensors
@@ -68,6 +72,32 @@ def test_a_device_makes_whole_matrices_of_the_same_numbers(method: Any, tmp_path
     usual = merged(tmp_path / "here", method, inputs, [1.0, 0.5, -0.7])
     assert torch.equal(merged(tmp_path / "there", method, inputs, [1.0, 0.5, -0.7], device=device), usual)
     assert device.made == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_each_matrix_is_made_once_however_many_are_under_way(threads: int, tmp_path: Path) -> None:
+    """Twelve tensors in a file: what is begun ahead is kept until it is asked for, by a thread that is not held up."""
+    device, stored = Elsewhere(), dict(zip(map(str, range(24)), random_tensors((200, 150), 24), strict=True))
+    place = tmp_path / "source.safetensors"
+    save_file(stored, place)
+    blob = sha256_bytes(place.read_bytes())
+    nodes = [Stored(entry.spec, blob, entry.begin) for entry in read_header(place).entries]
+    merges = {f"{at:02}": combined(IsoC(), nodes[2 * at : 2 * at + 2]) for at in range(12)}
+    plan, nothing = Plan(tasks=(shard("out.safetensors", merges),)), cast("Any", None)
+    prepared = Prepared(artifact=nothing, plan=plan, paths={blob: place})
+    Runner(threads=threads, device=device).run(prepared, tmp_path / "out")
+    assert 12 <= device.made < 16
+
+
+def test_each_memory_keeps_what_was_made_in_it() -> None:
+    """One matrix of 4 MiB goes to the device, twelve small ones stay here: 8 and 1 MiB of them are kept."""
+    here, there = Spec(DType.F64, (128, 128)), Spec(DType.F64, (724, 724))
+    nodes = [Output(Bundle(Op.make("test-here", 1, at=at), (), (here,)), 0) for at in range(12)]
+    moved: list[Node] = [Stored(Spec(DType.BF16, there.shape), sha256_bytes(b""), at) for at in range(2)]
+    tensors = {"a": combined(IsoC(), moved), **{f"b{at}": node for at, node in enumerate(nodes)}}
+    part = share(Plan(tasks=(shard("x", tensors),)), threads=4, memory=None, device=Elsewhere())
+    assert part.bundles == 4 * here.bytes
+    assert part.bundles_there == 4 * there.bytes
 
 
 def test_a_device_is_not_looked_for_where_it_would_make_nothing(tmp_path: Path) -> None:
@@ -148,12 +178,42 @@ def test_a_number_too_high_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch
 @each_method
 @pytest.mark.parametrize("shape", [(70, 40), (40, 700), (900, 700)], ids=str)
 def test_cuda_gives_what_this_machine_gives(method: Any, shape: tuple[int, int], tmp_path: Path) -> None:
-    """Within 1e-9 of the largest entry, of experts, of zeros among them, and of factors."""
+    """Within 1e-9 of the largest entry, also where one of three deltas is nothing."""
     inputs = [one.double() for one in random_tensors(shape, 3)]
     inputs[1] = torch.zeros_like(inputs[1])
     here = merged(tmp_path / "here", method, inputs)
     there = merged(tmp_path / "there", method, inputs, device=Cuda("cuda"))
     assert float((here - there).abs().max()) <= 1e-9 * float(here.abs().max())
+
+
+def test_masks_and_limits_for_devices_are_those_of_this_machine() -> None:
+    """What NumPy does here torch does there; it can do it here, too."""
+    generator = torch.Generator().manual_seed(3)
+    votes, block = (torch.randn(500, generator=generator, dtype=torch.float64) for _ in range(2))
+    votes[::7], votes[::11], block[::5], block[::13], votes[5] = 0.0, -0.0, 0.0, -0.0, float("nan")
+    masks = [one(votes.clone()).mask(block).bool() for one in (election._Agreeing, election._AgreeingOnDevice)]
+    assert torch.equal(*masks)
+    sizes = torch.tensor([3.0, 1.0, 2.0, 2.0, 2.0, 5.0, 0.0, 0.0], dtype=torch.float64)
+    for count in range(1, 8):
+        edge = sizes.kthvalue(len(sizes) - count + 1).values
+        assert knots._edge(sizes.clone(), count) == (float(edge), int((sizes >= edge).sum()) - count)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "the memory of cuda:1 is full"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "the memory of cuda:1 is full"),
+        (RuntimeError("CUDA error: an illegal memory access\nCompile with"), "cuda:1 failed"),
+    ],
+    ids=str,
+)
+def test_what_a_device_says_is_told_with_its_name(told: Exception, said: str) -> None:
+    with pytest.raises(BrickctlError, match=said) as caught, Cuda("cuda:1")._faults():
+        raise told
+    assert caught.value.causes == (str(told).partition("\n")[0],)
+    with pytest.raises(RuntimeError, match="of torch's own"), Cuda("cuda:1")._faults():
+        raise RuntimeError("a fault of torch's own")
 
 
 @on_cuda

@@ -81,7 +81,9 @@ def test_where_there_is_no_device_nothing_is_begun(project: Path) -> None:
     assert Sandbox(project, project / "home").run("build", "sum", "--device", "cuda").code == 0
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:1234", "cpu:0", "CUDA", "cuda:1\n", ""])
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:", "cuda:x", "cuda:1234", "cuda:256", "cuda:00", "cuda:07", "cpu:0", "CUDA", "cuda:1\n", ""]
+)
 def test_a_device_has_a_name_that_can_be_read(name: str, project: Path) -> None:
     told = Sandbox(project, project / "home").run("build", "--device", name)
     assert told.code == 2

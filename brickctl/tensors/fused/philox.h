@@ -16,15 +16,28 @@
 #define BESIDE 8                        /* counters that the core makes meanwhile: one in each of the first rounds */
 #define COUNTERS (8 * VECTORS + BESIDE) /* made at once, though nobody may have asked for the last ones */
 
+#ifdef __SIZEOF_INT128__
+INLINE uint64_t upper_half(uint64_t left, uint64_t right) {
+    return (uint64_t)(((unsigned __int128)left * right) >> 64);
+}
+#else
+INLINE uint64_t upper_half(uint64_t left, uint64_t right) {
+    uint64_t low = (left & 0xffffffff) * (right & 0xffffffff), high = (left >> 32) * (right >> 32);
+    uint64_t one = (left >> 32) * (right & 0xffffffff), other = (left & 0xffffffff) * (right >> 32);
+    uint64_t carried = one + (low >> 32), middle = other + (carried & 0xffffffff);
+    return high + (carried >> 32) + (middle >> 32);
+}
+#endif
+
 INLINE void philox_one(uint64_t counter, const uint64_t *restrict keys, uint64_t *restrict words) {
     uint64_t a = counter, b = 0, c = 0, d = 0;
 #pragma GCC unroll 10
     for (int round = 0; round < ROUNDS; round++) {
-        unsigned __int128 left = (unsigned __int128)FIRST * a, right = (unsigned __int128)SECOND * c;
-        a = (uint64_t)(right >> 64) ^ b ^ keys[2 * round];
-        c = (uint64_t)(left >> 64) ^ d ^ keys[2 * round + 1];
-        b = (uint64_t)right;
-        d = (uint64_t)left;
+        uint64_t left = a, right = c;
+        a = upper_half(SECOND, right) ^ b ^ keys[2 * round];
+        c = upper_half(FIRST, left) ^ d ^ keys[2 * round + 1];
+        b = SECOND * right;
+        d = FIRST * left;
     }
     words[0] = a, words[1] = b, words[2] = c, words[3] = d;
 }
