@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Results:
     """Statistics, which are small and stay, and the latest bundles; an older one would be made again.
 
-    `bundles` bytes of them are kept here, and `on_device` bytes where a device makes some, if one does. As many are made
-    at once as `at_once` says. More than one only if none needs another: a thread that makes one would else wait
-    for a second thread, which waits for leave to begin.
+    `bundles` bytes of them are kept here, and `on_device` bytes where a device makes some, if one does. `at_once` of
+    them are made at once. More than one only if none needs another: a thread that makes one would else wait for a
+    second thread, which waits for leave to begin.
     """
 
     def __init__(self, bundles: int, at_once: int = 1, on_device: int | None = None) -> None:
