@@ -140,9 +140,9 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         files = _execute(session, recipe, plan, installed, bench, part)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         bench.exchange()
-        session.made_shards.record(folder, plan.shards, files)
-        for file in files:  # last: they wait until time has passed since they were written
+        for file in files:
             session.ledger.record(folder / file.path, file.sha256)
+        session.made_shards.record(folder, plan.shards, files)
     digest = _digest(files)
     return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
 

@@ -68,7 +68,7 @@ def test_tensors_that_did_not_change_are_not_computed(base: Path, tmp_path: Path
     """A file that equals the base's has the same digest, so that every tensor is the same node."""
     twin = tuned(base, tmp_path / "twin", names=lambda _: False)
     assert (twin / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
-    plan = prepare(manifest(base, {"sql": twin}, sum_of(sql=1.0)), tmp_path).plan
+    plan = prepare(manifest(base, {"sql": twin}, sum_of(sql=1.0), 'shard-size = "5GB"'), tmp_path).plan
     assert {type(node).__name__ for node in plan.nodes().values()} == {"Stored"}
 
 

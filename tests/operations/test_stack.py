@@ -174,5 +174,8 @@ def test_an_adapter_that_does_not_fit_the_model_below_is_refused(tmp_path: Path)
 def test_stacking_reads_no_weights_and_plans_no_arithmetic(
     base: Path, bricks: Mapping[str, Path], tmp_path: Path
 ) -> None:
+    """The base's file is copied whole; where files are to have another size, its tensors are."""
     plan = prepare(manifest(base, bricks, STEP), tmp_path).plan
+    assert not plan.shards
+    plan = prepare(manifest(base, bricks, STEP, 'shard-size = "20kB"'), tmp_path).plan
     assert {type(node).__name__ for node in plan.nodes().values()} == {"Stored"}

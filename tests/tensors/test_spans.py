@@ -53,8 +53,15 @@ def test_what_a_bundle_is_made_of_is_needed_where_it_is() -> None:
 
 def test_bytes_that_some_blocks_in_a_row_need() -> None:
     size = 8 * ROWS * COLUMNS
-    assert [most_at_once(spans(STACKED), blocks) // size for blocks in (1, 2, 3, 4, 6, 99)] == [2, 2, 3, 4, 4, 4]
-    assert most_at_once({}, 4) == 0
+    assert [most_at_once(spans(STACKED), blocks, lambda _: size) // size for blocks in (1, 2, 3, 4, 6, 99)] == [
+        2,
+        2,
+        3,
+        4,
+        4,
+        4,
+    ]
+    assert most_at_once({}, 4, lambda _: size) == 0
 
 
 def test_bundles_come_in_the_order_of_blocks() -> None:
