@@ -70,9 +70,10 @@ Whole processes, from start to end, on the same machine in the same run; written
 `python tests/benchmarks/methods.py --json docs/measured/speed.json`. A Llama of 0.85 B parameters in bf16 (1.7 GB in
 four shards) and fine-tunes of it are merged with the same parameters, on {machine}; medians of alternating rounds.
 mergekit 0.1.5 runs with its default flags and with those that are best here (shards of 200 MB, asynchronous writing);
-it hashes nothing. brickctl knows the digests of its inputs from an earlier run and hashes what it writes. The *floor*
-reads the inputs of the row, copies one model and hashes the copy: no merge can take less. `anonymous` is the memory
-of the processes themselves, looked at every 20 ms, without pages of files; what they share counts once."""
+it hashes nothing. brickctl knows the digests of its inputs from an earlier run and hashes what it makes; files that
+stay as they are keep their digest. The *floor* reads the inputs of the row, copies one model and hashes the copy:
+nothing that changes weights can take less. `anonymous` is the memory of the processes themselves, looked at every
+20 ms, without pages of files; what they share counts once."""
 
 _BOUND = """\
 Where the rest of the time goes, and what was tried, stands beside the
