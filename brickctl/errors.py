@@ -6,6 +6,7 @@ BrickctlError                 1  failed
 ├── NotFound                  1  not-found        a brick, a revision, a file, a target
 ├── Gated                     1  gated            a repository that asks for access first
 ├── Misfit                    1  misfit           a brick does not fit the base
+├── Conflict                  1  conflict         no choice of versions satisfies all that is asked for
 ├── Unsupported               1  unsupported      known, and not built here (yet)
 ├── NoSpace                   1  no-space         the disk or the memory budget is too small
 ├── Busy                      1  busy             another process is at the same work
@@ -119,6 +120,12 @@ class Misfit(BrickctlError):
     """A brick does not fit the base: another shape, a missing module, no matching key."""
 
     code = "misfit"
+
+
+class Conflict(BrickctlError):
+    """No choice of versions satisfies brick.toml, what bricks need of one another, and the base."""
+
+    code = "conflict"
 
 
 class Unsupported(BrickctlError):

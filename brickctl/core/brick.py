@@ -44,6 +44,13 @@ class Pin:
         """Tree digest over the files."""
         return tree_digest((file.path, file.sha256) for file in self.files)
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, whatever the version: `corp:acme/sql`, `hf:acme/legal-lora/checkpoint-300`."""
+        if self.brick is not None:
+            return f"{self.registry}:{self.brick}"
+        return self.source if self.subfolder is None else f"{self.source}/{self.subfolder}"
+
     def file(self, path: str) -> File | None:
         """The file at `path`, if the brick has it."""
         return next((file for file in self.files if file.path == path), None)

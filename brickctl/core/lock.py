@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.brick import File, Pin
+    from brickctl.core.dependency import Dependency
     from brickctl.core.digests import Sha256
 
 VERSION = 1
@@ -24,7 +25,8 @@ ENGINE = 1
 class Locked:
     """One entry: a pin, and what was found in the files when it was made.
 
-    `declared_base` is the base that the brick itself names, where it names one. In a lock that was read from a file,
+    `declared_base` is the base that the brick itself names, where it names one; `dependencies` are what its registry
+    says that it needs. In a lock that was read from a file,
     `pin.license` is `license`, or None where that is `unknown`.
     """
 
@@ -34,6 +36,7 @@ class Locked:
     interface: Sha256
     license: str
     declared_base: str | None = None
+    dependencies: tuple[Dependency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Lock:
 
     base: Locked
     bricks: Mapping[Alias, Locked] = field(default_factory=dict)
+    dependencies: Mapping[Alias, Locked] = field(default_factory=dict)
     inputs: Mapping[str, File] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     engine: int = ENGINE
@@ -54,5 +58,12 @@ class Lock:
 
     @property
     def entries(self) -> Mapping[Alias, Locked]:
-        """The base and every brick, by alias."""
-        return {BASE: self.base, **self.bricks}
+        """The base, every brick, and what these need, by name."""
+        return {BASE: self.base, **self.bricks, **self.dependencies}
+
+
+def same_entry(one: Locked | None, other: Locked | None) -> bool:
+    """Whether two entries say the same; a pin out of a lock may have forgotten what its source said of the licence."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, pin=replace(one.pin, license=None)) == replace(other, pin=replace(other.pin, license=None))

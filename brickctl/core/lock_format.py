@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import Pin
+from brickctl.core.dependency import read_dependencies
 from brickctl.core.digests import prefixed
 from brickctl.core.document import read_toml, shown
 from brickctl.core.licenses import UNKNOWN
@@ -33,7 +34,7 @@ from brickctl.core.pin_format import (
 from brickctl.errors import EngineMissing, LockInvalid, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from brickctl.core.brick import File
     from brickctl.core.document import Table
@@ -55,7 +56,8 @@ def encode(lock: Lock) -> str:
         [HEADER, f"version = {lock.version}", f"engine = {lock.engine}"],
         *_encode_manifest(lock.manifest),
         ["[base]", *_encode_entry(lock.base)],
-        *(["[[brick]]", f"name = {_string(name)}", *_encode_entry(lock.bricks[name])] for name in sorted(lock.bricks)),
+        *_encode_named("brick", lock.bricks),
+        *_encode_named("dependency", lock.dependencies),
         *(["[[input]]", *_encode_input(lock.inputs[path])] for path in sorted(lock.inputs)),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
@@ -74,6 +76,10 @@ def _encode_manifest(manifest: Mapping[str, Any]) -> list[list[str]]:
     return sections
 
 
+def _encode_named(kind: str, entries: Mapping[Alias, Locked]) -> list[list[str]]:
+    return [[f"[[{kind}]]", f"name = {_string(name)}", *_encode_entry(entries[name])] for name in sorted(entries)]
+
+
 def _encode_entry(locked: Locked) -> list[str]:
     pin = locked.pin
     fields = {
@@ -90,6 +96,9 @@ def _encode_entry(locked: Locked) -> list[str]:
         "interface": prefixed(locked.interface),
     }
     lines = [f"{key} = {_string(value)}" for key, value in fields.items() if value is not None]
+    if locked.dependencies:
+        needs = (f"  {_inline(dependency.document())}," for dependency in locked.dependencies)
+        lines += ["dependencies = [", *needs, "]"]
     files = (f"  {_inline(file_document(file), sort=False)}," for file in pin.files)
     return [*lines, "files = [", *files, "]"]
 
@@ -100,7 +109,9 @@ def _encode_input(file: File) -> list[str]:
 
 def _inline(values: Mapping[str, Any], *, sort: bool = True) -> str:
     keys = sorted(values) if sort else values
-    pairs = (f"{key} = {_string(values[key]) if isinstance(values[key], str) else values[key]}" for key in keys)
+    pairs = (
+        f"{key} = {_string(value) if isinstance(value := values[key], str) else json.dumps(value)}" for key in keys
+    )
     return "{ " + ", ".join(pairs) + " }"
 
 
@@ -128,11 +139,20 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
     base = top.table_or_none("base")
     if base is None:
         raise top.error(f"{file} has no [base]", hint=AGAIN)
-    bricks = _read_bricks(top.tables_or_none("brick") or ())
+    bricks = _read_entries(top.tables_or_none("brick") or (), lambda table, name: _alias(table, name, "name"))
+    dependencies = _read_entries(top.tables_or_none("dependency") or (), _dependency_name)
     inputs = _read_inputs(top.tables_or_none("input") or ())
     locked = _read_entry(base, BASE)
     top.finish()
-    return Lock(base=locked, bricks=bricks, inputs=inputs, manifest=manifest, engine=engine, version=version)
+    return Lock(
+        base=locked,
+        bricks=bricks,
+        dependencies=dependencies,
+        inputs=inputs,
+        manifest=manifest,
+        engine=engine,
+        version=version,
+    )
 
 
 def _read_version(top: Table) -> int:
@@ -184,17 +204,24 @@ def _read_echo(table: Table) -> dict[str, str]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _read_bricks(tables: tuple[Table, ...]) -> Mapping[Alias, Locked]:
-    bricks: dict[Alias, Locked] = {}
+def _read_entries(tables: tuple[Table, ...], check: Callable[[Table, str], Alias]) -> Mapping[Alias, Locked]:
+    entries: dict[Alias, Locked] = {}
     last = ""
     for table in tables:
-        name = _alias(table, table.string("name"), "name")
+        name = check(table, table.string("name"))
         if name <= last:
             message = f"`{name}` stands after `{last}`: entries are sorted by name and never repeated"
             raise table.error(message, key="name", hint=AGAIN)
-        bricks[name] = _read_entry(table, name)
+        entries[name] = _read_entry(table, name)
         last = name
-    return bricks
+    return entries
+
+
+def _dependency_name(table: Table, name: str) -> Alias:
+    """The name of something that brick.toml does not name; that it is the entry's own, `staleness` looks at."""
+    if ":" not in name:
+        raise table.error(f"`{shown(name)}` is no name of a dependency", key="name", hint=AGAIN)
+    return Alias(name)
 
 
 def _read_inputs(tables: tuple[Table, ...]) -> Mapping[str, File]:
@@ -228,11 +255,19 @@ def _read_entry(table: Table, alias: Alias) -> Locked:
         version=version,
         registry=registry,
     )
-    interface, declared_base = read_digest(table, "interface"), table.string_or_none("declared-base")
-    table.finish()
-    return Locked(
-        alias=alias, kind=kind, pin=pin, interface=interface, license=license_name, declared_base=declared_base
+    locked = Locked(
+        alias=alias,
+        kind=kind,
+        pin=pin,
+        interface=read_digest(table, "interface"),
+        license=license_name,
+        declared_base=table.string_or_none("declared-base"),
+        dependencies=read_dependencies(table),
     )
+    if locked.dependencies and registry is None:
+        raise table.error(f"{table.where} has `dependencies`, and only bricks of a registry do", key="dependencies")
+    table.finish()
+    return locked
 
 
 def _alias(table: Table, text: str, key: str) -> Alias:

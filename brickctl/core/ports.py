@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.core.brick import Contents, File, Pin
-    from brickctl.core.reference import Reference
+    from brickctl.core.reference import Reference, RegistryReference
+    from brickctl.core.registry_line import RegistryEntry
 
 
 class Progress(Protocol):
@@ -74,4 +75,15 @@ class Source(Protocol):
 
         Raises:
             NotFound, Gated, IntegrityFault, TransportFault, OfflineMiss.
+        """
+
+
+class Bricks(Source, Protocol):
+    """Where all bricks come from, whatever their scheme."""
+
+    def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
+        """Every version that a registry has of a brick, in range or not, yanked or not.
+
+        Raises:
+            NotFound, IntegrityFault, Unsupported, TransportFault, OfflineMiss.
         """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import Pin
+from brickctl.core.dependency import read_dependencies
 from brickctl.core.digests import Sha256, canonical_json, prefixed, sha256_bytes, tree_digest
 from brickctl.core.document import Table, shown
 from brickctl.core.licenses import parse_license
@@ -27,10 +28,13 @@ from brickctl.core.pin_format import (
     read_subfolder,
     read_version,
 )
+from brickctl.core.versions import parse_version
 from brickctl.errors import IntegrityFault, Place, Unsupported
 
 if TYPE_CHECKING:
     from brickctl.core.brick import File
+    from brickctl.core.dependency import Dependency
+    from brickctl.core.versions import Version
 
 VERSION = 1
 """Version of the line format, `v`."""
@@ -46,7 +50,10 @@ _MOST_TAGS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryBase:
-    """The model that a brick was made for: where it is, and which tensors it has."""
+    """The model that a brick was made for: where it is, and which tensors it has.
+
+    Others with such tensors will do, unless the brick has a dependency on this base.
+    """
 
     source: str
     interface: Sha256
@@ -70,12 +77,21 @@ class RegistryEntry:
     summary: str = ""
     tags: tuple[str, ...] = ()
     published: str | None = None
+    dependencies: tuple[Dependency, ...] = ()
     yanked: bool = False
 
     @property
     def digest(self) -> Sha256:
         """Tree digest over the files."""
         return tree_digest((file.path, file.sha256) for file in self.files)
+
+    @property
+    def semver(self) -> Version:
+        """The version, in SemVer's order."""
+        version = parse_version(self.version)
+        if version is None:
+            raise ValueError(self.version)
+        return version
 
     def pin(self, registry: str) -> Pin:
         """The pin that a project gets which found this entry in `registry`."""
@@ -101,7 +117,7 @@ def encode_line(entry: RegistryEntry) -> bytes:
     document: dict[str, Any] = {
         "base": None if entry.base is None else _base_document(entry.base),
         "commit": entry.commit,
-        "dependencies": [],
+        "dependencies": [dependency.document() for dependency in entry.dependencies],
         "digest": prefixed(entry.digest),
         "files": [file_document(file) for file in entry.files],
         "interface": prefixed(entry.interface),
@@ -131,7 +147,7 @@ def parse_line(raw: bytes, *, file: str, line: int = 1) -> RegistryEntry:
     Raises:
         IntegrityFault: not canonical JSON, too long, an unknown key, a value that cannot be, or a digest that is not
             that of its files.
-        Unsupported: a newer format, or dependencies; a reader of many lines may pass over such a line.
+        Unsupported: a newer format; a reader of many lines may pass over such a line.
     """
     table = _parse_json(raw.removesuffix(b"\n"), file, line)
     _check_supported(table)
@@ -153,6 +169,7 @@ def parse_line(raw: bytes, *, file: str, line: int = 1) -> RegistryEntry:
         summary=_read_summary(table),
         tags=_read_tags(table),
         published=_read_published(table),
+        dependencies=read_dependencies(table),
         yanked=table.boolean_or_none("yanked") or False,
     )
     table.finish()
@@ -178,14 +195,12 @@ def _parse_json(raw: bytes, file: str, line: int) -> Table:
 
 
 def _check_supported(table: Table) -> None:
-    version, dependencies = table.integer("v"), table.take("dependencies")
+    version = table.integer("v")
     if version > VERSION:
         message = f"this line of the registry has the format {version}; this brickctl reads {VERSION}"
         raise Unsupported(message, place=table.place(), hint="upgrade brickctl: `pip install -U brickctl`")
     if version != VERSION:
         raise table.error(f"there is no format {version} of registry lines")
-    if dependencies not in (None, []):
-        raise Unsupported("bricks with dependencies are not supported by this brickctl", place=table.place())
 
 
 def _read_source(table: Table, name: str, version: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE
+from brickctl.core.needs import faults
 from brickctl.core.reference import HubReference, RegistryReference
 from brickctl.core.versions import VersionRange, parse_version
 
@@ -48,15 +49,28 @@ def stale_reasons(manifest: Manifest, lock: Lock) -> tuple[str, ...]:
     reasons += _registry_reasons(wanted.get("registries", {}), locked.get("registries", {}))
     if not reasons:
         asked = manifest.requirements
-        reasons += [reason for alias, entry in lock.entries.items() for reason in _misplaced(asked[alias], entry)]
+        named = {BASE: lock.base, **lock.bricks}
+        reasons += [reason for alias, entry in named.items() for reason in _misplaced(asked[alias], entry)]
+        reasons += faults(lock)
     return tuple(reasons)
 
 
 def standing(manifest: Manifest, lock: Lock) -> dict[Alias, Locked]:
-    """The entries of a lock, stale or not, that are still asked for in the words for which they were locked."""
+    """The entries of a lock, stale or not, that are still asked for in the words for which they were locked.
+
+    What bricks need, and brick.toml does not name, stands while its registry is where it was.
+    """
     now, before = _words(echo(manifest)), _words(lock.manifest)
-    same = {alias: entry for alias, entry in lock.entries.items() if now.get(alias, ()) == before.get(alias)}
-    return {alias: entry for alias, entry in same.items() if not [*_misplaced(manifest.requirements[alias], entry)]}
+    named = {BASE: lock.base, **lock.bricks}
+    same = {alias: entry for alias, entry in named.items() if now.get(alias, ()) == before.get(alias)}
+    entries = {alias: entry for alias, entry in same.items() if not [*_misplaced(manifest.requirements[alias], entry)]}
+    addresses = lock.manifest.get("registries", {})
+    unnamed = lock.dependencies.items()
+    return entries | {
+        name: entry
+        for name, entry in unnamed
+        if manifest.registries.get(entry.pin.registry or "") == addresses.get(entry.pin.registry)
+    }
 
 
 def _misplaced(requirement: Requirement, entry: Locked) -> Iterator[str]:

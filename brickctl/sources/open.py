@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
-    from brickctl.core.reference import Reference
+    from brickctl.core.reference import Reference, RegistryReference
+    from brickctl.core.registry_line import RegistryEntry
     from brickctl.sources.index import Index
+    from brickctl.sources.registry import RegistrySource
 
 HUB = "hf:"
 _FOLDER_STARTS = ("./", "../", "/")
@@ -71,6 +73,10 @@ class Sources:
             return self.hub().pin(reference, old)
         return self._registry.pin(reference, old)
 
+    def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
+        """As `Bricks.versions`."""
+        return self._registry.versions(reference)
+
     def inspect(self, pin: Pin) -> Contents:
         """As `Source.inspect`."""
         return self._for(pin).inspect(pin)
@@ -106,7 +112,7 @@ class Sources:
             return self._hub
 
     @cached_property
-    def _registry(self) -> Source:
+    def _registry(self) -> RegistrySource:
         from brickctl.sources.registry import RegistrySource
 
         return RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
 from brickctl.core.reference import RegistryReference
-from brickctl.core.versions import VersionRange, newest, parse_version
+from brickctl.core.versions import VersionRange, newest
 from brickctl.errors import IntegrityFault, NotFound
 from brickctl.sources.store import SCHEME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
     from brickctl.core.reference import Reference
     from brickctl.core.registry_line import RegistryEntry
+    from brickctl.core.versions import Version
     from brickctl.sources.index import Index
     from brickctl.sources.store import Store
 
@@ -45,12 +46,18 @@ class RegistrySource:
         """
         if not isinstance(reference, RegistryReference):
             raise TypeError(reference)
-        entries = self._named(reference.registry).entries(reference.name)
+        entries = self.versions(reference)
         wanted = VersionRange.parse(reference.version)
-        entry = _kept(old, reference, wanted, entries) or _newest(wanted, entries)
+        entry = kept(old, reference, entries)
+        if entry is None or not wanted.contains(entry.semver):
+            entry = _newest(wanted, entries)
         if entry is None:
-            raise _no_version(reference, entries)
+            raise no_version(reference, ((one.semver, "yanked" if one.yanked else None) for one in entries))
         return entry.pin(reference.registry)
+
+    def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
+        """As `Bricks.versions`."""
+        return self._named(reference.registry).entries(reference.name)
 
     def inspect(self, pin: Pin) -> Contents:
         """As the place of the files does it."""
@@ -79,17 +86,16 @@ class RegistrySource:
         return index
 
 
-def _kept(
-    old: Pin | None, reference: RegistryReference, wanted: VersionRange, entries: tuple[RegistryEntry, ...]
-) -> RegistryEntry | None:
-    """The entry of the version that is locked, while it will do; a version that went away does not."""
-    if old is None or old.version is None or (old.brick, old.registry) != (reference.name, reference.registry):
+def kept(old: Pin | None, reference: RegistryReference, entries: tuple[RegistryEntry, ...]) -> RegistryEntry | None:
+    """The entry of the version that is locked, yanked or not; a version that went away is none.
+
+    Raises:
+        IntegrityFault: it has other files now.
+    """
+    if old is None or (old.brick, old.registry) != (reference.name, reference.registry):
         return None
-    version = parse_version(old.version)
     entry = next((entry for entry in entries if entry.version == old.version), None)
-    if version is None or entry is None or not wanted.contains(version):
-        return None
-    if entry.digest != old.digest:
+    if entry is not None and entry.digest != old.digest:
         raise IntegrityFault(
             f"registry `{reference.registry}` has other files for `{reference.name}` {old.version} than brick.lock",
             causes=(f"locked sha256:{old.digest[:12]}...", f"offered sha256:{entry.digest[:12]}..."),
@@ -99,14 +105,14 @@ def _kept(
 
 
 def _newest(wanted: VersionRange, entries: tuple[RegistryEntry, ...]) -> RegistryEntry | None:
-    offered = {version: entry for entry in entries if not entry.yanked and (version := parse_version(entry.version))}
+    offered = {entry.semver: entry for entry in entries if not entry.yanked}
     best = newest(offered, wanted)
     return None if best is None else offered[best]
 
 
-def _no_version(reference: RegistryReference, entries: tuple[RegistryEntry, ...]) -> NotFound:
-    versions = sorted((version, entry) for entry in entries if (version := parse_version(entry.version)))
-    texts = [f"{version}{' (yanked)' if entry.yanked else ''}" for version, entry in reversed(versions)]
+def no_version(reference: RegistryReference, versions: Iterable[tuple[Version, str | None]]) -> NotFound:
+    """The error about a range without a version, to be raised by the caller; versions with why they may not be had."""
+    texts = [f"{version}{'' if why is None else f' ({why})'}" for version, why in sorted(versions, reverse=True)]
     there = ", ".join(texts[:_MOST_SHOWN]) or "none"
     more = f" and {len(texts) - _MOST_SHOWN} older ones" if len(texts) > _MOST_SHOWN else ""
     return NotFound(

@@ -24,7 +24,7 @@ from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
 from brickctl.vocabulary.rules import UNION
 from brickctl.workflows.build import Built, Outline, build, outline
-from brickctl.workflows.lock import resolve
+from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
 
 if TYPE_CHECKING:

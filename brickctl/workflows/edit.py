@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from brickctl.core.manifest_edit import add_brick, remove_brick
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
+from brickctl.core.reference import RegistryReference
 from brickctl.errors import Busy, ManifestInvalid, UsageFault
 from brickctl.operations.operation import read_step
 from brickctl.operations.target import read_recipe
 from brickctl.workflows.files import write_texts_of_user
-from brickctl.workflows.lock import Change, changes_between, resolve
+from brickctl.workflows.lock import Change, changes_between
 from brickctl.workflows.requirement import Asked, requirement_for
+from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import MANIFEST
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def add(session: Session, asked: Asked, name: str | None = None) -> Edited:
     alias = _alias(asked, name)
     entry = requirement_for(session, asked)
     text = _read(session.root)
+    if "@" not in asked.reference:
+        entry = _with_range(session, text, alias, entry)
     if _stands(session.manifest, text, alias, entry):
         return Edited(names=(alias,), changes=())
     return Edited(names=(alias,), changes=_write(session, text, add_brick(text, alias, entry)))
@@ -80,6 +84,24 @@ def _alias(asked: Asked, name: str | None) -> Alias:
         cause = "names begin with a letter and have lower-case letters, digits, `_` and `-`; `base` is the base"
         raise UsageFault(f"`{alias}` cannot name a brick", causes=(cause,), hint=f"`{alias_from(alias, ())}` would do")
     return Alias(alias)
+
+
+def _with_range(session: Session, text: str, alias: Alias, entry: str | dict[str, str]) -> str | dict[str, str]:
+    """The entry with `^VERSION`, as Cargo writes it: of the newest version that goes with all the others.
+
+    Raises:
+        NotFound, Misfit, Conflict, TransportFault, OfflineMiss: there is none, or nobody can say.
+    """
+    free = alias if alias not in session.manifest.requirements else alias_from(alias, session.manifest.requirements)
+    trial = replace(session, manifest=parse_manifest(add_brick(text, free, entry)))
+    version = None
+    if isinstance(trial.manifest.bricks[free].reference, RegistryReference):
+        version = resolve(trial, session.read_lock(), unfinished=_unfinished(trial)).bricks[free].pin.version
+    if version is None:
+        return entry
+    if isinstance(entry, str):
+        return f"{entry.partition('@')[0]}@^{version}"
+    return {**entry, "version": f"^{version}"}
 
 
 def _stands(manifest: Manifest, text: str, alias: Alias, entry: str | Mapping[str, str]) -> bool:

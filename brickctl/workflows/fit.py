@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.names import BASE
-from brickctl.errors import PolicyViolation, asked_for
-from brickctl.kinds.base import whole_model
+from brickctl.errors import PolicyViolation
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
 from brickctl.operations.merge import Merge
-from brickctl.workflows.assemble import locked_brick
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from brickctl.core.brick import Brick, Pin
-    from brickctl.core.lock import Lock, Locked
+    from brickctl.core.lock import Lock
+    from brickctl.core.model import LazyModel
     from brickctl.core.names import Alias
     from brickctl.operations.target import Recipe
     from brickctl.workflows.session import Session
@@ -25,40 +24,30 @@ if TYPE_CHECKING:
 _HUB = "hf:"
 
 
-def check_fit(
-    session: Session,
-    entries: Mapping[Alias, Locked],
-    found: Mapping[Alias, Brick],
-    changed: Collection[Alias],
-    by_layers: Collection[Alias],
-    merged: Collection[Alias],
-) -> None:
-    """Make sure that every changed brick fits the base; every brick, where the base itself changed.
+class Fit:
+    """How bricks are held against a base, which depends on what the targets do with them.
 
-    Of those that are used `by_layers`, only what makes them a model is looked at; experts that are `merged` by the
-    numbers of rows must have as many rows of tokens as the base.
-    Headers that nobody has read yet (of entries that are not in `found`) are read only where something must be checked.
-
-    Raises:
-        Misfit, Unsupported: about the first that does not, in the order of the manifest.
+    Of those that are used by layers, only what makes them a model is looked at; experts that are merged by the numbers
+    of rows must have as many rows of tokens as the base.
     """
-    doubtful = [alias for alias in session.manifest.bricks if BASE in changed or alias in changed]
-    if not doubtful:
-        return
 
-    def brick(alias: Alias) -> Brick:
-        return found[alias] if alias in found else locked_brick(session, entries[alias])
+    def __init__(self, recipes: Collection[Recipe]) -> None:
+        self._by_layers = used_by_layers(recipes)
+        self._merged = by_number(recipes)
 
-    model = whole_model(brick(BASE))
-    for alias in doubtful:
-        with asked_for(session.manifest.requirements[alias].place):
-            kind = kind_named(entries[alias].kind)
-            if alias in by_layers:
-                kind.model(brick(alias), model)
-                continue
-            if alias in merged and isinstance(kind, ExpertKind):
-                kind.changes(brick(alias), model)
-            kind.check(brick(alias), model)
+    def check(self, alias: Alias, brick: Brick, model: LazyModel) -> None:
+        """Make sure that a brick, which targets know as `alias`, fits the base.
+
+        Raises:
+            Misfit, Unsupported: it does not.
+        """
+        kind = kind_named(brick.kind)
+        if alias in self._by_layers:
+            kind.model(brick, model)
+            return
+        if alias in self._merged and isinstance(kind, ExpertKind):
+            kind.changes(brick, model)
+        kind.check(brick, model)
 
 
 def by_number(recipes: Iterable[Recipe]) -> frozenset[Alias]:

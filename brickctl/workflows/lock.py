@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from brickctl.core.brick import Brick
-from brickctl.core.licenses import UNKNOWN
-from brickctl.core.lock import Lock, Locked
-from brickctl.core.names import BASE, Alias, did_you_mean
+from brickctl.core.lock import same_entry
+from brickctl.core.names import Alias, did_you_mean
 from brickctl.core.reference import PathReference
-from brickctl.core.staleness import echo, stale_reasons, standing
-from brickctl.errors import LockStale, Misfit, NotFound, UsageFault, asked_for
-from brickctl.kinds.kind import detect_kind, kind_named
-from brickctl.operations.target import read_recipe
-from brickctl.workflows.fit import by_number, check_declared_bases, check_fit, used_by_layers
-from brickctl.workflows.inputs import input_changes, inputs_of, pin_inputs, stale_inputs
-from brickctl.workflows.parallel import in_parallel
+from brickctl.core.staleness import stale_reasons
+from brickctl.errors import LockStale, NotFound, UsageFault
+from brickctl.workflows.fit import check_declared_bases
+from brickctl.workflows.inputs import input_changes, inputs_of, stale_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from brickctl.core.brick import Contents
-    from brickctl.core.manifest import Manifest, Requirement
+    from brickctl.core.lock import Lock, Locked
+    from brickctl.core.manifest import Manifest
     from brickctl.workflows.session import Session
-
-BASE_KIND = "base"
 
 
 class LockMode(Enum):
@@ -90,7 +83,7 @@ def current_lock(session: Session, mode: LockMode, *, write: bool = True) -> Loc
         return old
     if mode is not LockMode.REFRESH:
         raise _stale(reasons, says)
-    return refresh(session).lock if write else resolve(session, old, _folders(session.manifest))
+    return refresh(session).lock if write else _resolve(session, old, _folders(session.manifest))
 
 
 def refresh(session: Session) -> LockResult:
@@ -108,7 +101,7 @@ def check(session: Session) -> LockResult:
         LockStale: it would not.
     """
     lock = current_lock(session, LockMode.LOCKED)
-    changes = changes_between(lock, resolve(session, lock, _folders(session.manifest)))
+    changes = changes_between(lock, _resolve(session, lock, _folders(session.manifest)))
     if changes:
         reasons = tuple(f"the folder of `{change.alias}` holds something else than was locked" for change in changes)
         raise _stale(reasons)
@@ -131,97 +124,26 @@ def update(session: Session, names: Collection[str]) -> LockResult:
     Raises:
         NotFound: a name that is no brick of the manifest.
     """
-    requirements = session.manifest.requirements
+    old = session.read_lock()
+    known = [*session.manifest.requirements, *(() if old is None else old.dependencies)]
     for name in names:
-        if name not in requirements:
-            hint = did_you_mean(name, requirements) or f"there are {', '.join(requirements)}"
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
             raise NotFound(f"`{name}` is no brick of this project", hint=hint)
-    return _lock(session, anew=[Alias(name) for name in names] or list(requirements))
+    return _lock(session, anew=[Alias(name) for name in names] or known)
 
 
 def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
     old = session.read_lock()
-    lock = resolve(session, old, anew)
+    lock = _resolve(session, old, anew)
     changes, inputs = changes_between(old, lock), input_changes(old, lock)
     return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
 
 
-def resolve(
-    session: Session, old: Lock | None = None, anew: Collection[Alias] = (), unfinished: Collection[Alias] = ()
-) -> Lock:
-    """The lock that the manifest means now; nothing is written.
+def _resolve(session: Session, old: Lock | None, anew: Collection[Alias]) -> Lock:
+    from brickctl.workflows.resolution import resolve  # 30 ms, and most commands find a lock that is good
 
-    Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`. Targets that
-    are `unfinished` are not looked at.
-
-    Raises:
-        ManifestInvalid, NotFound, Gated, Misfit, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
-    """
-    targets = session.manifest.targets
-    recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
-    inputs = pin_inputs(session.root, (one for recipe in recipes for one in recipe.inputs))
-    before = {} if old is None else standing(session.manifest, old)
-    kept = {alias: entry for alias, entry in before.items() if alias not in anew}
-    wanted = [requirement for alias, requirement in session.manifest.requirements.items() if alias not in kept]
-    found = dict(zip((entry.alias for entry in wanted), in_parallel(_Finder(session, old, anew), wanted), strict=True))
-    entries = kept | {alias: _locked(brick) for alias, brick in found.items()}
-    changed = [alias for alias in found if alias not in before or not _same(before[alias], entries[alias])]
-    check_fit(session, entries, found, changed, used_by_layers(recipes), by_number(recipes))
-    bricks = {alias: entries[alias] for alias in sorted(session.manifest.bricks)}
-    lock = Lock(base=entries[BASE], bricks=bricks, inputs=inputs, manifest=echo(session.manifest))
-    check_declared_bases(session, lock, changed)
-    return lock
-
-
-class _Finder:
-    """Pins one requirement and reads its headers; called in several threads."""
-
-    def __init__(self, session: Session, old: Lock | None, anew: Collection[Alias]) -> None:
-        self._session = session
-        self._old = {} if old is None else old.entries
-        self._anew = anew
-
-    def __call__(self, requirement: Requirement) -> Brick:
-        alias = requirement.alias
-        old = None if alias in self._anew or alias not in self._old else self._old[alias].pin
-        with asked_for(requirement.place):
-            pin = self._session.sources.pin(requirement.reference, old)
-            contents = self._session.sources.inspect(pin)
-            kind = _kind_of(requirement, contents)
-        return Brick(
-            name=alias,
-            kind=kind,
-            pin=pin,
-            contents=contents,
-            license=requirement.license or pin.license or UNKNOWN,
-            required_by=requirement.place,
-        )
-
-
-def _kind_of(requirement: Requirement, contents: Contents) -> str:
-    """The kind that the manifest says, if the files can be of it; else the kind that the files say."""
-    if requirement.alias == BASE:
-        return BASE_KIND
-    if requirement.kind is None:
-        return detect_kind(requirement.alias, contents).name
-    if not kind_named(requirement.kind).detect(contents):
-        found = detect_kind(requirement.alias, contents).name
-        hint = f'write `kind = "{found}"`, or leave `kind` out'
-        cause = f"its files are those of another kind: {found}"
-        raise Misfit(f"`{requirement.alias}` is no {requirement.kind}", causes=(cause,), hint=hint)
-    return requirement.kind
-
-
-def _locked(brick: Brick) -> Locked:
-    is_base = brick.kind == BASE_KIND
-    return Locked(
-        alias=Alias(brick.name),
-        kind=brick.kind,
-        pin=brick.pin,
-        interface=brick.contents.interface,
-        license=brick.license or UNKNOWN,
-        declared_base=None if is_base else kind_named(brick.kind).declared_base(brick.contents),
-    )
+    return resolve(session, old, anew)
 
 
 def changes_between(old: Lock | None, new: Lock) -> tuple[Change, ...]:
@@ -229,14 +151,7 @@ def changes_between(old: Lock | None, new: Lock) -> tuple[Change, ...]:
     before: Mapping[Alias, Locked] = {} if old is None else old.entries
     after = new.entries
     pairs = [(alias, before.get(alias), after.get(alias)) for alias in sorted({*before, *after})]
-    return tuple(Change(alias=alias, before=was, after=now) for alias, was, now in pairs if not _same(was, now))
-
-
-def _same(one: Locked | None, other: Locked | None) -> bool:
-    """Whether two entries say the same; a pin out of a lock may have forgotten what its source said of the licence."""
-    if one is None or other is None:
-        return one is other
-    return replace(one, pin=replace(one.pin, license=None)) == replace(other, pin=replace(other.pin, license=None))
+    return tuple(Change(alias=alias, before=was, after=now) for alias, was, now in pairs if not same_entry(was, now))
 
 
 def mode_for(*, locked: bool, frozen: bool) -> LockMode:

@@ -43,11 +43,10 @@ class Asked:
 def requirement_for(session: Session, asked: Asked) -> str | dict[str, str]:
     """The entry in `[bricks]`: a short form where that says everything, else the keys of a table.
 
-    A name without a range gets `^newest`, as Cargo writes it, which asks the registry.
+    A name without a range gets any version, until somebody knows which one goes with the rest.
 
     Raises:
         UsageFault: a reference or an option that cannot be.
-        NotFound, TransportFault, OfflineMiss: the registry does not say which version is the newest.
     """
     default = session.manifest.project.default_registry
     registry = _registry(session, asked.registry or default)
@@ -56,11 +55,10 @@ def requirement_for(session: Session, asked: Asked) -> str | dict[str, str]:
     extras = _extras(asked)
     if not isinstance(reference, RegistryReference):
         return {**_source(session.root, asked, reference), **extras}
-    wanted = reference.version if "@" in asked.reference else _caret(session, reference)
     if registry == default and not extras:
-        return f"{reference.name}@{wanted}"
+        return f"{reference.name}@{reference.version}"
     elsewhere = {} if registry == default else {"registry": registry}
-    return {"brick": reference.name, "version": wanted, **elsewhere, **extras}
+    return {"brick": reference.name, "version": reference.version, **elsewhere, **extras}
 
 
 def _registry(session: Session, name: str) -> str:
@@ -114,8 +112,3 @@ def path_from(root: Path, path: str) -> str:
     if Path(path).is_absolute() and not there.is_relative_to(root):
         return there.as_posix()
     return Path(os.path.relpath(there, root)).as_posix()
-
-
-def _caret(session: Session, reference: RegistryReference) -> str:
-    pin = session.sources.pin(reference)
-    return "*" if pin.version is None else f"^{pin.version}"

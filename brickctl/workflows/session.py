@@ -20,7 +20,7 @@ from brickctl.workflows.made_shards import MadeShards
 if TYPE_CHECKING:
     from brickctl.core.lock import Lock
     from brickctl.core.manifest import Manifest
-    from brickctl.core.ports import Events, Source
+    from brickctl.core.ports import Bricks, Events
 
 MANIFEST = "brick.toml"
 LOCK = "brick.lock"
@@ -49,7 +49,7 @@ class Session:
 
     root: Path
     manifest: Manifest
-    sources: Source
+    sources: Bricks
     ledger: Ledger
     made_shards: MadeShards
     events: Events

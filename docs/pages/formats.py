@@ -22,7 +22,7 @@ from brickctl.kinds.kind import kinds
 from brickctl.merging.method import methods
 from brickctl.operations.operation import readers
 from brickctl.sources.open import builtin_registry
-from brickctl.workflows.lock import resolve
+from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import open_session
 
 if TYPE_CHECKING:

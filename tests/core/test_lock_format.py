@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brickctl.core.brick import File, Pin
+from brickctl.core.dependency import BrickDependency, HubDependency
 from brickctl.core.digests import Sha256
 from brickctl.core.lock import Lock, Locked
 from brickctl.core.lock_format import decode, encode
@@ -36,6 +37,16 @@ files = st.builds(
 file_lists = st.lists(files, min_size=1, max_size=4, unique_by=lambda file: file.path).map(
     lambda some: tuple(sorted(some))
 )
+
+
+DEPENDENCIES = [
+    (),
+    (
+        BrickDependency(brick="acme/expert", version=">=1, <2"),
+        HubDependency(source="hf:acme/base", commit="0" * 40, is_base=True),
+        HubDependency(source="hf:acme/expert", commit="1" * 40, subfolder="a/b"),
+    ),
+]
 
 
 @st.composite
@@ -71,6 +82,7 @@ def entries(draw: st.DrawFn, alias: Alias = BASE) -> Locked:
         interface=draw(digests),
         license=pin.license or "unknown",
         declared_base=draw(st.sampled_from([None, "acme/base", 'odd "name" \\'])),
+        dependencies=draw(st.sampled_from(DEPENDENCIES)) if pin.registry else (),
     )
 
 
@@ -91,7 +103,9 @@ def locks(draw: st.DrawFn) -> Lock:
     paths = sorted(draw(st.lists(st.sampled_from(["a.jinja", "größe/x y", "z"]), unique=True)))
     inputs = {path: File(path=path, size=draw(st.integers(0, 1 << 20)), sha256=draw(digests)) for path in paths}
     bricks = {name: draw(entries(name)) for name in chosen}
-    return Lock(base=draw(entries()), bricks=bricks, inputs=inputs, manifest=manifest)
+    needed = sorted(draw(st.lists(st.sampled_from(["corp:acme/expert", "hf:acme/x@abc"]), unique=True)))
+    dependencies = {Alias(name): draw(entries(Alias(name))) for name in needed}
+    return Lock(base=draw(entries()), bricks=bricks, dependencies=dependencies, inputs=inputs, manifest=manifest)
 
 
 @given(locks())

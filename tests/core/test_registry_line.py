@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brickctl.core.dependency import BrickDependency, HubDependency
 from brickctl.core.digests import canonical_json
 from brickctl.core.registry_line import encode_line, parse_line
 from brickctl.errors import BrickctlError, IntegrityFault, Unsupported
@@ -99,9 +100,41 @@ def test_a_hostile_line_is_an_integrity_fault_with_its_place(raw: bytes, message
     assert str(error.place) == "acme/sql line 3"
 
 
-@pytest.mark.parametrize("raw", [changed(v=2, new="thing"), changed(dependencies=[{"name": "acme/base"}])])
-def test_what_a_newer_brickctl_may_read_is_unsupported_rather_than_broken(raw: bytes) -> None:
-    assert isinstance(fault(raw), Unsupported)
+def test_what_a_newer_brickctl_may_read_is_unsupported_rather_than_broken() -> None:
+    assert isinstance(fault(changed(v=2, new="thing")), Unsupported)
+
+
+COMMIT = "db1dfd45b163e0f299b0e158a21766a53bb0fa68"
+
+
+def test_dependencies_are_bricks_in_a_range_commits_of_the_hub_and_one_base() -> None:
+    wanted = (
+        BrickDependency(brick="acme/expert", version="^1, <1.5"),
+        HubDependency(source="hf:acme/base", commit=COMMIT, is_base=True),
+        HubDependency(source="hf:acme/other", commit=COMMIT, subfolder="a"),
+    )
+    entry = replace(parse_line(EXAMPLE, file="x"), dependencies=wanted)
+    assert parse_line(encode_line(entry), file="x") == entry
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "message"),
+    [
+        ([{}], "`source` in dependencies[0] is missing"),
+        ([{"brick": "acme"}], "`version` in dependencies[0] is missing"),
+        ([{"brick": "acme", "version": "*"}], "`acme` is no name of a brick"),
+        ([{"brick": "acme/x", "version": "1"}], "the range `1` is not in its normal form, `^1`"),
+        ([{"brick": "acme/x", "version": "new"}], "`new` is not a range of versions"),
+        ([{"brick": "acme/x", "version": "*", "commit": COMMIT}], "unknown key `commit` in dependencies[0]"),
+        ([{"source": "hf:acme/x"}], "`commit` is missing in dependencies[0]: a branch is no pin"),
+        ([{"source": "path:x"}], "`path:x` is no dependency: only registries and the Hub have them"),
+        ([{"brick": "acme/x", "version": "*"}] * 2, "`dependencies` in acme/sql are not sorted, or one stands twice"),
+        ([{"brick": f"acme/{name}", "version": "*"} for name in "ba"], "`dependencies` in acme/sql are not sorted"),
+        ([{"brick": f"acme/x{at}", "version": "*"} for at in range(101)], "acme/sql has 101 dependencies"),
+    ],
+)
+def test_dependencies_that_cannot_be_are_refused(dependencies: list[dict[str, str]], message: str) -> None:
+    assert fault(changed(dependencies=dependencies)).message.startswith(message)
 
 
 @given(st.binary(max_size=200))

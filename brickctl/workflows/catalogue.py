@@ -1,0 +1,243 @@
+"""What a project may choose from: what its lock holds, what registries list, and what the Hub and folders have now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brickctl.core.names import BASE, Alias
+from brickctl.core.reference import RegistryReference
+from brickctl.errors import Misfit, NotFound, Unsupported, asked_for
+from brickctl.kinds.base import whole_model
+from brickctl.resolve.problem import Offers, Refusal, Wanted, Withheld
+from brickctl.sources.registry import kept, no_version
+from brickctl.workflows.assemble import locked_brick
+from brickctl.workflows.opening import lock_entry, open_brick
+from brickctl.workflows.wishes import (
+    candidate_of,
+    label_of,
+    need_of_brick,
+    need_of_project,
+    origin_of,
+    reference_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import Brick, Pin
+    from brickctl.core.dependency import Dependency
+    from brickctl.core.lock import Locked
+    from brickctl.core.model import LazyModel
+    from brickctl.core.reference import Reference
+    from brickctl.core.registry_line import RegistryEntry
+    from brickctl.core.versions import Version
+    from brickctl.errors import Place
+    from brickctl.resolve.problem import Candidate, Need
+    from brickctl.workflows.fit import Fit
+    from brickctl.workflows.session import Session
+
+_YANKED = "yanked"
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the lock that was says.
+
+    Attributes:
+        settled: entries that are not to be chosen again.
+        standing: entries that are asked for in the words for which they were locked, settled or not.
+        pins: pins that are preferred where a choice is made.
+    """
+
+    settled: Mapping[Alias, Locked]
+    standing: Mapping[Alias, Locked]
+    pins: Mapping[Alias, Pin]
+
+    def preferred(self, name: Alias, origin: str) -> Pin | None:
+        """The pin that was, by its name, or by where it comes from if it had another name."""
+        if name in self.pins:
+            return self.pins[name]
+        return next((pin for pin in self.pins.values() if pin.origin == origin), None)
+
+
+class ProjectCatalogue:
+    """A `Catalogue` of one project.
+
+    Of bricks that are settled, nothing but what is locked is offered. Others are looked for, and what was locked is
+    preferred. Everything is read once. Safe between threads as long as each has names of its own.
+    """
+
+    def __init__(self, session: Session, before: Before, fit: Fit) -> None:
+        self._session = session
+        self._before = before
+        self._settled = before.settled
+        self._fit = fit
+        self._requirements = session.manifest.requirements
+        self._unnamed: dict[str, tuple[Reference, str]] = {}
+        self._offers: dict[str, Offers] = {}
+        self._pins: dict[Candidate, Pin] = {}
+        self._dependencies: dict[Candidate, tuple[Dependency, ...]] = {}
+        self._bricks: dict[Candidate, Brick] = {}
+        self._models: dict[Candidate, LazyModel] = {}
+        self._refusals: dict[tuple[Candidate, Candidate], Refusal | None] = {}
+
+    def wanted(self, alias: Alias) -> Wanted:
+        """What brick.toml asks for under a name."""
+        requirement = self._requirements[alias]
+        return Wanted(need=need_of_project(alias, requirement.reference), place=requirement.place)
+
+    def look(self, alias: Alias) -> None:
+        """Find out what is offered under a name of brick.toml, and read the headers of what will probably be chosen.
+
+        Raises:
+            NotFound: there is nothing of what is asked for.
+            Gated, TransportFault, OfflineMiss, IntegrityFault: as the source says.
+        """
+        reference = self._requirements[alias].reference
+        with asked_for(self._place(alias)):
+            admitted = list(filter(self.wanted(alias).need.admits, self.offers(alias).candidates))
+            if not admitted and isinstance(reference, RegistryReference):
+                raise self._no_version(alias, reference)
+            if alias not in self._settled:
+                self._try(admitted[0])
+
+    def offers(self, brick: str) -> Offers:
+        """As `Catalogue.offers`."""
+        if brick not in self._offers:
+            self._offers[brick] = self._find(Alias(brick))
+        return self._offers[brick]
+
+    def refusal(self, candidate: Candidate, base: Candidate) -> Refusal | None:
+        """As `Catalogue.refusal`; what was locked together is not looked at again."""
+        pair = (candidate, base)
+        if pair not in self._refusals:
+            stood = self.stood(candidate) and self.stood(base)
+            self._refusals[pair] = None if stood else self._refuse(candidate, base)
+        return self._refusals[pair]
+
+    def stood(self, candidate: Candidate) -> bool:
+        """Whether the lock that was has these very bytes under this name, asked for in the same words."""
+        old = self._before.standing.get(Alias(candidate.brick))
+        return old is not None and old.pin.digest == self._pins[candidate].digest
+
+    def locked(self, candidate: Candidate) -> Locked:
+        """The entry that a lock gets for a chosen candidate."""
+        settled = self._settled.get(Alias(candidate.brick))
+        return lock_entry(self._brick(candidate), self._dependencies[candidate]) if settled is None else settled
+
+    def _brick(self, candidate: Candidate) -> Brick:
+        if candidate not in self._bricks:
+            alias = Alias(candidate.brick)
+            if alias in self._settled:
+                self._bricks[candidate] = locked_brick(self._session, self._settled[alias])
+            else:
+                asked = self._requirements.get(alias)
+                self._bricks[candidate] = open_brick(self._session, alias, asked, self._pins[candidate])
+        return self._bricks[candidate]
+
+    def _refuse(self, candidate: Candidate, base: Candidate) -> Refusal | None:
+        alias = Alias(candidate.brick)
+        try:
+            with asked_for(self._place(alias)):
+                if base not in self._models:
+                    self._models[base] = whole_model(self._brick(base))
+                self._fit.check(alias, self._brick(candidate), self._models[base])
+        except (Misfit, Unsupported) as error:
+            return Refusal(error=error)
+        return None
+
+    def _try(self, candidate: Candidate) -> None:
+        """Read headers early; what does not fit is refused later, unless it is the base itself that is no model."""
+        try:
+            brick = self._brick(candidate)
+        except (Misfit, Unsupported):
+            return
+        if candidate.brick == BASE:
+            self._models[candidate] = whole_model(brick)
+
+    def _find(self, name: Alias) -> Offers:
+        if name in self._settled:
+            entry = self._settled[name]
+            return Offers(source="brick.lock", candidates=(self._candidate(name, entry.pin, entry.dependencies),))
+        if name in self._requirements:
+            return self._look_up(name, self._requirements[name].reference)
+        reference, asker = self._unnamed[name]
+        try:
+            return self._look_up(name, reference)
+        except NotFound as error:
+            hint = f"ask whoever publishes {asker}, or do without it"
+            raise NotFound(error.message, causes=(*error.causes, f"{asker} needs it"), hint=hint) from None
+
+    def _look_up(self, name: Alias, reference: Reference) -> Offers:
+        old = self._before.preferred(name, origin_of(reference))
+        if isinstance(reference, RegistryReference):
+            return self._listed(name, reference, old)
+        pin = self._session.sources.pin(reference, old)
+        return Offers(source=str(reference), candidates=(self._candidate(name, pin),))
+
+    def _listed(self, name: Alias, reference: RegistryReference, old: Pin | None) -> Offers:
+        """What a registry has: the version that was locked first, the others from the newest down."""
+        entries = self._session.sources.versions(reference)
+        stays = kept(old, reference, entries)
+        ordered = sorted(entries, key=lambda entry: (entry is stays, entry.semver), reverse=True)
+        barred = {entry.version: why for entry in ordered if entry is not stays and (why := self._barred(entry))}
+        return Offers(
+            source=f"registry `{reference.registry}`",
+            candidates=tuple(
+                self._candidate(name, entry.pin(reference.registry), entry.dependencies)
+                for entry in ordered
+                if entry.version not in barred
+            ),
+            withheld=tuple(
+                Withheld(label=f"{entry.name} {entry.version}", version=entry.semver, reason=barred[entry.version])
+                for entry in ordered
+                if entry.version in barred
+            ),
+        )
+
+    def _barred(self, entry: RegistryEntry) -> str | None:
+        """Why a version may not be chosen anew."""
+        return _YANKED if entry.yanked else None
+
+    def _candidate(self, name: Alias, pin: Pin, dependencies: tuple[Dependency, ...] = ()) -> Candidate:
+        needs = tuple(self._need(dependency, pin) for dependency in dependencies)
+        candidate = candidate_of(name, pin, needs)
+        self._pins[candidate] = pin
+        self._dependencies[candidate] = dependencies
+        return candidate
+
+    def _need(self, dependency: Dependency, asker: Pin) -> Need:
+        """A dependency as a need: of what brick.toml names, where it names it, else of something without a name."""
+        registry = asker.registry
+        needs = [need_of_brick(name, dependency, registry) for name in self._names(dependency, registry)]
+        if not needs:
+            name = dependency.name(registry)
+            self._unnamed.setdefault(name, (reference_of(dependency, registry), label_of(asker)))
+            return need_of_brick(name, dependency, registry)
+        admitted = needs if len(needs) == 1 else [need for need in needs if self._has(need)]
+        return (admitted or needs)[0]
+
+    def _names(self, dependency: Dependency, registry: str | None) -> list[Alias]:
+        """How brick.toml calls what would fulfil a dependency; several names are several versions."""
+        if dependency.is_base:
+            return [BASE]
+        origin, others = dependency.origin(registry), self._session.manifest.bricks
+        return [alias for alias, requirement in others.items() if origin_of(requirement.reference) == origin]
+
+    def _has(self, need: Need) -> bool:
+        """Whether a need may be fulfilled by what brick.toml asks for under that name."""
+        asked = self.wanted(Alias(need.brick)).need
+        return any(
+            need.admits(candidate) and asked.admits(candidate) for candidate in self.offers(need.brick).candidates
+        )
+
+    def _no_version(self, alias: Alias, reference: RegistryReference) -> NotFound:
+        offers = self.offers(alias)
+        versions: list[tuple[Version, str | None]] = [(one.version, None) for one in offers.candidates if one.version]
+        versions += [(one.version, one.reason) for one in offers.withheld if one.version]
+        return no_version(reference, versions)
+
+    def _place(self, alias: Alias) -> Place | None:
+        requirement = self._requirements.get(alias)
+        return None if requirement is None else requirement.place

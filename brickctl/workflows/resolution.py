@@ -1,0 +1,94 @@
+"""Resolution: which version of each brick a project gets, and the lock that says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brickctl.core.lock import Lock, same_entry
+from brickctl.core.names import BASE, Alias
+from brickctl.core.staleness import echo, standing
+from brickctl.errors import Conflict
+from brickctl.operations.target import read_recipe
+from brickctl.resolve.explanation import conflict, refuse_circles
+from brickctl.resolve.search import Unsolvable, search
+from brickctl.workflows.catalogue import Before, ProjectCatalogue
+from brickctl.workflows.fit import Fit, check_declared_bases
+from brickctl.workflows.inputs import pin_inputs
+from brickctl.workflows.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from brickctl.core.lock import Locked
+    from brickctl.workflows.session import Session
+
+
+def resolve(
+    session: Session, old: Lock | None = None, anew: Collection[Alias] = (), unfinished: Collection[Alias] = ()
+) -> Lock:
+    """The lock that the manifest means now; nothing is written.
+
+    Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`, or something
+    new contradicts them. Targets that are `unfinished` are not looked at.
+
+    Raises:
+        ManifestInvalid, NotFound, Gated, Misfit, Conflict, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
+    """
+    targets = session.manifest.targets
+    recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
+    inputs = pin_inputs(session.root, (one for recipe in recipes for one in recipe.inputs))
+    wishes = _Wishes(session, old, frozenset(anew), Fit(recipes))
+    entries = wishes.entries()
+    lock = Lock(
+        base=entries[BASE],
+        bricks={alias: entries[alias] for alias in sorted(session.manifest.bricks)},
+        dependencies={name: entry for name, entry in entries.items() if name not in session.manifest.requirements},
+        inputs=inputs,
+        manifest=echo(session.manifest),
+    )
+    check_declared_bases(session, lock, wishes.news(entries))
+    return lock
+
+
+class _Wishes:
+    """What is asked for, held against the lock that was: what stands is kept where that is possible, else preferred."""
+
+    def __init__(self, session: Session, old: Lock | None, anew: frozenset[Alias], fit: Fit) -> None:
+        self._session = session
+        self._fit = fit
+        self._standing = {} if old is None else standing(session.manifest, old)
+        self._settled = {alias: entry for alias, entry in self._standing.items() if alias not in anew}
+        entries = {} if old is None else old.entries
+        self._pins = {alias: entry.pin for alias, entry in entries.items() if alias not in anew}
+
+    def entries(self) -> Mapping[Alias, Locked]:
+        """The entry of each brick.
+
+        Where what is settled contradicts what is new, versions of registries are chosen again, the locked ones first.
+        """
+        loose = {alias: entry for alias, entry in self._settled.items() if entry.pin.version is None}
+        try:
+            return self._search(self._settled)
+        except Conflict:
+            if len(loose) == len(self._settled):
+                raise
+        return self._search(loose)
+
+    def news(self, entries: Mapping[Alias, Locked]) -> list[Alias]:
+        """The entries that the lock that was did not have, or had otherwise."""
+        before = self._standing
+        return [
+            alias for alias, entry in entries.items() if alias not in before or not same_entry(before[alias], entry)
+        ]
+
+    def _search(self, settled: Mapping[Alias, Locked]) -> Mapping[Alias, Locked]:
+        catalogue = ProjectCatalogue(self._session, Before(settled, self._standing, self._pins), self._fit)
+        aliases = list(self._session.manifest.requirements)
+        in_parallel(catalogue.look, aliases)
+        wanted = [catalogue.wanted(alias) for alias in aliases]
+        try:
+            solution = search(wanted, catalogue, BASE)
+        except Unsolvable as unsolvable:
+            raise conflict(unsolvable.proof, wanted, catalogue, BASE) from None
+        refuse_circles(solution)
+        return {Alias(name): catalogue.locked(candidate) for name, candidate in solution.chosen.items()}
