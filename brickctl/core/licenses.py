@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 UNKNOWN = "unknown"
 """What stands where nobody has said under which licence a brick is."""
@@ -46,6 +50,27 @@ def parse_license(text: str) -> str | None:
         return str(canonicalize_license_expression(text)) if len(text) <= _LONGEST and text.isascii() else None
     except InvalidLicenseExpression:
         return None
+
+
+def satisfies(license_name: str, allowed: Collection[str]) -> bool:
+    """Whether an expression holds where `allowed` licences may be chosen: one side of each OR, both sides of each AND.
+
+    `unknown` is a licence of its own, and so is one `WITH` an exception.
+    """
+    from license_expression import ExpressionError, Licensing  # 25 ms, seldom needed
+
+    def holds(part: Any) -> bool:
+        parts = getattr(part, "args", ())
+        if parts and part.operator.strip() == "OR":
+            return any(map(holds, parts))
+        if parts and part.operator.strip() == "AND":
+            return all(map(holds, parts))
+        return str(part) in allowed
+
+    try:
+        return holds(Licensing().parse(license_name))
+    except ExpressionError:
+        return False
 
 
 def from_hub(license_id: str | None) -> str:

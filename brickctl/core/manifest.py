@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE, Alias
+from brickctl.core.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,15 +91,6 @@ class Check:
     data: str
     minimum: float | None = None
     maximum: float | None = None
-    place: Place | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """`[policy]`: rules that every brick must keep."""
-
-    formats: tuple[str, ...] = ("safetensors",)
-    base: str = "fits"
     place: Place | None = field(default=None, compare=False)
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from brickctl import __version__
 from brickctl.core.document import read_toml, shown
 from brickctl.core.licenses import parse_license
-from brickctl.core.manifest import BUILTIN, Manifest, Policy, Project, Requirement
+from brickctl.core.manifest import BUILTIN, Manifest, Project, Requirement
 from brickctl.core.names import BASE, Alias, is_alias
+from brickctl.core.policy_format import read_policy
 from brickctl.core.reference_format import check_alias, parse_shorthand, read_reference, unknown_registry
 from brickctl.core.target_format import read_checks, read_targets
 from brickctl.core.versions import Version, VersionRange
@@ -45,19 +46,27 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
     project_table = _required_table(top, "project")
     _check_required_version(project_table)
     base_table = _required_table(top, "base")
-    for key in ("derived", "exclude-newer"):
-        refuse_unbuilt(top, key)
+    refuse_unbuilt(top, "derived")
+    for table in (top, project_table):
+        _refuse_cutoff(table)
     registries = _read_registries(top.table_or_none("registries"))
     project = _read_project(project_table, registries)
     base = _read_requirement(base_table, BASE, project.default_registry, registries)
     bricks = _read_bricks(top.table_or_none("bricks"), project.default_registry, registries)
     targets = read_targets(top.table_or_none("targets"))
     checks = read_checks(top.tables_or_none("checks") or (), targets)
-    policy = _read_policy(top.table_or_none("policy"))
+    policy = read_policy(top.table_or_none("policy"))
     top.finish()
     return Manifest(
         project=project, base=base, registries=registries, bricks=bricks, targets=targets, checks=checks, policy=policy
     )
+
+
+def _refuse_cutoff(table: Table) -> None:
+    """Uv has it among its settings, and here it is a rule."""
+    if table.has("exclude-newer"):
+        hint = 'write `exclude-newer = "7 days"` below `[policy]`'
+        raise table.error("`exclude-newer` belongs in [policy]", key="exclude-newer", hint=hint)
 
 
 def refuse_unbuilt(table: Table, key: str) -> None:
@@ -94,7 +103,6 @@ def _check_required_version(project: Table) -> None:
 
 
 def _read_project(table: Table, registries: Mapping[str, str]) -> Project:
-    refuse_unbuilt(table, "exclude-newer")
     name = table.string("name")
     if _PROJECT_NAME.fullmatch(name) is None:
         hint = "a name has letters, digits, `.`, `_` and `-`, such as `support-assistant`"
@@ -170,22 +178,6 @@ def _read_requirement(table: Table, alias: Alias, default_registry: str, registr
         raise table.error(f"`{shown(license_text)}` is no licence that SPDX knows", key="license", hint=hint)
     table.finish()
     return Requirement(alias=alias, reference=reference, kind=kind, license=license_name, place=table.place())
-
-
-def _read_policy(table: Table | None) -> Policy:
-    if table is None:
-        return Policy()
-    refuse_unbuilt(table, "exclude-newer")
-    formats = table.strings_or_none("formats")
-    if formats is not None and formats != ("safetensors",):
-        hint = "pickle runs code when it is loaded; brickctl reads nothing but safetensors"
-        raise table.error('`formats` in [policy] can only be `["safetensors"]`', key="formats", hint=hint)
-    base = table.string_or_none("base")
-    if base not in {None, "fits", "declared"}:
-        hint = "`fits`: names and shapes decide; `declared`: a brick must also name this base as its own"
-        raise table.error(f"`{shown(base)}` is no rule about the base", key="base", hint=hint)
-    table.finish()
-    return Policy(base=base or "fits", place=table.place())
 
 
 def _range(table: Table, key: str, text: str) -> VersionRange:

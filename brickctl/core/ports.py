@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from brickctl.core.brick import Contents, File, Pin
@@ -80,6 +81,13 @@ class Source(Protocol):
 
 class Bricks(Source, Protocol):
     """Where all bricks come from, whatever their scheme."""
+
+    def published(self, pin: Pin) -> datetime | None:
+        """When a commit of the Hub was made, as the Hub says; None for what has no commit.
+
+        Raises:
+            NotFound, Gated, TransportFault, OfflineMiss.
+        """
 
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """Every version that a registry has of a brick, in range or not, yanked or not.

@@ -21,11 +21,13 @@ from brickctl.sources.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
     from brickctl.core.reference import Reference, RegistryReference
     from brickctl.core.registry_line import RegistryEntry
+    from brickctl.sources.hub.source import HubSource
     from brickctl.sources.index import Index
     from brickctl.sources.registry import RegistrySource
 
@@ -60,7 +62,7 @@ class Sources:
         self._cache = cache
         self._ledger = ledger
         self._guard = threading.Lock()
-        self._hub: Source | None = None
+        self._hub: HubSource | None = None
         self._indexes: dict[str, Index] = {}
         self._turns = Turns()
         self._local = LocalSource(root, ledger)
@@ -72,6 +74,10 @@ class Sources:
         if isinstance(reference, HubReference):
             return self.hub().pin(reference, old)
         return self._registry.pin(reference, old)
+
+    def published(self, pin: Pin) -> datetime | None:
+        """As `Bricks.published`."""
+        return self.hub().published(pin) if pin.commit is not None else None
 
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """As `Bricks.versions`."""
@@ -102,7 +108,7 @@ class Sources:
                 self._indexes[name] = self._open_index(name)
             return self._indexes[name]
 
-    def hub(self) -> Source:
+    def hub(self) -> HubSource:
         """The Hub; the first call imports its client, which takes 0.2 s."""
         with self._guard:
             if self._hub is None:

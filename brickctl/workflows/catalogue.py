@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE, Alias
+from brickctl.core.policy import parse_moment
 from brickctl.core.reference import RegistryReference
 from brickctl.errors import Misfit, NotFound, Unsupported, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.resolve.problem import Offers, Refusal, Wanted, Withheld
-from brickctl.sources.registry import kept, no_version
+from brickctl.sources.registry import kept
 from brickctl.workflows.assemble import locked_brick
 from brickctl.workflows.opening import lock_entry, open_brick
+from brickctl.workflows.policy import YANKED, check_age, none_in_range, too_new
 from brickctl.workflows.wishes import (
     candidate_of,
     label_of,
@@ -31,13 +33,10 @@ if TYPE_CHECKING:
     from brickctl.core.model import LazyModel
     from brickctl.core.reference import Reference
     from brickctl.core.registry_line import RegistryEntry
-    from brickctl.core.versions import Version
     from brickctl.errors import Place
     from brickctl.resolve.problem import Candidate, Need
     from brickctl.workflows.fit import Fit
     from brickctl.workflows.session import Session
-
-_YANKED = "yanked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class ProjectCatalogue:
         with asked_for(self._place(alias)):
             admitted = list(filter(self.wanted(alias).need.admits, self.offers(alias).candidates))
             if not admitted and isinstance(reference, RegistryReference):
-                raise self._no_version(alias, reference)
+                raise none_in_range(self._session, alias, reference, self.offers(alias))
             if alias not in self._settled:
                 self._try(admitted[0])
 
@@ -174,6 +173,8 @@ class ProjectCatalogue:
         if isinstance(reference, RegistryReference):
             return self._listed(name, reference, old)
         pin = self._session.sources.pin(reference, old)
+        if pin.commit is not None and (old is None or old.commit != pin.commit):
+            check_age(self._session, name, pin, self._session.sources.published(pin))
         return Offers(source=str(reference), candidates=(self._candidate(name, pin),))
 
     def _listed(self, name: Alias, reference: RegistryReference, old: Pin | None) -> Offers:
@@ -181,7 +182,7 @@ class ProjectCatalogue:
         entries = self._session.sources.versions(reference)
         stays = kept(old, reference, entries)
         ordered = sorted(entries, key=lambda entry: (entry is stays, entry.semver), reverse=True)
-        barred = {entry.version: why for entry in ordered if entry is not stays and (why := self._barred(entry))}
+        barred = {one.version: why for one in ordered if one is not stays and (why := self._barred(name, one))}
         return Offers(
             source=f"registry `{reference.registry}`",
             candidates=tuple(
@@ -196,9 +197,11 @@ class ProjectCatalogue:
             ),
         )
 
-    def _barred(self, entry: RegistryEntry) -> str | None:
+    def _barred(self, name: Alias, entry: RegistryEntry) -> str | None:
         """Why a version may not be chosen anew."""
-        return _YANKED if entry.yanked else None
+        if entry.yanked:
+            return YANKED
+        return too_new(self._session, name, None if entry.published is None else parse_moment(entry.published))
 
     def _candidate(self, name: Alias, pin: Pin, dependencies: tuple[Dependency, ...] = ()) -> Candidate:
         needs = tuple(self._need(dependency, pin) for dependency in dependencies)
@@ -231,12 +234,6 @@ class ProjectCatalogue:
         return any(
             need.admits(candidate) and asked.admits(candidate) for candidate in self.offers(need.brick).candidates
         )
-
-    def _no_version(self, alias: Alias, reference: RegistryReference) -> NotFound:
-        offers = self.offers(alias)
-        versions: list[tuple[Version, str | None]] = [(one.version, None) for one in offers.candidates if one.version]
-        versions += [(one.version, one.reason) for one in offers.withheld if one.version]
-        return no_version(reference, versions)
 
     def _place(self, alias: Alias) -> Place | None:
         requirement = self._requirements.get(alias)

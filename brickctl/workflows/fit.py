@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brickctl.core.document import shown
 from brickctl.core.names import BASE
-from brickctl.errors import PolicyViolation
 from brickctl.kinds.expert import ExpertKind
 from brickctl.kinds.kind import kind_named
 from brickctl.operations.merge import Merge
@@ -14,14 +12,10 @@ from brickctl.operations.merge import Merge
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from brickctl.core.brick import Brick, Pin
-    from brickctl.core.lock import Lock
+    from brickctl.core.brick import Brick
     from brickctl.core.model import LazyModel
     from brickctl.core.names import Alias
     from brickctl.operations.target import Recipe
-    from brickctl.workflows.session import Session
-
-_HUB = "hf:"
 
 
 class Fit:
@@ -74,30 +68,3 @@ def used_by_layers(recipes: Iterable[Recipe]) -> Collection[Alias]:
     uses = [(alias, step.takes_layers) for step in steps for alias in step.aliases]
     whole = [alias for alias, takes_layers in uses if not takes_layers]
     return tuple(dict.fromkeys(alias for alias, _ in uses if alias not in whole))
-
-
-def check_declared_bases(session: Session, lock: Lock, news: Collection[Alias]) -> None:
-    """A brick that names another base may fit all the same: a warning while it is news, or an error by policy.
-
-    Bricks name bases by their repositories on the Hub, so only there a difference is news; the policy minds everywhere.
-
-    Raises:
-        PolicyViolation: `[policy] base = "declared"`, and a brick of the lock names another base.
-    """
-    policy = session.manifest.policy
-    base = _name(lock.base.pin)
-    for alias, entry in lock.bricks.items():
-        if entry.declared_base is None or entry.declared_base == base:
-            continue
-        message = f"`{alias}` was trained on {shown(entry.declared_base)}; the base is {base or lock.base.pin.source}"
-        if policy.base == "declared":
-            rule = '[policy] base = "declared" allows only bricks that name the base itself, or none'
-            hint = f'replace `{alias}`, or write `base = "fits"` to let names and shapes decide'
-            raise PolicyViolation(message, causes=(rule,), place=policy.place, hint=hint)
-        if lock.base.pin.source.startswith(_HUB) and (alias in news or BASE in news):
-            session.events.warn(f"{message}. Its tensors fit, so it is used; check that it still does what it should.")
-
-
-def _name(pin: Pin) -> str | None:
-    """The name under which bricks know a base: that of its repository, else its name in a registry."""
-    return pin.source.removeprefix(_HUB) if pin.source.startswith(_HUB) else pin.brick

@@ -11,8 +11,8 @@ from brickctl.core.names import Alias, did_you_mean
 from brickctl.core.reference import PathReference
 from brickctl.core.staleness import stale_reasons
 from brickctl.errors import LockStale, NotFound, UsageFault
-from brickctl.workflows.fit import check_declared_bases
 from brickctl.workflows.inputs import input_changes, inputs_of, stale_inputs
+from brickctl.workflows.policy import check_policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -79,7 +79,7 @@ def current_lock(session: Session, mode: LockMode, *, write: bool = True) -> Loc
         says = says if reasons else "what the files say that targets read"
         reasons += tuple(stale_inputs(session.root, old, inputs_of(session.manifest)))
     if old is not None and not reasons:
-        check_declared_bases(session, old, ())
+        check_policy(session, old, ())
         return old
     if mode is not LockMode.REFRESH:
         raise _stale(reasons, says)

@@ -12,9 +12,10 @@ from brickctl.operations.target import read_recipe
 from brickctl.resolve.explanation import conflict, refuse_circles
 from brickctl.resolve.search import Unsolvable, search
 from brickctl.workflows.catalogue import Before, ProjectCatalogue
-from brickctl.workflows.fit import Fit, check_declared_bases
+from brickctl.workflows.fit import Fit
 from brickctl.workflows.inputs import pin_inputs
 from brickctl.workflows.parallel import in_parallel
+from brickctl.workflows.policy import check_policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -46,7 +47,7 @@ def resolve(
         inputs=inputs,
         manifest=echo(session.manifest),
     )
-    check_declared_bases(session, lock, wishes.news(entries))
+    check_policy(session, lock, wishes.news(entries))
     return lock
 
 

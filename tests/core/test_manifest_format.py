@@ -184,8 +184,6 @@ def test_a_mistake_is_named_with_its_line_and_what_to_do(
     ("text", "key", "line"),
     [
         (SMALL + "[derived.legal]\nop = 'edit'\n", "derived", 5),
-        (SMALL + "[policy]\nexclude-newer = 2026-01-01\n", "exclude-newer", 6),
-        ('[project]\nname = "x"\nexclude-newer = "2026-01-01"\n[base]\nsource = "hf:a/b"\n', "exclude-newer", 3),
     ],
 )
 def test_a_key_that_is_known_and_not_built_is_refused_by_name(text: str, key: str, line: int) -> None:

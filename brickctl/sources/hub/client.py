@@ -15,7 +15,7 @@ from brickctl.core.document import shown
 from brickctl.core.names import nearest
 from brickctl.errors import NotFound, TransportFault
 from brickctl.sources.hub.faults import Asked, no_revision, offline, translated
-from brickctl.sources.hub.listing import Listing, parse_listing
+from brickctl.sources.hub.listing import Listing, parse_commit_date, parse_listing
 from brickctl.sources.hub.meter import metered
 from brickctl.sources.hub.remains import remove_remains
 from brickctl.sources.hub.unlocked import with_or_without_locks
@@ -26,6 +26,7 @@ from brickctl.sources.remote_header import Answer, answer_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 _MOST_SHOWN = 8
 
@@ -75,6 +76,20 @@ class Client:
             if "no revision" in error.message:
                 raise no_revision(asked, self._similar(api, asked)) from None
             raise
+
+    def commit_date(self, repository: str, commit: str) -> datetime:
+        """When a commit was made: one request, for the first page of the history that ends in it."""
+        asked = self.asked(repository, commit)
+        self._need_network(asked)
+        url = f"{self.endpoint}/api/models/{repository}/commits/{commit}"
+
+        def ask() -> datetime:
+            with translated(asked):
+                answer = get_session().get(url, headers=build_hf_headers(), timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+                hf_raise_for_status(answer)
+                return parse_commit_date(answer.json(), commit, asked=asked)
+
+        return patiently(ask)
 
     def cached(self, repository: str, commit: str, path: str) -> Path | None:
         """A file of the shared cache, unverified; no request."""

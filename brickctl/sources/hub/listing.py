@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, is_sha256
 from brickctl.core.document import shown
 from brickctl.core.licenses import from_hub
+from brickctl.core.policy import parse_moment
 from brickctl.sources.hub.faults import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from brickctl.sources.hub.faults import Asked
 
@@ -63,6 +65,21 @@ def parse_listing(info: Any, *, subfolder: str | None, asked: Asked) -> Listing:
         if file.path.startswith(prefix)
     }
     return Listing(commit=info.sha, license=_license(info.card_data), files=files)
+
+
+def parse_commit_date(history: Any, commit: str, *, asked: Asked) -> datetime:
+    """The date of a commit in a history, newest first, that begins with it.
+
+    Raises:
+        TransportFault: the history is none, or is one of another commit.
+    """
+    first = history[0] if isinstance(history, list) and history else None
+    date = first.get("date") if isinstance(first, dict) and first.get("id") == commit else None
+    moment = parse_moment(date) if isinstance(date, str) else None
+    if moment is None:
+        reason = f"it does not say when {commit[:12]} was made"
+        raise unreadable(asked, reason)
+    return moment
 
 
 def git_blob(content: bytes) -> str:

@@ -24,6 +24,7 @@ from brickctl.tensors.header import Header, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from brickctl.core.brick import Contents
@@ -112,6 +113,11 @@ class HubSource:
         return {
             file.path: self._verified(pin, file, place) for file, place in zip(pin.files, present, strict=True) if place
         }
+
+    def published(self, pin: Pin) -> datetime:
+        """When the pinned commit was made, as the Hub says."""
+        repository, commit, _ = _address(pin, "config.json")
+        return self._client.commit_date(repository, commit)
 
     def unverified(self, pin: Pin, file: File) -> Path | None:
         """Where a file of a pin is cached, if it is; whoever asks will read it."""

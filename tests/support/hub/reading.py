@@ -56,6 +56,18 @@ def list_tree(store: Store, request: Request, *, repository: str, revision: str,
     return answer([_entry(path, files) for path in sorted(shown)])
 
 
+def list_commits(store: Store, request: Request, *, repository: str, revision: str) -> Response:
+    """GET /api/models/{id}/commits/{rev}: the history that ends in a revision, newest first, in one page."""
+    found = store.visible(repository, request.token)
+    commit: Commit | None = found.at(revision)
+    history = []
+    while commit is not None:
+        date = commit.date.isoformat().replace("+00:00", "Z")
+        history.append({"id": commit.oid, "title": commit.title, "message": "", "date": date, "authors": []})
+        commit = None if commit.parent is None else found.at(commit.parent)
+    return answer(history)
+
+
 def paths_info(store: Store, request: Request, *, repository: str, revision: str) -> Response:
     """POST /api/models/{id}/paths-info/{rev}, a form; paths that are not there are left out of the answer."""
     files = store.visible(repository, request.token).at(revision).files

@@ -43,6 +43,7 @@ HUB = (
     _route("GET", r"/api/whoami-v2", reading.who_am_i),
     _route("GET", rf"/api/models/{REPOSITORY}/revision/{REVISION}", reading.model_info),
     _route("GET", rf"/api/models/{REPOSITORY}/tree/{REVISION}(?:/(?P<folder>.+))?", reading.list_tree),
+    _route("GET", rf"/api/models/{REPOSITORY}/commits/{REVISION}", reading.list_commits),
     _route("GET", rf"/api/models/{REPOSITORY}/refs", reading.list_refs),
     _route("POST", rf"/api/models/{REPOSITORY}/paths-info/{REVISION}", reading.paths_info),
     _route("POST", rf"/api/models/{REPOSITORY}/branch/(?P<branch>[^/]+)", writing.create_branch),
