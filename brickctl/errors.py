@@ -17,6 +17,7 @@ BrickctlError                 1  failed
 ├── IntegrityFault            4  integrity        bytes are not what was promised
 │   └── HeaderInvalid         4  header-invalid   a safetensors header that lies
 ├── PolicyViolation           5  policy           refused by [policy], or unsafe by nature
+│   └── AuditFailed           5  audit            `brickctl audit` found something that must not be used
 ├── TransportFault            6  transport        the network or the server failed
 │   └── OfflineMiss           6  offline          not in the cache, and the network is not to be used
 ├── NotReproducible           7  not-reproducible a rebuild gave other bytes
@@ -194,6 +195,13 @@ class PolicyViolation(BrickctlError):
 
     code = "policy"
     exit_code = 5
+
+
+class AuditFailed(PolicyViolation):
+    """Bricks that must not be used are locked. `findings` are all that was found, for programs."""
+
+    code = "audit"
+    findings: tuple[Mapping[str, Any], ...] = ()
 
 
 class TransportFault(BrickctlError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import output
-from brickctl.errors import BrickctlError, CheckFailed, Interrupted, NoSpace, Unhealthy, UsageFault
+from brickctl.errors import AuditFailed, BrickctlError, CheckFailed, Interrupted, NoSpace, Unhealthy, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ def _known(error: BrickctlError) -> dict[str, Any]:
     """What was found out before the failure, for programs."""
     if isinstance(error, CheckFailed):
         return {"scores": error.scores}
-    return {"findings": error.findings} if isinstance(error, Unhealthy) else {}
+    return {"findings": error.findings} if isinstance(error, (Unhealthy, AuditFailed)) else {}
 
 
 def document(error: BrickctlError) -> dict[str, Any]:

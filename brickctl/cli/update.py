@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=suggestions.base_and_bricks)
+@click.option("--precise", metavar="VERSION", help="Take this version, or this revision of the Hub; with one NAME.")
 @options.project
 @options.offline
 @options.console
-def command(*, names: tuple[str, ...], project: Path, offline: bool, console: Console) -> None:
+def command(*, names: tuple[str, ...], precise: str | None, project: Path, offline: bool, console: Console) -> None:
     """Pin bricks anew; all of them unless some are named.
 
     Only within what brick.toml allows: branches move to their newest commit, names of a registry to the newest version
@@ -29,7 +30,8 @@ def command(*, names: tuple[str, ...], project: Path, offline: bool, console: Co
     from brickctl.workflows.lock import update
     from brickctl.workflows.session import open_session
 
-    result = update(open_session(project, console, offline=offline), names)
+    result = update(open_session(project, console, offline=offline), names, precise)
     many = len(names) or len(result.lock.entries)
+    newest = "the newest that brick.toml allows" if precise is None else precise
     words = "1 brick is" if many == 1 else f"{many} bricks are"
-    show_lock(console, result, unchanged=f"nothing to update: {words} at the newest that brick.toml allows")
+    show_lock(console, result, unchanged=f"nothing to update: {words} at {newest}")

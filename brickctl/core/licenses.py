@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ UNKNOWN = "unknown"
 """What stands where nobody has said under which licence a brick is."""
 
 _LONGEST = 256
+_MOST_WAYS = 64
 _LONGEST_REFERENCE = 96
 _NOT_IN_A_REFERENCE = re.compile(r"[^A-Za-z0-9.]+")
 _HUB_NAMES = {
@@ -52,25 +54,33 @@ def parse_license(text: str) -> str | None:
         return None
 
 
-def satisfies(license_name: str, allowed: Collection[str]) -> bool:
-    """Whether an expression holds where `allowed` licences may be chosen: one side of each OR, both sides of each AND.
+def choices(license_name: str) -> tuple[tuple[str, ...], ...]:
+    """The ways to keep an expression: of each OR one side, of each AND all; the licences of each way.
 
-    `unknown` is a licence of its own, and so is one `WITH` an exception.
+    `choices("(MIT OR GPL-3.0-only) AND ISC")` is `(("MIT", "ISC"), ("GPL-3.0-only", "ISC"))`. `unknown` is a licence of
+    its own, and so is one `WITH` an exception. Of an expression with ever more ways, the first 64 are given.
     """
     from license_expression import ExpressionError, Licensing  # 25 ms, seldom needed
 
-    def holds(part: Any) -> bool:
+    def ways(part: Any) -> list[tuple[str, ...]]:
         parts = getattr(part, "args", ())
-        if parts and part.operator.strip() == "OR":
-            return any(map(holds, parts))
-        if parts and part.operator.strip() == "AND":
-            return all(map(holds, parts))
-        return str(part) in allowed
+        operator = part.operator.strip() if parts else ""
+        if operator == "OR":
+            return [way for each in parts for way in ways(each)][:_MOST_WAYS]
+        if operator == "AND":
+            together = itertools.islice(itertools.product(*map(ways, parts)), _MOST_WAYS)
+            return [tuple(itertools.chain(*way)) for way in together]
+        return [(str(part),)]
 
     try:
-        return holds(Licensing().parse(license_name))
+        return tuple(ways(Licensing().parse(license_name)))
     except ExpressionError:
-        return False
+        return ((license_name,),)
+
+
+def satisfies(license_name: str, allowed: Collection[str]) -> bool:
+    """Whether an expression can be kept with `allowed` licences alone."""
+    return any(all(name in allowed for name in way) for way in choices(license_name))
 
 
 def from_hub(license_id: str | None) -> str:

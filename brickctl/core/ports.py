@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from brickctl.core.advisories import Advisory
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.reference import Reference, RegistryReference
     from brickctl.core.registry_line import RegistryEntry
@@ -87,6 +88,20 @@ class Bricks(Source, Protocol):
 
         Raises:
             NotFound, Gated, TransportFault, OfflineMiss.
+        """
+
+    def unsafe_files(self, pin: Pin) -> tuple[str, ...]:
+        """Files that lie beside those of a brick and run code when they are loaded: pickles, Python; sorted.
+
+        Raises:
+            NotFound, Gated, TransportFault, OfflineMiss.
+        """
+
+    def advisories(self, registry: str) -> tuple[Advisory, ...]:
+        """What a registry knows to be bad.
+
+        Raises:
+            NotFound, IntegrityFault, Unsupported, TransportFault, OfflineMiss.
         """
 
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:

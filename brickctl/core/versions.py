@@ -155,6 +155,10 @@ class VersionRange:
         """Whether the version will do."""
         if version.pre and not any(comparator.names_pre_release_of(version) for comparator in self.comparators):
             return False
+        return self.reaches(version)
+
+    def reaches(self, version: Version) -> bool:
+        """Whether the version lies between the bounds, pre-releases being versions like any other."""
         return all(comparator.matches(version) for comparator in self.comparators)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from brickctl.core.advisories import FILE as ADVISORIES
+from brickctl.core.advisories import parse_advisories
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean, is_brick_name
 from brickctl.core.registry_line import RegistryEntry, parse_line
@@ -15,6 +17,7 @@ from brickctl.sources.selection import read_json
 from brickctl.sources.store import index_path
 
 if TYPE_CHECKING:
+    from brickctl.core.advisories import Advisory
     from brickctl.sources.history import History
     from brickctl.sources.pages import Page, Pages
     from brickctl.sources.store import Store
@@ -56,6 +59,23 @@ class Index:
         if self._pages is not None:
             self._pages.remember(address, page)
         return entries
+
+    def advisories(self) -> tuple[Advisory, ...]:
+        """What the registry knows to be bad; nothing where it has no such file.
+
+        Raises:
+            NotFound: no such registry.
+            IntegrityFault, Unsupported: the file cannot be read.
+        """
+        self._layout  # noqa: B018 - raises where there is no registry that can be read
+        page = self.store.page(ADVISORIES)
+        if page is None:
+            return ()
+        address = f"{self.store.address}/{ADVISORIES}"
+        found = parse_advisories(page.body, file=address)
+        if self._pages is not None:
+            self._pages.remember(address, page)
+        return found
 
     @cached_property
     def _layout(self) -> int:

@@ -12,7 +12,7 @@ from brickctl.core.reference import PathReference
 from brickctl.errors import NotFound, PolicyViolation
 from brickctl.sources.folder import Folder
 from brickctl.sources.naming import file_label, place_label
-from brickctl.sources.selection import select
+from brickctl.sources.selection import select, unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +65,10 @@ class LocalSource:
         except NotFound:
             return None
         return folder.locate(pin)
+
+    def unsafe_files(self, pin: Pin) -> tuple[str, ...]:
+        """Pickles and Python in the folder."""
+        return unsafe(self._folder(pin.source, pin.subfolder).paths())
 
     def storage(self, pin: Pin) -> Path | None:  # noqa: ARG002 - files are used where they lie
         """Nowhere."""

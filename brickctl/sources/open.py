@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from brickctl.core.advisories import Advisory
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
     from brickctl.core.reference import Reference, RegistryReference
@@ -78,6 +79,16 @@ class Sources:
     def published(self, pin: Pin) -> datetime | None:
         """As `Bricks.published`."""
         return self.hub().published(pin) if pin.commit is not None else None
+
+    def unsafe_files(self, pin: Pin) -> tuple[str, ...]:
+        """As `Bricks.unsafe_files`; a registry has nothing but what belongs to its bricks."""
+        if pin.commit is not None:
+            return self.hub().unsafe_files(pin)
+        return self._local.unsafe_files(pin) if pin.source.startswith(PATH) else ()
+
+    def advisories(self, registry: str) -> tuple[Advisory, ...]:
+        """As `Bricks.advisories`."""
+        return self._registry.advisories(registry)
 
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """As `Bricks.versions`."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from brickctl.core.advisories import Advisory
     from brickctl.core.brick import Contents, File, Pin
     from brickctl.core.ports import Progress, Source
     from brickctl.core.reference import Reference
@@ -58,6 +59,10 @@ class RegistrySource:
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """As `Bricks.versions`."""
         return self._named(reference.registry).entries(reference.name)
+
+    def advisories(self, registry: str) -> tuple[Advisory, ...]:
+        """As `Bricks.advisories`."""
+        return self._named(registry).advisories()
 
     def inspect(self, pin: Pin) -> Contents:
         """As the place of the files does it."""

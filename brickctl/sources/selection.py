@@ -30,6 +30,11 @@ _LONGEST_REASON = 300
 DAMAGED = "the file is damaged, or was written by something else; fetch it again or ask its publisher"
 
 
+def unsafe(paths: Iterable[str]) -> tuple[str, ...]:
+    """The files that run code when they are loaded: pickles and Python; sorted."""
+    return tuple(sorted(path for path in paths if path.endswith((*PICKLES, ".py"))))
+
+
 def select(paths: Iterable[str], read: Callable[[str], bytes], *, where: str) -> tuple[str, ...]:
     """The files that make up a brick, sorted.
 

@@ -15,6 +15,7 @@ from brickctl.sources.registry import kept
 from brickctl.workflows.assemble import locked_brick
 from brickctl.workflows.opening import lock_entry, open_brick
 from brickctl.workflows.policy import YANKED, check_age, none_in_range, too_new
+from brickctl.workflows.precise import at_revision, only
 from brickctl.workflows.wishes import (
     candidate_of,
     label_of,
@@ -47,11 +48,13 @@ class Before:
         settled: entries that are not to be chosen again.
         standing: entries that are asked for in the words for which they were locked, settled or not.
         pins: pins that are preferred where a choice is made.
+        exactly: the version or revision that is taken whatever is preferred, by name.
     """
 
     settled: Mapping[Alias, Locked]
     standing: Mapping[Alias, Locked]
     pins: Mapping[Alias, Pin]
+    exactly: Mapping[Alias, str]
 
     def preferred(self, name: Alias, origin: str) -> Pin | None:
         """The pin that was, by its name, or by where it comes from if it had another name."""
@@ -170,8 +173,12 @@ class ProjectCatalogue:
 
     def _look_up(self, name: Alias, reference: Reference) -> Offers:
         old = self._before.preferred(name, origin_of(reference))
+        exactly = self._before.exactly.get(name)
         if isinstance(reference, RegistryReference):
-            return self._listed(name, reference, old)
+            listed = self._listed(name, reference, old)
+            return listed if exactly is None else only(listed, reference, exactly)
+        if exactly is not None:
+            reference = at_revision(reference, exactly)
         pin = self._session.sources.pin(reference, old)
         if pin.commit is not None and (old is None or old.commit != pin.commit):
             check_age(self._session, name, pin, self._session.sources.published(pin))

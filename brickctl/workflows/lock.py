@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from brickctl.core.lock import same_entry
@@ -118,32 +119,43 @@ def _stale(reasons: tuple[str, ...], says: str = "what brick.toml says") -> Lock
     return LockStale(f"brick.lock does not say {says}", causes=reasons, hint=hint)
 
 
-def update(session: Session, names: Collection[str]) -> LockResult:
+def update(session: Session, names: Collection[str], precise: str | None = None) -> LockResult:
     """Pin anew: the bricks named, or all where none is named.
 
+    With `precise`, the one brick named gets this version, or this revision of its repository.
+
     Raises:
-        NotFound: a name that is no brick of the manifest.
+        NotFound: a name that is no brick of the manifest, or a version that may not be had.
+        UsageFault: `precise` without exactly one name, or out of the range that brick.toml says.
     """
+    if precise is not None and len(names) != 1:
+        raise UsageFault("--precise takes one brick to one version", hint="name exactly one brick before it")
     old = session.read_lock()
     known = [*session.manifest.requirements, *(() if old is None else old.dependencies)]
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
             raise NotFound(f"`{name}` is no brick of this project", hint=hint)
-    return _lock(session, anew=[Alias(name) for name in names] or known)
+    exactly = {} if precise is None else {Alias(name): precise for name in names}
+    return _lock(session, [Alias(name) for name in names] or known, exactly)
 
 
-def _lock(session: Session, anew: Collection[Alias]) -> LockResult:
+def _lock(session: Session, anew: Collection[Alias], exactly: Mapping[Alias, str] = MappingProxyType({})) -> LockResult:
     old = session.read_lock()
-    lock = _resolve(session, old, anew)
+    lock = _resolve(session, old, anew, exactly)
     changes, inputs = changes_between(old, lock), input_changes(old, lock)
     return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
 
 
-def _resolve(session: Session, old: Lock | None, anew: Collection[Alias]) -> Lock:
+def _resolve(
+    session: Session,
+    old: Lock | None,
+    anew: Collection[Alias],
+    exactly: Mapping[Alias, str] = MappingProxyType({}),
+) -> Lock:
     from brickctl.workflows.resolution import resolve  # 30 ms, and most commands find a lock that is good
 
-    return resolve(session, old, anew)
+    return resolve(session, old, anew, exactly=exactly)
 
 
 def changes_between(old: Lock | None, new: Lock) -> tuple[Change, ...]:

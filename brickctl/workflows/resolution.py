@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from brickctl.core.lock import Lock, same_entry
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 
 
 def resolve(
-    session: Session, old: Lock | None = None, anew: Collection[Alias] = (), unfinished: Collection[Alias] = ()
+    session: Session,
+    old: Lock | None = None,
+    anew: Collection[Alias] = (),
+    unfinished: Collection[Alias] = (),
+    exactly: Mapping[Alias, str] = MappingProxyType({}),
 ) -> Lock:
     """The lock that the manifest means now; nothing is written.
 
     Entries of `old` stand while they are asked for in the same words, unless they are to be pinned `anew`, or something
-    new contradicts them. Targets that are `unfinished` are not looked at.
+    new contradicts them. Targets that are `unfinished` are not looked at. `exactly` says which version or revision some
+    bricks shall have.
 
     Raises:
         ManifestInvalid, NotFound, Gated, Misfit, Conflict, Unsupported, PolicyViolation, TransportFault, OfflineMiss.
@@ -38,7 +44,7 @@ def resolve(
     targets = session.manifest.targets
     recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
     inputs = pin_inputs(session.root, (one for recipe in recipes for one in recipe.inputs))
-    wishes = _Wishes(session, old, frozenset(anew), Fit(recipes))
+    wishes = _Wishes(session, old, frozenset(anew), exactly, Fit(recipes))
     entries = wishes.entries()
     lock = Lock(
         base=entries[BASE],
@@ -54,7 +60,10 @@ def resolve(
 class _Wishes:
     """What is asked for, held against the lock that was: what stands is kept where that is possible, else preferred."""
 
-    def __init__(self, session: Session, old: Lock | None, anew: frozenset[Alias], fit: Fit) -> None:
+    def __init__(
+        self, session: Session, old: Lock | None, anew: frozenset[Alias], exactly: Mapping[Alias, str], fit: Fit
+    ) -> None:
+        self._exactly = exactly
         self._session = session
         self._fit = fit
         self._standing = {} if old is None else standing(session.manifest, old)
@@ -82,8 +91,11 @@ class _Wishes:
             alias for alias, entry in entries.items() if alias not in before or not same_entry(before[alias], entry)
         ]
 
+    def _before(self, settled: Mapping[Alias, Locked]) -> Before:
+        return Before(settled, self._standing, self._pins, self._exactly)
+
     def _search(self, settled: Mapping[Alias, Locked]) -> Mapping[Alias, Locked]:
-        catalogue = ProjectCatalogue(self._session, Before(settled, self._standing, self._pins), self._fit)
+        catalogue = ProjectCatalogue(self._session, self._before(settled), self._fit)
         aliases = list(self._session.manifest.requirements)
         in_parallel(catalogue.look, aliases)
         wanted = [catalogue.wanted(alias) for alias in aliases]

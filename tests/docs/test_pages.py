@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
+    "keep-bricks-up-to-date",
     "look-after-the-caches",
     "run-in-ci",
     "stitch-layers",

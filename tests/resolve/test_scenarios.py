@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli
 
-from tests.resolve.stage import Stage
 from tests.support.hub import Hub
+from tests.support.stage import Stage
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Outcome, Sandbox

@@ -18,7 +18,7 @@ from brickctl.sources.hub.listing import git_blob, is_commit
 from brickctl.sources.naming import file_label
 from brickctl.sources.patience import patiently
 from brickctl.sources.remote_header import read_remote_header
-from brickctl.sources.selection import DAMAGED, select
+from brickctl.sources.selection import DAMAGED, select, unsafe
 from brickctl.sources.verification import put_aside, verified
 from brickctl.tensors.header import Header, read_header
 
@@ -118,6 +118,11 @@ class HubSource:
         """When the pinned commit was made, as the Hub says."""
         repository, commit, _ = _address(pin, "config.json")
         return self._client.commit_date(repository, commit)
+
+    def unsafe_files(self, pin: Pin) -> tuple[str, ...]:
+        """Pickles and Python of the pinned commit."""
+        repository, commit, _ = _address(pin, "config.json")
+        return unsafe(self._client.list(repository, commit, pin.subfolder).files)
 
     def unverified(self, pin: Pin, file: File) -> Path | None:
         """Where a file of a pin is cached, if it is; whoever asks will read it."""

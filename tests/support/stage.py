@@ -34,7 +34,7 @@ import tomli
 from brickctl.core.brick import File
 from brickctl.core.dependency import BrickDependency, Dependency, HubDependency
 from brickctl.core.digests import Sha256, interface_digest
-from brickctl.core.registry_line import RegistryEntry, encode_line
+from brickctl.core.registry_line import RegistryBase, RegistryEntry, encode_line
 from brickctl.core.versions import VersionRange
 from tests.support import sandbox as bricks
 
@@ -149,9 +149,14 @@ class Stage:
             interface=_INTERFACE,
             license=facts.get("license", "MIT"),
             published=facts.get("published"),
+            base=self._base(facts["base"]) if "base" in facts else None,
             dependencies=tuple(sorted(needs, key=lambda need: need.name(""))),
             yanked=facts.get("yanked", False),
         )
+
+    def _base(self, name: str) -> RegistryBase:
+        """What a brick was made for: `owner/name@branch`."""
+        return RegistryBase(source=f"hf:{name.partition('@')[0]}", commit=self.commits[name], interface=_INTERFACE)
 
     def _dependency(self, text: str) -> Dependency:
         """`acme/expert ^1`, `hf:acme/legal@main`, or either with `base ` before it."""
