@@ -131,6 +131,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
     run_above = {
         "build-without-a-manifest",
         "import-a-mergekit-recipe",
+        "keep-bricks-up-to-date",
         "look-after-the-caches",
         "merge-adapters-of-the-hub",
         "run-in-ci",
