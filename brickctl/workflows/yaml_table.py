@@ -8,7 +8,7 @@ import yaml
 
 from brickctl.core.document import Table, shown
 from brickctl.core.lines import KeyPath, Lines
-from brickctl.errors import Place, UsageFault
+from brickctl.errors import Place, Unsupported, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +21,15 @@ def read_yaml(text: str, *, file: str) -> Table:
     """Parse one YAML document into a table that knows its lines.
 
     Raises:
+        Unsupported: there are several documents.
         UsageFault: not YAML, no mapping, a key that is no string or stands twice, or too large.
     """
     try:
         loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        node = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            second: Any = loader.get_node()
+            raise _several(file, Place(file=file, line=second.start_mark.line + 1))
         lines = dict(_lines(node, (), file)) if node is not None else {}
         values = {} if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -36,6 +40,12 @@ def read_yaml(text: str, *, file: str) -> Table:
     if not isinstance(values, dict):
         raise UsageFault(f"{file} is no mapping of keys to values", place=Place(file=file, line=1))
     return Table(values, file=file, lines=Lines(lines), fault=UsageFault)
+
+
+def _several(file: str, place: Place) -> Unsupported:
+    causes = ("a recipe that takes what another one made has no counterpart: bricks are not targets",)
+    hint = "import each document as a file of its own, and name what was built by its folder"
+    return Unsupported(f"{file} holds several recipes", causes=causes, place=place, hint=hint)
 
 
 def _lines(root: yaml.Node, path: KeyPath, file: str) -> Iterator[tuple[KeyPath, int]]:

@@ -202,3 +202,11 @@ def test_model_settings_go_before_common_ones() -> None:
     number = translate((Condition("mlp", 1.0),), (Condition("norm", 2.0), Condition(None, 3.0), Condition("head", 4.0)))
     assert number is not None
     assert [number.at(name, 0.0) for name in ("a.mlp.b", "a.norm.b", "lm_head.weight")] == [1.0, 2.0, 3.0]
+
+
+def test_several_recipes_in_one_file_are_refused_with_the_line_of_the_second(empty: Sandbox) -> None:
+    outcome = imported(empty, f"{HEAD}{WEIGHT}---\n{HEAD}{WEIGHT}")
+    assert outcome.code == 1
+    assert "recipe.yml holds several recipes" in outcome.err
+    assert "recipe.yml line 7" in outcome.err
+    assert imported(empty, f"---\n{HEAD}{WEIGHT}").code == 0
