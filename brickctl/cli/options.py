@@ -78,6 +78,17 @@ def _project(context: click.Context, _: click.Parameter, folder: Path | None) ->
     return folder.absolute()
 
 
+checkout = click.option(
+    "--index",
+    "checkout",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    required=True,
+    help="Checkout of the registry: the folder that holds config.json.",
+)
+"""`checkout: Path`, a registry that may be written."""
+
+
 def console(function: Callable[..., _R]) -> Callable[..., _R]:
     """`--json` and `--quiet`: the function gets a `console` that obeys them, closed when it returns."""
 

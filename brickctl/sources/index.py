@@ -60,6 +60,14 @@ class Index:
             self._pages.remember(address, page)
         return entries
 
+    def check(self) -> None:
+        """Make sure that there is a registry that can be read.
+
+        Raises:
+            NotFound, IntegrityFault, Unsupported: there is none.
+        """
+        self._layout  # noqa: B018 - looked at for what it raises
+
     def advisories(self) -> tuple[Advisory, ...]:
         """What the registry knows to be bad; nothing where it has no such file.
 

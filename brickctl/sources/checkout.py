@@ -1,0 +1,100 @@
+"""A registry in a folder that may be written, such as a git checkout: lines are added, and nothing else changes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.core.document import shown
+from brickctl.core.registry_line import encode_line
+from brickctl.errors import NotFound, UsageFault
+from brickctl.sources.atomic import write_atomically
+from brickctl.sources.folder_store import FolderStore
+from brickctl.sources.index import Index
+from brickctl.sources.store import index_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import File
+    from brickctl.core.registry_line import RegistryEntry
+    from brickctl.sources.ledger import Ledger
+
+
+class Checkout:
+    """The registry in `root`."""
+
+    def __init__(self, root: Path, ledger: Ledger) -> None:
+        self.root = root
+        self._index = Index("checkout", FolderStore(root, ledger), None, None)
+
+    def entries(self, name: str) -> tuple[RegistryEntry, ...]:
+        """Every version of a brick; empty where it has none yet.
+
+        Raises:
+            NotFound: the folder is no registry.
+            IntegrityFault, Unsupported: its lines cannot be read.
+        """
+        if not (self.root / "config.json").is_file():
+            hint = 'name the folder that holds config.json and index/; `{"v":1}` in config.json makes a new one'
+            raise NotFound(f"{self.root} is no registry", causes=("it has no config.json",), hint=hint)
+        if not self.page(name).exists():
+            self._index.check()
+            return ()
+        return self._index.entries(name)
+
+    def page(self, name: str) -> Path:
+        """The file with the lines of a brick."""
+        return self.root / index_path(name)
+
+    def add_line(self, entry: RegistryEntry) -> Path:
+        """Write a line behind those that are there; returns the file."""
+        page = self.page(entry.name)
+        before = page.read_bytes() if page.exists() else b""
+        separator = b"" if not before or before.endswith(b"\n") else b"\n"
+        write_atomically(page, before + separator + encode_line(entry), flush=True)
+        return page
+
+    def replace_line(self, entry: RegistryEntry) -> Path:
+        """Write a line in the place of that about the same version; all others stay byte for byte."""
+        page = self.page(entry.name)
+        lines = page.read_bytes().splitlines(keepends=True)
+        versions = [one.version for one in self.entries(entry.name)]
+        if len(lines) != len(versions):
+            hint = "edit the line yourself, or upgrade brickctl: `pip install -U brickctl`"
+            raise UsageFault(f"{page} has lines that this brickctl cannot read", hint=hint)
+        lines[versions.index(entry.version)] = encode_line(entry)
+        write_atomically(page, b"".join(lines), flush=True)
+        return page
+
+    def add_files(self, entry: RegistryEntry, files: Mapping[File, Path]) -> Path:
+        """Copy the files of a version into the registry, all or none; returns their folder."""
+        folder = self.root / "files" / entry.name / entry.version
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        try:
+            for file, place in files.items():
+                (made / file.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(place, made / file.path)
+            made.chmod(0o755)
+            if folder.exists():  # of a version without a line: what an interrupted command left
+                shutil.rmtree(folder)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return folder
+
+    def find(self, name: str, version: str) -> RegistryEntry:
+        """One version.
+
+        Raises:
+            NotFound: there is none.
+        """
+        entries = self.entries(name)
+        for entry in entries:
+            if entry.version == version:
+                return entry
+        there = ", ".join(entry.version for entry in entries) or "nothing"
+        raise NotFound(f"{self.root} has no {shown(name)} {shown(version)}", causes=(f"of this brick it has {there}",))

@@ -1,0 +1,72 @@
+"""What publishing works with: sources, a ledger, and the base that a brick is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.core.document import shown
+from brickctl.core.manifest import BUILTIN
+from brickctl.core.names import is_hub_id
+from brickctl.core.reference_format import parse_reference
+from brickctl.errors import NotFound, UsageFault
+from brickctl.sources.ledger import Ledger
+from brickctl.sources.open import open_sources
+from brickctl.workflows.session import cache_folder, open_session
+
+if TYPE_CHECKING:
+    from brickctl.core.brick import Pin
+    from brickctl.core.ports import Events, Source
+
+_HUB = "hf:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """Sources to read bricks with, which files were verified before, and the pinned base, if there is one."""
+
+    sources: Source
+    ledger: Ledger
+    base: Pin | None
+
+
+def open_publishing(project: Path | None, base: str | None, events: Events, *, offline: bool) -> Publishing:
+    """Open what publishing needs; the base is `base`, a reference, or that of the project's lock.
+
+    Raises:
+        NotFound: the project has no lock.
+        UsageFault, NotFound, Gated, TransportFault, OfflineMiss: the base cannot be had.
+    """
+    if project is None:
+        ledger = own_ledger(events)
+        sources: Source = open_sources(Path.cwd(), {}, offline=offline, cache=cache_folder(), ledger=ledger)
+        default = BUILTIN
+    else:
+        session = open_session(project, events, offline=offline)
+        sources, ledger, default = session.sources, session.ledger, session.manifest.project.default_registry
+        if base is None:
+            lock = session.read_lock()
+            if lock is None:
+                hint = "run `brickctl lock`, or say what the brick was made for with `--base`"
+                raise NotFound("there is no brick.lock that says which base it is", hint=hint)
+            return Publishing(sources=sources, ledger=ledger, base=lock.base.pin)
+    pin = None if base is None else sources.pin(parse_reference(base, registry=default))
+    return Publishing(sources=sources, ledger=ledger, base=pin)
+
+
+def own_ledger(events: Events) -> Ledger:
+    """The ledger of this machine."""
+    return Ledger(cache_folder() / "ledger", events)
+
+
+def hub_id(text: str) -> str:
+    """Read `hf:owner/name`.
+
+    Raises:
+        UsageFault: it is something else.
+    """
+    name = text.removeprefix(_HUB)
+    if not text.startswith(_HUB) or not is_hub_id(name) or "/" not in name:
+        raise UsageFault(f"`{shown(text)}` is no repository to publish to", hint="write `hf:owner/name`")
+    return name
