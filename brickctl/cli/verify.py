@@ -11,14 +11,34 @@ from brickctl.cli import options
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
+    from brickctl.workflows.signatures import Signer
 
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--load", is_flag=True, help="Also let transformers load each artifact, without its data.")
+@click.option(
+    "--public-key",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Demand a signature by this key; of several, by any.",
+)
+@click.option("--identity", help="Demand a signature by somebody whom Sigstore knows; with --identity-provider.")
+@click.option("--identity-provider", metavar="URL", help="Who vouches for that identity.")
 @options.project_if_any
 @options.console
-def command(*, path: Path | None, load: bool, project: Path | None, console: Console) -> None:
+def command(
+    *,
+    path: Path | None,
+    load: bool,
+    keys: tuple[Path, ...],
+    identity: str | None,
+    identity_provider: str | None,
+    project: Path | None,
+    console: Console,
+) -> None:
     """Read every byte again and compare it with the promise.
 
     Bricks are compared with the lock, artifacts with their own record and with the lock. With PATH, one artifact with
@@ -28,20 +48,41 @@ def command(*, path: Path | None, load: bool, project: Path | None, console: Con
     from brickctl.workflows import verify
     from brickctl.workflows.session import open_session
 
+    signers = _signers(keys, identity, identity_provider)
     if path is not None:
-        results: tuple[verify.Verified, ...] = (verify.verify_artifact(path.absolute(), console),)
+        results: tuple[verify.Verified, ...] = (verify.verify_artifact(path.absolute(), console, signers),)
         folders = [path]
     else:
         session = open_session(options.needed_project(project), console, offline=True)
-        results = verify.verify_project(session)
+        results = verify.verify_project(session, signers)
         folders = [Path(result.name) for result in results if Path(result.name).is_absolute()]
     if load:
         for folder in folders:
             verify.load_on_meta(folder)
     rows = [
-        {"name": result.name, "files": result.files, "bytes": result.bytes, "digest": f"sha256:{result.digest}"}
+        {
+            "name": result.name,
+            "files": result.files,
+            "bytes": result.bytes,
+            "digest": f"sha256:{result.digest}",
+            "signer": result.signer,
+        }
         for result in results
     ]
     console.answer({"verified": rows, "loaded": load})
     for result in results:
-        console.show(f"{result.name}: verified  {result.files} files, {format_size(result.bytes)}")
+        by = "" if result.signer is None else f", signed by {result.signer}"
+        console.show(f"{result.name}: verified  {result.files} files, {format_size(result.bytes)}{by}")
+
+
+def _signers(keys: tuple[Path, ...], identity: str | None, provider: str | None) -> tuple[Signer, ...]:
+    """Who may have signed."""
+    from brickctl.errors import UsageFault
+    from brickctl.workflows.signatures import IdentitySigner, KeySigner
+
+    if (identity is None) != (provider is None):
+        raise UsageFault("an identity is one of a provider", hint="give both `--identity` and `--identity-provider`")
+    signers: list[Signer] = [KeySigner(name=str(key), key=key) for key in keys]
+    if identity is not None and provider is not None:
+        signers.append(IdentitySigner(identity=identity, provider=provider))
+    return tuple(signers)

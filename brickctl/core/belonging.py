@@ -19,7 +19,11 @@ INDEXES = ("model.safetensors.index.json", "adapter_model.safetensors.index.json
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 """How the names of files end that run code when they are loaded."""
 
+SIGNATURE = "model.sig"
+"""Where the signature of a folder lies, in the format of OpenSSF model signing; it is no part of a model."""
+
 COMPANIONS = (
+    SIGNATURE,
     "config.json",
     "adapter_config.json",
     "mask_config.json",

@@ -10,7 +10,6 @@ from brickctl.core.document import shown
 from brickctl.core.licenses import parse_license
 from brickctl.core.names import is_safe_path
 from brickctl.core.policy import Cutoff, Exemption, Policy, parse_moment
-from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,8 +111,6 @@ def _read_signatures(table: Table) -> str:
     if signatures not in {None, "optional", "required"}:
         message = f"`{shown(signatures)}` is no rule about signatures"
         raise table.error(message, key="signatures", hint="`optional` or `required`")
-    if signatures == "required":
-        raise Unsupported("signatures are not checked by this brickctl yet", place=table.place("signatures"))
     return signatures or "optional"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.model import LazyModel
 from brickctl.errors import Misfit
 
@@ -19,7 +20,7 @@ UNIFIED = "unified_config.json"
 """What a merge with masks writes beside its model: about those very weights, so no model made from them has it."""
 
 _HEAD = "lm_head.weight"
-_WEIGHTS = (".safetensors", ".safetensors.index.json")
+_NOT_CARRIED = (".safetensors", ".safetensors.index.json", UNIFIED, SIGNATURE)
 
 
 def whole_model(brick: Brick) -> LazyModel:
@@ -35,7 +36,7 @@ def whole_model(brick: Brick) -> LazyModel:
     contents = brick.contents
     config = contents.documents["config.json"]
     ties = _ties(config, contents.tensors)
-    carried = {file.path: file for file in brick.pin.files if not file.path.endswith((*_WEIGHTS, UNIFIED))}
+    carried = {file.path: file for file in brick.pin.files if not file.path.endswith(_NOT_CARRIED)}
     source_config = carried.pop("config.json", None)
     tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in ties}
     return LazyModel(config=config, tensors=tensors, ties=ties, files=carried, source_config=source_config)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault
 from brickctl.sources.ledger import hash_file
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def names_in(folder: Path) -> frozenset[str]:
-    """Every file of an artifact but its record, as paths with `/`.
+    """Every file of an artifact but its record and its signature, as paths with `/`.
 
     Raises:
         IntegrityFault: something is neither a file nor a folder; no link is followed, since it may lead anywhere.
     """
-    return frozenset(_names(folder)) - {FILE}
+    return frozenset(_names(folder)) - {FILE, SIGNATURE}
 
 
 def out_of_place(path: Path, reason: str) -> IntegrityFault:

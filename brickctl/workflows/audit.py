@@ -172,7 +172,7 @@ def _more(files: tuple[str, ...]) -> str:
 def _policy(session: Session, lock: Lock) -> Iterator[Finding]:
     try:
         check_policy(session, lock, ())
-    except PolicyViolation as violation:
+    except (PolicyViolation, IntegrityFault) as violation:
         yield _as_finding(violation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.belonging import WEIGHTS
+from brickctl.core.belonging import SIGNATURE, WEIGHTS
 from brickctl.core.digests import Sha256, sha256_bytes, tree_digest
 from brickctl.core.document import shown
 from brickctl.core.graph import each_once
@@ -139,7 +139,10 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         shares = _begin(session, plan, bench, force=force)
         files = _execute(session, recipe, plan, installed, bench, part)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
+        was_signed = (folder / SIGNATURE).is_file()
         bench.exchange()
+        if was_signed:
+            session.events.note(f"{recipe.name}: its signature went with what it was about; `brickctl sign` signs anew")
         for file in files:
             session.ledger.record(folder / file.path, file.sha256)
         session.made_shards.record(folder, plan.shards, files)

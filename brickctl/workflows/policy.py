@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.core.versions import VersionRange
-from brickctl.errors import PolicyViolation
+from brickctl.errors import PolicyViolation, asked_for
 from brickctl.sources.registry import no_version
 
 if TYPE_CHECKING:
@@ -38,7 +39,36 @@ def check_policy(session: Session, lock: Lock, news: Collection[Alias]) -> None:
     for entry in lock.entries.values():
         _check_source(session, entry)
         _check_license(session, entry)
+    _check_signatures(session, lock)
     _check_declared_bases(session, lock, news)
+
+
+def _check_signatures(session: Session, lock: Lock) -> None:
+    """Every brick is signed by somebody whom the policy names, where it says so.
+
+    Raises:
+        PolicyViolation: a brick has no signature.
+        IntegrityFault: it has one that is by nobody of those, or about other files.
+    """
+    policy = session.manifest.policy
+    if policy.signatures != "required":
+        return
+    from brickctl.workflows.signatures import KeySigner, check_digests, read_signature
+
+    signers = [KeySigner(name=name, key=session.root / path) for name, path in policy.signers.items()]
+    for entry in lock.entries.values():
+        if policy.for_brick(entry.alias).unsigned:
+            continue
+        signature = entry.pin.file(SIGNATURE)
+        if signature is None:
+            message = f"{_named(entry)} is not signed"
+            raise _violation(session, entry, "signatures", message, "`signatures` are required", '"optional"')
+        place = session.sources.fetch(entry.pin, signature, session.events)
+        with asked_for(place_of_entry(session, entry)):
+            signed = read_signature(place, signers, where=_named(entry))
+            found = {file.path: file.sha256 for file in entry.pin.files if file.path != SIGNATURE}
+            hint = "its signature is of other files, perhaps of another version: do not use it before you know why"
+            check_digests(signed, found, where=_named(entry), hint=hint)
 
 
 def _check_source(session: Session, entry: Locked) -> None:
@@ -60,11 +90,13 @@ def _check_license(session: Session, entry: Locked) -> None:
     raise _violation(session, entry, "licenses", message, f"`licenses` allows {_listed(allowed)}")
 
 
-def _violation(session: Session, entry: Locked, rule: str, message: str, says: str) -> PolicyViolation:
+def _violation(
+    session: Session, entry: Locked, rule: str, message: str, says: str, exception: str = "[...]"
+) -> PolicyViolation:
     """The error about one brick and one rule, to be raised by the caller."""
     place = session.manifest.policy.place(rule)
     where = "[policy]" if place is None else f"[policy] ({place})"
-    words = f"{rule} = [...]"
+    words = f"{rule} = {exception}"
     hint = f"do without it, or except it: `[policy.exceptions.{_key(entry.alias)}]` with `{words}`"
     return PolicyViolation(
         message, causes=(f"{says} in {where}",), place=place_of_entry(session, entry) or place, hint=hint

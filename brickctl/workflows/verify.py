@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.digests import tree_digest
 from brickctl.core.document import shown
-from brickctl.errors import IntegrityFault, NotFound
+from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 from brickctl.operations.target import read_recipe
+from brickctl.sources.ledger import hash_file
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 from brickctl.workflows.inputs import inputs_of, read_input
+from brickctl.workflows.signatures import check_names, read_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from brickctl.core.digests import Sha256
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Input, Target
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
+    from brickctl.workflows.signatures import Signer
 
 _IN_PLACE = "path:"
 _BUILD_AGAIN = "`brickctl build` makes it again"
@@ -29,16 +33,22 @@ _BUILD_AGAIN = "`brickctl build` makes it again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """One thing that is what it should be: its name, how many files and bytes were read, and its tree digest."""
+    """One thing that is what it should be: its name, how many files and bytes were read, and its tree digest.
+
+    `signer` is who has signed it, where that was asked.
+    """
 
     name: str
     files: int
     bytes: int
     digest: Sha256
+    signer: str | None = None
 
 
-def verify_project(session: Session) -> tuple[Verified, ...]:
+def verify_project(session: Session, signers: Sequence[Signer] = ()) -> tuple[Verified, ...]:
     """Every brick of the lock that is on this machine, what targets read, and every artifact, against the lock.
+
+    With `signers`, every artifact must be signed by one of them, and so must bricks that have a signature.
 
     Raises:
         NotFound: there is no lock, or a brick is not installed.
@@ -51,15 +61,17 @@ def verify_project(session: Session) -> tuple[Verified, ...]:
     inputs = [_verify_input(session, lock, one) for one in inputs_of(session.manifest) if one.path in lock.inputs]
     targets = [session.manifest.targets[name] for name in session.manifest.targets]
     built = [target for target in targets if (session.artifact_folder(target.name) / provenance.FILE).exists()]
-    return (*bricks, *dict.fromkeys(inputs), *(_verify_target(session, lock, target) for target in built))
+    return (*bricks, *dict.fromkeys(inputs), *(_verify_target(session, lock, target, signers) for target in built))
 
 
-def verify_artifact(folder: Path, events: Events) -> Verified:
-    """One artifact against its own record: every file, no more and no fewer.
+def verify_artifact(folder: Path, events: Events, signers: Sequence[Signer] = ()) -> Verified:
+    """One artifact against its own record: every file, no more and no fewer; with `signers` also against its signature.
 
     Raises:
         NotFound: the folder is no artifact.
-        IntegrityFault: a file is missing, has other bytes, or is not in the record.
+        IntegrityFault: a file is missing, has other bytes, or is not in the record; or its signature is by nobody of
+            those, or about something else.
+        PolicyViolation: it is not signed, and has to be.
     """
     recorded = provenance.read_statement(folder)
     if recorded is None:
@@ -71,8 +83,9 @@ def verify_artifact(folder: Path, events: Events) -> Verified:
     for name, digest in files.items():
         if digests[name] != digest:
             raise _changed(f"{folder / name}", digest, digests[name], _BUILD_AGAIN)
+    signer = _verify_signature(folder, digests, signers) if signers else None
     size = sum((folder / name).stat().st_size for name in files)
-    return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()))
+    return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()), signer=signer)
 
 
 def load_on_meta(folder: Path) -> None:
@@ -115,10 +128,10 @@ def _verify_input(session: Session, lock: Lock, one: Input) -> Verified:
     return Verified(name=one.path, files=1, bytes=file.size, digest=tree_digest([(file.path, file.sha256)]))
 
 
-def _verify_target(session: Session, lock: Lock, target: Target) -> Verified:
+def _verify_target(session: Session, lock: Lock, target: Target, signers: Sequence[Signer]) -> Verified:
     """An artifact against its record, and the record against the lock and the manifest."""
     folder = session.artifact_folder(target.name)
-    result = verify_artifact(folder, session.events)
+    result = verify_artifact(folder, session.events, signers)
     recorded = provenance.read_statement(folder)
     recipe = read_recipe(session.manifest, target)
     try:
@@ -144,6 +157,20 @@ def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if before.get(name) != now.get(name):
             return f"`{shown(name)}` in its record is not the one in brick.lock"
     return "its record tells of other steps, parameters or engine than a build would use now"
+
+
+def _verify_signature(folder: Path, digests: Mapping[str, Sha256], signers: Sequence[Signer]) -> str:
+    """Who has signed an artifact, of which these files were read."""
+    signature = folder / SIGNATURE
+    if not signature.is_file():
+        cause = f"it has no {SIGNATURE}: it was never signed, was built again since, or somebody took it away"
+        hint = f"sign it: `brickctl sign {folder} --key FILE`"
+        raise PolicyViolation(f"{folder} is not signed", causes=(cause,), hint=hint)
+    signed = read_signature(signature, signers, where=str(folder))
+    record = hash_file(folder / provenance.FILE)
+    hint = "it is not what was signed: build it again and sign that, or get it anew from whoever signed it"
+    check_names(signed, {**digests, provenance.FILE: record}, where=str(folder), hint=hint)
+    return signed.signer
 
 
 def _compare_names(folder: Path, files: Mapping[str, Sha256]) -> None:
