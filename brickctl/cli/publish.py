@@ -76,14 +76,7 @@ def command(
         private=private,
     )
     opened = open_publishing(project, base, console, offline=offline)
-    result = publish(
-        publication,
-        opened.base,
-        opened.sources,
-        Checkout(checkout.absolute(), opened.ledger),
-        offline=offline,
-        dry_run=dry_run,
-    )
+    result = publish(publication, opened, Checkout(checkout.absolute(), opened.ledger), dry_run=dry_run)
     _show(console, result, checkout, dry_run=dry_run)
 
 

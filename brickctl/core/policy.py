@@ -34,12 +34,13 @@ class Cutoff:
 class Exemption:
     """`[policy.exceptions.NAME]`: what holds for one brick instead of the rules. None: the rule itself.
 
-    `any_age`: `exclude-newer = false`. `unsigned`: `signatures = "optional"`.
+    `any_age`: `exclude-newer = false`. `any_tokens`: `vocabulary = false`. `unsigned`: `signatures = "optional"`.
     """
 
     licenses: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
     any_age: bool = False
+    any_tokens: bool = False
     unsigned: bool = False
 
 

@@ -130,14 +130,20 @@ def _read_exceptions(table: Table | None) -> Mapping[str, Exemption]:
         entry = None if table is None else table.table_or_none(name)
         if entry is None:
             continue
-        any_age = entry.boolean_or_none("exclude-newer")
-        if any_age:
-            raise entry.error("`exclude-newer` of an exception can only be false", key="exclude-newer")
         found[name] = Exemption(
             licenses=_read_licenses(entry),
             sources=_read_sources(entry),
-            any_age=any_age is False,
+            any_age=_is_off(entry, "exclude-newer"),
+            any_tokens=_is_off(entry, "vocabulary"),
             unsigned=_read_signatures(entry) == "optional" and entry.has("signatures"),
         )
         entry.finish()
     return found
+
+
+def _is_off(table: Table, rule: str) -> bool:
+    """Whether an exception turns a rule off."""
+    value = table.boolean_or_none(rule)
+    if value:
+        raise table.error(f"`{rule}` of an exception can only be false", key=rule)
+    return value is False

@@ -17,6 +17,7 @@ from brickctl.core.digests import Sha256, canonical_json, prefixed, sha256_bytes
 from brickctl.core.document import Table, shown
 from brickctl.core.licenses import parse_license
 from brickctl.core.lines import Lines
+from brickctl.core.made_for import read_base
 from brickctl.core.pin_format import (
     file_document,
     read_commit,
@@ -34,6 +35,7 @@ from brickctl.errors import IntegrityFault, Place, Unsupported
 if TYPE_CHECKING:
     from brickctl.core.brick import File
     from brickctl.core.dependency import Dependency
+    from brickctl.core.made_for import MadeFor
     from brickctl.core.versions import Version
 
 VERSION = 1
@@ -49,18 +51,6 @@ _MOST_TAGS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryBase:
-    """The model that a brick was made for: where it is, and which tensors it has.
-
-    Others with such tensors will do, unless the brick has a dependency on this base.
-    """
-
-    source: str
-    interface: Sha256
-    commit: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryEntry:
     """One published version of a brick. `published` is what the publisher says, and proves nothing."""
 
@@ -73,7 +63,7 @@ class RegistryEntry:
     license: str
     commit: str | None = None
     subfolder: str | None = None
-    base: RegistryBase | None = None
+    base: MadeFor | None = None
     summary: str = ""
     tags: tuple[str, ...] = ()
     published: str | None = None
@@ -115,7 +105,7 @@ class RegistryEntry:
 def encode_line(entry: RegistryEntry) -> bytes:
     """Write an entry: sorted keys, no spaces, one line feed at the end."""
     document: dict[str, Any] = {
-        "base": None if entry.base is None else _base_document(entry.base),
+        "base": None if entry.base is None else entry.base.document(),
         "commit": entry.commit,
         "dependencies": [dependency.document() for dependency in entry.dependencies],
         "digest": prefixed(entry.digest),
@@ -134,11 +124,6 @@ def encode_line(entry: RegistryEntry) -> bytes:
         "yanked": entry.yanked,
     }
     return canonical_json({key: value for key, value in document.items() if value is not None}) + b"\n"
-
-
-def _base_document(base: RegistryBase) -> dict[str, Any]:
-    document = {"commit": base.commit, "interface": prefixed(base.interface), "source": base.source}
-    return {key: value for key, value in document.items() if value is not None}
 
 
 def parse_line(raw: bytes, *, file: str, line: int = 1) -> RegistryEntry:
@@ -165,7 +150,7 @@ def parse_line(raw: bytes, *, file: str, line: int = 1) -> RegistryEntry:
         license=_read_license(table),
         commit=read_commit(table, source),
         subfolder=read_subfolder(table),
-        base=_read_base(table.table_or_none("base")),
+        base=read_base(table.table_or_none("base")),
         summary=_read_summary(table),
         tags=_read_tags(table),
         published=_read_published(table),
@@ -216,15 +201,6 @@ def _read_license(table: Table) -> str:
     if parse_license(text) != text:
         raise table.error(f"`{shown(text)}` is no licence in canonical SPDX form", key="license")
     return text
-
-
-def _read_base(table: Table | None) -> RegistryBase | None:
-    if table is None:
-        return None
-    source = read_source(table)
-    base = RegistryBase(source=source, interface=read_digest(table, "interface"), commit=read_commit(table, source))
-    table.finish()
-    return base
 
 
 def _read_summary(table: Table) -> str:

@@ -16,6 +16,7 @@ from brickctl.workflows.assemble import locked_brick
 from brickctl.workflows.opening import lock_entry, open_brick
 from brickctl.workflows.policy import YANKED, check_age, none_in_range, too_new
 from brickctl.workflows.precise import at_revision, only
+from brickctl.workflows.surroundings import check_dtype, check_vocabulary, vocabulary_of
 from brickctl.workflows.wishes import (
     candidate_of,
     label_of,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Brick, Pin
     from brickctl.core.dependency import Dependency
     from brickctl.core.lock import Locked
+    from brickctl.core.made_for import MadeFor, Vocabulary
     from brickctl.core.model import LazyModel
     from brickctl.core.reference import Reference
     from brickctl.core.registry_line import RegistryEntry
@@ -82,6 +84,8 @@ class ProjectCatalogue:
         self._dependencies: dict[Candidate, tuple[Dependency, ...]] = {}
         self._bricks: dict[Candidate, Brick] = {}
         self._models: dict[Candidate, LazyModel] = {}
+        self._made_for: dict[Candidate, MadeFor | None] = {}
+        self._vocabularies: dict[Candidate, Vocabulary | None] = {}
         self._refusals: dict[tuple[Candidate, Candidate], Refusal | None] = {}
 
     def wanted(self, alias: Alias) -> Wanted:
@@ -145,9 +149,23 @@ class ProjectCatalogue:
                 if base not in self._models:
                     self._models[base] = whole_model(self._brick(base))
                 self._fit.check(alias, self._brick(candidate), self._models[base])
+                self._check_surroundings(candidate, base)
         except (Misfit, Unsupported) as error:
             return Refusal(error=error)
         return None
+
+    def _check_surroundings(self, candidate: Candidate, base: Candidate) -> None:
+        """Hold what a registry says that a brick was made for against the base."""
+        made_for = self._made_for.get(candidate)
+        pin = self._pins[base]
+        if made_for is None or (made_for.source, made_for.commit) == (pin.source, pin.commit):
+            return
+        check_dtype(candidate.brick, made_for, self._brick(base))
+        if made_for.vocabulary is not None and not self._session.manifest.policy.for_brick(candidate.brick).any_tokens:
+            if base not in self._vocabularies:
+                sources, events = self._session.sources, self._session.events
+                self._vocabularies[base] = vocabulary_of(self._brick(base), sources, events)
+            check_vocabulary(candidate.brick, made_for, self._vocabularies[base])
 
     def _try(self, candidate: Candidate) -> None:
         """Read headers early; what does not fit is refused later, unless it is the base itself that is no model."""
@@ -193,9 +211,7 @@ class ProjectCatalogue:
         return Offers(
             source=f"registry `{reference.registry}`",
             candidates=tuple(
-                self._candidate(name, entry.pin(reference.registry), entry.dependencies)
-                for entry in ordered
-                if entry.version not in barred
+                self._entry(name, entry, reference.registry) for entry in ordered if entry.version not in barred
             ),
             withheld=tuple(
                 Withheld(label=f"{entry.name} {entry.version}", version=entry.semver, reason=barred[entry.version])
@@ -209,6 +225,11 @@ class ProjectCatalogue:
         if entry.yanked:
             return YANKED
         return too_new(self._session, name, None if entry.published is None else parse_moment(entry.published))
+
+    def _entry(self, name: Alias, entry: RegistryEntry, registry: str) -> Candidate:
+        candidate = self._candidate(name, entry.pin(registry), entry.dependencies)
+        self._made_for[candidate] = entry.base
+        return candidate
 
     def _candidate(self, name: Alias, pin: Pin, dependencies: tuple[Dependency, ...] = ()) -> Candidate:
         needs = tuple(self._need(dependency, pin) for dependency in dependencies)

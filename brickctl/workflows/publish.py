@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import Brick
+from brickctl.core.made_for import MadeFor
 from brickctl.core.names import BASE, Alias
 from brickctl.core.reference import PathReference
 from brickctl.errors import UsageFault
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import detect_kind, kind_named
-from brickctl.workflows.release import release_line
+from brickctl.workflows.release import FOLDER, release_line
+from brickctl.workflows.surroundings import dtype_of, vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Source
     from brickctl.core.registry_line import RegistryEntry
     from brickctl.sources.checkout import Checkout
+    from brickctl.workflows.publishing import Publishing
     from brickctl.workflows.release import Publication
 
 
@@ -38,27 +41,27 @@ class Published:
     left_out: tuple[str, ...] = ()
 
 
-def publish(
-    publication: Publication, base: Pin | None, sources: Source, checkout: Checkout, *, offline: bool, dry_run: bool
-) -> Published:
+def publish(publication: Publication, surroundings: Publishing, checkout: Checkout, *, dry_run: bool) -> Published:
     """Check a brick, bring its files to where they stay, and write its line.
 
-    `base` is what it is held against, and what the line says that it was made for. With `dry_run` nothing is sent or
-    written.
+    It is held against the base of the surroundings, and the line says that it was made for that one. With `dry_run`
+    nothing is sent or written.
 
     Raises:
         UsageFault: a name, licence or dependency that cannot be, or a version that exists with other content.
         NotFound, Misfit, PolicyViolation, IntegrityFault: the folder is no brick that anybody could use.
         Gated, Busy, TransportFault, OfflineMiss: the Hub does not take it.
     """
+    sources, base = surroundings.sources, surroundings.base
     pin = sources.pin(PathReference(path=str(publication.folder.absolute())))
     made_for = None if base is None else Brick(name=BASE, kind=BASE, pin=base, contents=sources.inspect(base))
     brick = _checked(publication, pin, made_for, sources)
-    entry = release_line(publication, brick, made_for, checkout)
+    told = None if made_for is None else _made_for(made_for, surroundings)
+    entry = release_line(publication, brick, made_for, told, checkout)
     there = _there(checkout, entry)
     if there is None and not dry_run:
         places = {file: publication.folder / file.path for file in pin.files}
-        entry = _send(publication, entry, places, checkout, offline=offline)
+        entry = _send(publication, entry, places, checkout, offline=surroundings.offline)
     return Published(
         entry=there or entry,
         size=sum(file.size for file in pin.files),
@@ -82,6 +85,19 @@ def _checked(publication: Publication, pin: Pin, base: Brick | None, sources: So
     elif base is not None:
         kind_named(kind).check(brick, whole_model(base))
     return brick
+
+
+def _made_for(base: Brick, surroundings: Publishing) -> MadeFor | None:
+    """What a line says of the base; a folder of this machine says nothing to anybody else."""
+    if base.pin.source.startswith(FOLDER):
+        return None
+    return MadeFor(
+        source=base.pin.source,
+        commit=base.pin.commit,
+        interface=base.contents.interface,
+        vocabulary=vocabulary_of(base, surroundings.sources, surroundings.events),
+        dtype=dtype_of(base.contents),
+    )
 
 
 def _there(checkout: Checkout, entry: RegistryEntry) -> RegistryEntry | None:

@@ -24,11 +24,16 @@ _HUB = "hf:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
-    """Sources to read bricks with, which files were verified before, and the pinned base, if there is one."""
+    """Sources to read bricks with, which files were verified before, and the pinned base, if there is one.
+
+    `offline`: no network may be used. `events` hears of progress.
+    """
 
     sources: Source
     ledger: Ledger
     base: Pin | None
+    events: Events
+    offline: bool
 
 
 def open_publishing(project: Path | None, base: str | None, events: Events, *, offline: bool) -> Publishing:
@@ -50,9 +55,9 @@ def open_publishing(project: Path | None, base: str | None, events: Events, *, o
             if lock is None:
                 hint = "run `brickctl lock`, or say what the brick was made for with `--base`"
                 raise NotFound("there is no brick.lock that says which base it is", hint=hint)
-            return Publishing(sources=sources, ledger=ledger, base=lock.base.pin)
+            return Publishing(sources=sources, ledger=ledger, base=lock.base.pin, events=events, offline=offline)
     pin = None if base is None else sources.pin(parse_reference(base, registry=default))
-    return Publishing(sources=sources, ledger=ledger, base=pin)
+    return Publishing(sources=sources, ledger=ledger, base=pin, events=events, offline=offline)
 
 
 def own_ledger(events: Events) -> Ledger:

@@ -14,7 +14,7 @@ from brickctl.core.licenses import UNKNOWN, parse_license
 from brickctl.core.names import is_brick_name
 from brickctl.core.reference import HubReference, RegistryReference
 from brickctl.core.reference_format import parse_reference
-from brickctl.core.registry_line import RegistryBase, RegistryEntry, encode_line, parse_line
+from brickctl.core.registry_line import RegistryEntry, encode_line, parse_line
 from brickctl.core.versions import VersionRange, parse_version
 from brickctl.errors import IntegrityFault, NotFound, UsageFault
 from brickctl.workflows.model_facts import read_card
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.core.brick import Brick
+    from brickctl.core.made_for import MadeFor
     from brickctl.sources.checkout import Checkout
 
 FOLDER = "path:"
@@ -75,7 +76,9 @@ def parse_release(text: str) -> tuple[str, str]:
     return name, version
 
 
-def release_line(publication: Publication, brick: Brick, base: Brick | None, checkout: Checkout) -> RegistryEntry:
+def release_line(
+    publication: Publication, brick: Brick, base: Brick | None, made_for: MadeFor | None, checkout: Checkout
+) -> RegistryEntry:
     """The line, as if its files lay in the registry; read back, so that nobody gets a line that cannot be read.
 
     Raises:
@@ -92,7 +95,7 @@ def release_line(publication: Publication, brick: Brick, base: Brick | None, che
         files=brick.pin.files,
         interface=brick.contents.interface,
         license=_license(publication),
-        base=None if base is None else _base(base),
+        base=made_for,
         summary=publication.summary,
         tags=tuple(sorted(dict.fromkeys(publication.tags))),
         published=_now(),
@@ -104,13 +107,6 @@ def release_line(publication: Publication, brick: Brick, base: Brick | None, che
         raise UsageFault(
             fault.message, causes=fault.causes, hint=fault.hint or "change it, then publish again"
         ) from None
-
-
-def _base(base: Brick) -> RegistryBase | None:
-    """What a line says of the base; a folder of this machine says nothing to anybody else."""
-    if base.pin.source.startswith(FOLDER):
-        return None
-    return RegistryBase(source=base.pin.source, commit=base.pin.commit, interface=base.contents.interface)
 
 
 def _license(publication: Publication) -> str:

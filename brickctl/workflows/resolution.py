@@ -74,9 +74,12 @@ class _Wishes:
     def entries(self) -> Mapping[Alias, Locked]:
         """The entry of each brick.
 
-        Where what is settled contradicts what is new, versions of registries are chosen again, the locked ones first.
+        Where what is settled contradicts what is new, versions of registries are chosen again, the locked ones first;
+        and where the base is another one, since only registries say what their bricks were made for.
         """
         loose = {alias: entry for alias, entry in self._settled.items() if entry.pin.version is None}
+        if BASE not in self._settled:
+            return self._search(loose)
         try:
             return self._search(self._settled)
         except Conflict:

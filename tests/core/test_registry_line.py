@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brickctl.core.dependency import BrickDependency, HubDependency
-from brickctl.core.digests import canonical_json
+from brickctl.core.digests import Sha256, canonical_json
+from brickctl.core.dtypes import DType
+from brickctl.core.made_for import MadeFor, Vocabulary
 from brickctl.core.registry_line import encode_line, parse_line
 from brickctl.errors import BrickctlError, IntegrityFault, Unsupported
 
@@ -102,6 +104,33 @@ def test_a_hostile_line_is_an_integrity_fault_with_its_place(raw: bytes, message
 
 def test_what_a_newer_brickctl_may_read_is_unsupported_rather_than_broken() -> None:
     assert isinstance(fault(changed(v=2, new="thing")), Unsupported)
+
+
+def test_a_base_may_tell_of_its_tokens_and_of_the_type_of_its_weights() -> None:
+    told = MadeFor(
+        source="index:acme/base/1.0.0",
+        interface=Sha256("0" * 64),
+        vocabulary=Vocabulary.of({"a": 0, "b": 1}),
+        dtype=DType.BF16,
+    )
+    entry = replace(ENTRY, base=told)
+    assert parse_line(encode_line(entry), file="x") == entry
+    assert Vocabulary.of({"b": 1, "a": 0}) == told.vocabulary
+    assert Vocabulary.of({"a": 1, "b": 0}) != told.vocabulary
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ({"dtype": "Q4"}, "`Q4` is no type of weights that safetensors knows"),
+        ({"vocabulary": {"size": 0, "digest": "sha256:" + "0" * 64}}, "a vocabulary cannot have 0 tokens"),
+        ({"vocabulary": {"size": 1}}, "`digest` in base.vocabulary is missing"),
+        ({"vocabulary": {"size": 1, "digest": "sha256:" + "0" * 64, "kind": "BPE"}}, "unknown key `kind`"),
+    ],
+)
+def test_a_base_that_cannot_be_is_refused(base: dict[str, object], message: str) -> None:
+    there = json.loads(EXAMPLE)["base"]
+    assert message in fault(changed(base={**there, **base})).message
 
 
 COMMIT = "db1dfd45b163e0f299b0e158a21766a53bb0fa68"

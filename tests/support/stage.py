@@ -25,6 +25,7 @@ A step that fails with a conflict must be followed by one that carries out what 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ import tomli
 from brickctl.core.brick import File
 from brickctl.core.dependency import BrickDependency, Dependency, HubDependency
 from brickctl.core.digests import Sha256, interface_digest
-from brickctl.core.registry_line import RegistryBase, RegistryEntry, encode_line
+from brickctl.core.dtypes import DType
+from brickctl.core.made_for import MadeFor, Vocabulary
+from brickctl.core.registry_line import RegistryEntry, encode_line
 from brickctl.core.versions import VersionRange
 from tests.support import sandbox as bricks
 
@@ -57,6 +60,7 @@ other = "./registries/other"
 {base}
 [bricks]
 """
+TOKENIZER = json.dumps({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}})
 _INTERFACE = interface_digest({"a": (1,)})
 _PLACEHOLDER = re.compile(r"\{commit ([^}]+)\}")
 
@@ -72,7 +76,7 @@ class Stage:
     _lines: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def set_up(self, scenario: Mapping[str, Any]) -> None:
-        self.sandbox.write(bricks.model(), "base")
+        self.sandbox.write({**bricks.model(), "tokenizer.json": TOKENIZER}, "base")
         self.sandbox.write({"config.json": '{"v":1}\n'}, "registries/corp")
         self.sandbox.write({"config.json": '{"v":1}\n'}, "registries/other")
         self.change(scenario)
@@ -154,9 +158,17 @@ class Stage:
             yanked=facts.get("yanked", False),
         )
 
-    def _base(self, name: str) -> RegistryBase:
-        """What a brick was made for: `owner/name@branch`."""
-        return RegistryBase(source=f"hf:{name.partition('@')[0]}", commit=self.commits[name], interface=_INTERFACE)
+    def _base(self, told: str | Mapping[str, Any]) -> MadeFor:
+        """What a brick was made for: `owner/name@branch`, or somewhere with `tokens` of its own or a `dtype`."""
+        if isinstance(told, str):
+            return MadeFor(source=f"hf:{told.partition('@')[0]}", commit=self.commits[told], interface=_INTERFACE)
+        tokens = told.get("tokens")
+        return MadeFor(
+            source="index:acme/elsewhere/1.0.0",
+            interface=_INTERFACE,
+            vocabulary=None if tokens is None else Vocabulary.of({token: at for at, token in enumerate(tokens)}),
+            dtype=DType.from_code(told.get("dtype", "")),
+        )
 
     def _dependency(self, text: str) -> Dependency:
         """`acme/expert ^1`, `hf:acme/legal@main`, or either with `base ` before it."""

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from brickctl.core.dtypes import DType
+from brickctl.core.made_for import Vocabulary
 from brickctl.core.registry_line import RegistryEntry, parse_line
 from tests.support import sandbox as bricks
 from tests.support.hub import Cut, Hub, Status
 from tests.support.sandbox import Sandbox
+from tests.support.stage import TOKENIZER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +41,8 @@ source = "hf:acme/base"
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     with Hub() as running:
-        running.repository("acme/base", card={"license": "apache-2.0"}).commit(bricks.model())
+        base = {**bricks.model(), "tokenizer.json": TOKENIZER.encode()}
+        running.repository("acme/base", card={"license": "apache-2.0"}).commit(base)
         yield running
 
 
@@ -117,6 +121,8 @@ def test_the_line_says_what_was_checked_and_where_the_files_are(publisher: Sandb
     assert entry.published == "2026-01-01T00:00:00Z"
     assert entry.base is not None
     assert entry.base.source == "hf:acme/base"
+    assert entry.base.vocabulary == Vocabulary.of({"a": 0, "b": 1, "c": 2})
+    assert entry.base.dtype is DType.BF16
     assert [file.path for file in entry.files] == ["adapter_config.json", "adapter_model.safetensors"]
     sent = {record.path for record in hub.requests if record.method == "PUT"}
     assert len(sent) == 1, "the weights, once"
