@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.lock import Lock, same_entry
 from brickctl.core.names import BASE, Alias
+from brickctl.core.needs import edges
 from brickctl.core.staleness import echo, standing
 from brickctl.errors import Conflict
 from brickctl.operations.target import read_recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from brickctl.core.lock import Locked
+    from brickctl.operations.target import Recipe
     from brickctl.workflows.session import Session
 
 
@@ -53,8 +55,24 @@ def resolve(
         inputs=inputs,
         manifest=echo(session.manifest),
     )
-    check_policy(session, lock, wishes.news(entries))
+    news = wishes.news(entries)
+    check_policy(session, lock, news)
+    for recipe in recipes:
+        _warn_of_missing_ground(session, lock, recipe, news)
     return lock
+
+
+def _warn_of_missing_ground(session: Session, lock: Lock, recipe: Recipe, news: Collection[Alias]) -> None:
+    """A target may use a brick without what that was made on; whether it is good for anything then, nobody can say."""
+    for asker, dependency, found in edges(lock):
+        used = asker.alias in recipe.aliases and asker.alias in news
+        if used and found is not None and not dependency.is_base and found.alias not in recipe.aliases:
+            more = (
+                "" if found.alias in lock.bricks else f"; `brickctl add {found.pin.brick or found.pin.source}` names it"
+            )
+            session.events.warn(
+                f"[targets.{recipe.name}] uses `{asker.alias}`, which was made on {dependency}, without that{more}."
+            )
 
 
 class _Wishes:

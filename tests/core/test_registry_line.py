@@ -124,7 +124,7 @@ def test_a_base_may_tell_of_its_tokens_and_of_the_type_of_its_weights() -> None:
     [
         ({"dtype": "Q4"}, "`Q4` is no type of weights that safetensors knows"),
         ({"vocabulary": {"size": 0, "digest": "sha256:" + "0" * 64}}, "a vocabulary cannot have 0 tokens"),
-        ({"vocabulary": {"size": 1}}, "`digest` in base.vocabulary is missing"),
+        ({"vocabulary": {"size": 1}}, "`digest` in [base.vocabulary] is missing"),
         ({"vocabulary": {"size": 1, "digest": "sha256:" + "0" * 64, "kind": "BPE"}}, "unknown key `kind`"),
     ],
 )
