@@ -69,6 +69,9 @@ class Source(Protocol):
             IntegrityFault: a file is there and its content is not what the pin says.
         """
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """As `locate`, and nothing is verified: for those who are about to read every byte themselves."""
+
     def storage(self, pin: Pin) -> Path | None:
         """The folder, which need not exist yet, that `fetch` puts files into; None where they are used in place."""
 

@@ -100,13 +100,16 @@ class Folder:
 
     def locate(self, pin: Pin) -> dict[str, Path] | None:
         """Verified paths of all files of a pin; None when one is missing."""
-        places = {file.path: self.find(file.path) for file in pin.files}
-        found = {path: place for path, place in places.items() if place is not None}
-        if len(found) < len(places):
-            return None
-        for file in pin.files:
-            self._verify(file, found[file.path])
+        found = self.places(pin)
+        if found is not None:
+            for file in pin.files:
+                self._verify(file, found[file.path])
         return found
+
+    def places(self, pin: Pin) -> dict[str, Path] | None:
+        """Paths of all files of a pin, whatever is in them; None when one is missing."""
+        found = {file.path: place for file in pin.files if (place := self.find(file.path)) is not None}
+        return found if len(found) == len(pin.files) else None
 
     def fetch(self, file: File) -> Path:
         """One verified file; nothing is moved.

@@ -53,6 +53,10 @@ class FolderStore:
         """The files where they lie, verified."""
         return self._folder(pin).locate(pin)
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """The files where they lie."""
+        return self._folder(pin).places(pin)
+
     def storage(self, pin: Pin) -> Path | None:  # noqa: ARG002 - files are used where they lie
         """Nowhere."""
         return None

@@ -60,11 +60,13 @@ class LocalSource:
 
     def locate(self, pin: Pin) -> Mapping[str, Path] | None:
         """The files where they lie, verified; None when one is missing."""
-        try:
-            folder = self._folder(pin.source, pin.subfolder)
-        except NotFound:
-            return None
-        return folder.locate(pin)
+        folder = self._folder_if_any(pin)
+        return None if folder is None else folder.locate(pin)
+
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """The files where they lie; None when one is missing."""
+        folder = self._folder_if_any(pin)
+        return None if folder is None else folder.places(pin)
 
     def unsafe_files(self, pin: Pin) -> tuple[str, ...]:
         """Pickles and Python in the folder."""
@@ -77,6 +79,12 @@ class LocalSource:
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:  # noqa: ARG002 - nothing travels
         """One verified file, where it lies."""
         return self._folder(pin.source, pin.subfolder).fetch(file)
+
+    def _folder_if_any(self, pin: Pin) -> Folder | None:
+        try:
+            return self._folder(pin.source, pin.subfolder)
+        except NotFound:
+            return None
 
     def _folder(self, source: str, subfolder: str | None) -> Folder:
         where = source if subfolder is None else file_label(source, subfolder)

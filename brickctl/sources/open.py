@@ -102,6 +102,10 @@ class Sources:
         """As `Source.locate`."""
         return self._for(pin).locate(pin)
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """As `Source.places`."""
+        return self._for(pin).places(pin)
+
     def storage(self, pin: Pin) -> Path | None:
         """As `Source.storage`."""
         return self._for(pin).storage(pin)

@@ -72,6 +72,10 @@ class RegistrySource:
         """As the place of the files does it."""
         return self._place(pin).locate(pin)
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """As the place of the files does it."""
+        return self._place(pin).places(pin)
+
     def storage(self, pin: Pin) -> Path | None:
         """As the place of the files does it."""
         return self._place(pin).storage(pin)

@@ -47,6 +47,9 @@ class Store(Protocol):
     def locate(self, pin: Pin) -> Mapping[str, Path] | None:
         """As `Source.locate`."""
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """As `Source.places`."""
+
     def storage(self, pin: Pin) -> Path | None:
         """As `Source.storage`."""
 

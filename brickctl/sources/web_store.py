@@ -86,6 +86,11 @@ class WebStore:
         present = {path: place for path, place in found.items() if place is not None}
         return present if len(present) == len(found) else None
 
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """Cached files; None when one is missing."""
+        found = {file.path: self._blob(file) for file in pin.files}
+        return found if all(place.is_file() for place in found.values()) else None
+
     def storage(self, pin: Pin) -> Path:  # noqa: ARG002 - one cache for all
         """The folder of files by digest."""
         return self._blobs

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault
 from brickctl.sources.ledger import hash_file
-from brickctl.workflows.parallel import in_parallel
+from brickctl.workflows.parallel import cores_of_process, in_parallel
 from brickctl.workflows.provenance import FILE
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.ports import Progress
+
+_Key = TypeVar("_Key")
 
 
 def names_in(folder: Path) -> frozenset[str]:
@@ -35,10 +37,16 @@ def out_of_place(path: Path, reason: str) -> IntegrityFault:
     return IntegrityFault(f"{path.parent}/{shown(path.name)} does not belong there", causes=(reason,), hint="remove it")
 
 
-def hash_files(paths: Mapping[str, Path], progress: Progress) -> dict[str, Sha256]:
-    """The digest of every file, read now whatever a ledger knows; by the same names, in the same order."""
-    digests = in_parallel(lambda path: hash_file(path, progress), paths.values())
-    return dict(zip(paths, digests, strict=True))
+def hash_files(paths: Mapping[_Key, Path], progress: Progress) -> dict[_Key, Sha256]:
+    """The digest of every file, read now whatever a ledger knows; by the same names, in the same order.
+
+    A core hashes a file from front to back, so there are as many threads as cores: the largest file is begun first and
+    has a core to itself, and what is left for the end is small. What several names mean is read once.
+    """
+    largest_first = sorted(dict.fromkeys(paths.values()), key=lambda path: -path.stat().st_size)
+    digests = in_parallel(lambda path: hash_file(path, progress), largest_first, threads=cores_of_process())
+    by_path = dict(zip(largest_first, digests, strict=True))
+    return {key: by_path[path] for key, path in paths.items()}
 
 
 def _names(folder: Path) -> Iterator[str]:

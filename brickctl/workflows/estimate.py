@@ -12,8 +12,8 @@ from brickctl.core.plan import Copy, Shard
 from brickctl.tensors.costs import Work, work_of
 from brickctl.tensors.fused.without_torch import needs_torch
 from brickctl.tensors.memory import expected_memory
-from brickctl.workflows.machine_speed import Speed, cores_of_process, free_cores, speed_of
-from brickctl.workflows.parallel import in_parallel
+from brickctl.workflows.machine_speed import Speed, free_cores, speed_of
+from brickctl.workflows.parallel import cores_of_process, in_parallel
 from brickctl.workflows.session import cache_folder
 from brickctl.workflows.take_over import Shares, not_made_yet
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from contextlib import suppress
@@ -67,13 +66,6 @@ def speed_of(folder: Path, cache: Path) -> Speed:
             if known[disk]["write"]:  # a folder of the disk in which nothing may be written tells nothing of another
                 write_atomically(cache / _FILE, json.dumps(known, sort_keys=True).encode())
     return Speed(**{name: known[disk][name] for name in Speed.__slots__})
-
-
-def cores_of_process() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def free_cores(wanted: int, sha256: float) -> float:

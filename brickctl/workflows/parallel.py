@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from collections import deque
@@ -24,12 +25,13 @@ _GRACE = 2.0
 """Seconds that an interrupt gives to work under way, so that it removes what it was writing."""
 
 
-def in_parallel(work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-    """Call `work` for every item. After an error no further item is begun, and the error of the first item counts.
+def in_parallel(work: Callable[[_In], _Out], items: Iterable[_In], *, threads: int = _THREADS) -> list[_Out]:
+    """Call `work` for every item, as many at once as there are `threads`.
 
-    An interrupt ends the work under way and does not wait for what cannot be ended, such as a server that is silent.
+    After an error no further item is begun, and the error of the first item counts. An interrupt ends the work under
+    way and does not wait for what cannot be ended, such as a server that is silent.
     """
-    shift = _Shift(work, items)
+    shift = _Shift(work, items, threads)
     try:
         shift.work()
     except BaseException:
@@ -38,20 +40,27 @@ def in_parallel(work: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]
     return shift.results()
 
 
+def cores_of_process() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Shift(Generic[_In, _Out]):
     """Threads that take items in their order until none is left, or one has failed.
 
     They are daemons, unlike those of an executor: the interpreter does not wait for them when it exits.
     """
 
-    def __init__(self, task: Callable[[_In], _Out], items: Iterable[_In]) -> None:
+    def __init__(self, task: Callable[[_In], _Out], items: Iterable[_In], threads: int) -> None:
         self._task = task
         self._waiting = deque(enumerate(items))
         self._results: dict[int, _Out] = {}
         self._errors: dict[int, BaseException] = {}
         self._guard = threading.Lock()
         self._over = threading.Event()
-        self._at_work = count = min(_THREADS, len(self._waiting))
+        self._at_work = count = min(threads, len(self._waiting))
         self._threads = [
             threading.Thread(target=self._labour, name=f"brickctl-source-{number}", daemon=True)
             for number in range(count)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
     from brickctl.core.manifest import Input, Target
+    from brickctl.core.names import Alias
     from brickctl.core.ports import Events
     from brickctl.workflows.session import Session
     from brickctl.workflows.signatures import Signer
@@ -57,11 +58,14 @@ def verify_project(session: Session, signers: Sequence[Signer] = ()) -> tuple[Ve
     lock = session.read_lock()
     if lock is None:
         raise NotFound("there is no brick.lock to verify against", hint="run `brickctl install`")
-    bricks = [_verify_brick(session, lock, alias) for alias in lock.entries]
+    bricks = {str(alias): _places(session, lock, alias) for alias in lock.entries}
     inputs = [_verify_input(session, lock, one) for one in inputs_of(session.manifest) if one.path in lock.inputs]
     targets = [session.manifest.targets[name] for name in session.manifest.targets]
-    built = [target for target in targets if (session.artifact_folder(target.name) / provenance.FILE).exists()]
-    return (*bricks, *dict.fromkeys(inputs), *(_verify_target(session, lock, target, signers) for target in built))
+    artifacts = [_Artifact.of(folder, target) for target in targets if (folder := _built(session, target)) is not None]
+    found = _read({**bricks, **{artifact.name: artifact.places for artifact in artifacts}}, session.events)
+    verified = [_compare_brick(session, lock, alias, bricks[alias], found[alias]) for alias in lock.entries]
+    made = [_compare_target(session, lock, artifact, found[artifact.name], signers) for artifact in artifacts]
+    return (*verified, *dict.fromkeys(inputs), *made)
 
 
 def verify_artifact(folder: Path, events: Events, signers: Sequence[Signer] = ()) -> Verified:
@@ -73,19 +77,8 @@ def verify_artifact(folder: Path, events: Events, signers: Sequence[Signer] = ()
             those, or about something else.
         PolicyViolation: it is not signed, and has to be.
     """
-    recorded = provenance.read_statement(folder)
-    if recorded is None:
-        cause = f"it has no {provenance.FILE}"
-        raise NotFound(f"{folder} is no artifact of brickctl", causes=(cause,), hint="name a folder below dist/")
-    files = recorded[1]
-    _compare_names(folder, files)
-    digests = hash_files({name: folder / name for name in files}, events)
-    for name, digest in files.items():
-        if digests[name] != digest:
-            raise _changed(f"{folder / name}", digest, digests[name], _BUILD_AGAIN)
-    signer = _verify_signature(folder, digests, signers) if signers else None
-    size = sum((folder / name).stat().st_size for name in files)
-    return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()), signer=signer)
+    artifact = _Artifact.of(folder)
+    return _compare_artifact(artifact, _read({artifact.name: artifact.places}, events)[artifact.name], signers)
 
 
 def load_on_meta(folder: Path) -> None:
@@ -102,18 +95,67 @@ def load_on_meta(folder: Path) -> None:
         raise IntegrityFault(f"{folder} does not load cleanly", causes=tuple(problems[:5]), hint=hint)
 
 
-def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Artifact:
+    """The folder of an artifact, what its record says of it, and the target that it was built for, where it has one."""
+
+    folder: Path
+    definition: Mapping[str, Any]
+    files: Mapping[str, Sha256]
+    target: Target | None
+
+    @classmethod
+    def of(cls, folder: Path, target: Target | None = None) -> _Artifact:
+        """Read the record; the folder has the files that it names, and no others."""
+        recorded = provenance.read_statement(folder)
+        if recorded is None:
+            cause = f"it has no {provenance.FILE}"
+            raise NotFound(f"{folder} is no artifact of brickctl", causes=(cause,), hint="name a folder below dist/")
+        _compare_names(folder, recorded[1])
+        return cls(folder=folder, definition=recorded[0], files=recorded[1], target=target)
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return str(self.folder)
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """Its files, by their names in the record."""
+        return {name: self.folder / name for name in self.files}
+
+
+def _built(session: Session, target: Target) -> Path | None:
+    folder = session.artifact_folder(target.name)
+    return folder if (folder / provenance.FILE).exists() else None
+
+
+def _read(things: Mapping[str, Mapping[str, Path]], events: Events) -> dict[str, dict[str, Sha256]]:
+    """The digests of the files of everything, by name and path; all of them at once, so that no core has to wait."""
+    every = {(name, path): place for name, places in things.items() for path, place in places.items()}
+    digests = hash_files(every, events)
+    return {name: {path: digests[name, path] for path in places} for name, places in things.items()}
+
+
+def _places(session: Session, lock: Lock, alias: Alias) -> Mapping[str, Path]:
+    """Where the files of a brick are."""
     pin = lock.entries[alias].pin
-    paths = session.sources.locate(pin)
-    if paths is None and pin.source.startswith(_IN_PLACE):
+    places = session.sources.places(pin)
+    if places is None and pin.source.startswith(_IN_PLACE):
         for file in pin.files:  # nothing moves: the missing one raises, and says where it should be
             session.sources.fetch(pin, file, session.events)
-    if paths is None:
+    if places is None:
         raise NotFound(f"`{alias}` is not installed", hint="run `brickctl install`")
-    digests = hash_files(paths, session.events)
+    return places
+
+
+def _compare_brick(
+    session: Session, lock: Lock, alias: Alias, places: Mapping[str, Path], digests: Mapping[str, Sha256]
+) -> Verified:
+    pin = lock.entries[alias].pin
     for file in pin.files:
         if digests[file.path] != file.sha256:
-            session.ledger.forget(paths[file.path])
+            session.ledger.forget(places[file.path])
             hint = "run `brickctl install`"
             if pin.source.startswith(_IN_PLACE):
                 hint = f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
@@ -122,29 +164,41 @@ def _verify_brick(session: Session, lock: Lock, alias: Any) -> Verified:
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
 
 
+def _compare_artifact(artifact: _Artifact, digests: Mapping[str, Sha256], signers: Sequence[Signer]) -> Verified:
+    for name, digest in artifact.files.items():
+        if digests[name] != digest:
+            raise _changed(f"{artifact.folder / name}", digest, digests[name], _BUILD_AGAIN)
+    size = sum(place.stat().st_size for place in artifact.places.values())
+    digest = tree_digest(artifact.files.items())
+    signer = _verify_signature(artifact.folder, digests, signers) if signers else None
+    return Verified(name=artifact.name, files=len(artifact.files), bytes=size, digest=digest, signer=signer)
+
+
 def _verify_input(session: Session, lock: Lock, one: Input) -> Verified:
     read_input(session, lock, one)
     file = lock.inputs[one.path]
     return Verified(name=one.path, files=1, bytes=file.size, digest=tree_digest([(file.path, file.sha256)]))
 
 
-def _verify_target(session: Session, lock: Lock, target: Target, signers: Sequence[Signer]) -> Verified:
+def _compare_target(
+    session: Session, lock: Lock, artifact: _Artifact, digests: Mapping[str, Sha256], signers: Sequence[Signer]
+) -> Verified:
     """An artifact against its record, and the record against the lock and the manifest."""
-    folder = session.artifact_folder(target.name)
-    result = verify_artifact(folder, session.events, signers)
-    recorded = provenance.read_statement(folder)
-    recipe = read_recipe(session.manifest, target)
+    result = _compare_artifact(artifact, digests, signers)
+    if artifact.target is None:
+        return result
+    recipe = read_recipe(session.manifest, artifact.target)
     try:
         bricks = [lock.bricks[alias] for alias in recipe.aliases]
         inputs = [lock.inputs[one.path] for one in recipe.inputs]
     except KeyError as missing:
         hint = "run `brickctl lock`"
-        raise NotFound(f"`{missing.args[0]}` of `{target.name}` is not in brick.lock", hint=hint) from None
+        raise NotFound(f"`{missing.args[0]}` of `{recipe.name}` is not in brick.lock", hint=hint) from None
     wanted = provenance.definition(recipe, lock.base, bricks, inputs)
-    if recorded is None or not provenance.is_same(recorded[0], wanted):
-        reason = _difference({} if recorded is None else recorded[0], wanted)
-        hint = f"run `brickctl build {target.name}`"
-        raise IntegrityFault(f"{folder} was built from another lock or recipe", causes=(reason,), hint=hint)
+    if not provenance.is_same(artifact.definition, wanted):
+        reason = _difference(artifact.definition, wanted)
+        hint = f"run `brickctl build {recipe.name}`"
+        raise IntegrityFault(f"{artifact.folder} was built from another lock or recipe", causes=(reason,), hint=hint)
     return result
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from brickctl.errors import IntegrityFault, NotFound
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.lock import LockMode
+from brickctl.workflows.parallel import cores_of_process
 from brickctl.workflows.provenance import FILE
 from brickctl.workflows.verify import load_on_meta, verify_artifact, verify_project
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -55,6 +57,35 @@ def test_a_missing_and_an_extra_file_are_found(project: Path, name: str, reason:
 
     with pytest.raises(IntegrityFault, match=reason):
         verify_artifact(folder, Listener())
+
+
+def test_the_largest_file_of_a_project_is_read_first_whatever_it_belongs_to(project: Path) -> None:
+    session = opened(project, events := Listener())
+    verify_project(session)
+
+    read = [size for label, size in events.work if label.startswith("checking ")]
+    cores = cores_of_process()
+    assert all(size <= max(read[: at + 1]) for at, size in enumerate(read))
+    assert max(read) in read[:cores]
+    assert min(read) in read[-cores:]
+
+
+def test_every_file_is_read_once_although_nothing_was_known_of_it(project: Path) -> None:
+    shutil.rmtree(project.parent / "cache")
+    session = opened(project, events := Listener())
+    verified = verify_project(session)
+
+    assert len(events.hashed) == sum(result.files for result in verified)
+
+
+def test_of_several_changes_the_first_in_order_is_told_although_a_later_one_is_read_sooner(project: Path) -> None:
+    for path in ("assistant/config.json", "bundle/model.safetensors"):
+        content = bytearray((project / "dist" / path).read_bytes())
+        content[-1] ^= 1
+        (project / "dist" / path).write_bytes(content)
+
+    with pytest.raises(IntegrityFault, match=r"assistant/config\.json is not what it should be"):
+        verify_project(opened(project))
 
 
 def test_a_folder_that_is_no_artifact_is_named(tmp_path: Path) -> None:

@@ -107,12 +107,13 @@ class HubSource:
 
     def locate(self, pin: Pin) -> Mapping[str, Path] | None:
         """Cached files of the pinned commit, each verified: no request, and no byte read if the ledger knows them."""
-        present = [self._client.cached(*_address(pin, file.path)) for file in pin.files]
-        if None in present:
-            return None
-        return {
-            file.path: self._verified(pin, file, place) for file, place in zip(pin.files, present, strict=True) if place
-        }
+        places = self.places(pin)
+        return places and {file.path: self._verified(pin, file, places[file.path]) for file in pin.files}
+
+    def places(self, pin: Pin) -> Mapping[str, Path] | None:
+        """Cached files of the pinned commit; None when one is missing."""
+        found = {file.path: place for file in pin.files if (place := self.unverified(pin, file)) is not None}
+        return found if len(found) == len(pin.files) else None
 
     def published(self, pin: Pin) -> datetime:
         """When the pinned commit was made, as the Hub says."""
