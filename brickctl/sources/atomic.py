@@ -99,13 +99,13 @@ def _ready(draft: Draft, *, flush: bool) -> Iterator[Unfinished]:
     with unfinished(draft.path) as new:
         new.file.write(draft.content)
         new.file.flush()
-        _set_mode(new.file.fileno(), draft.mode)
+        set_mode(new.file.fileno(), draft.mode)
         if flush:
             os.fsync(new.file.fileno())
         yield new
 
 
-def _set_mode(descriptor: int, mode: int) -> None:
+def set_mode(descriptor: int, mode: int) -> None:
     """Let people read and write it as `mode` says, unless the disk decides that itself, as FAT and CIFS do."""
     try:
         os.fchmod(descriptor, mode)

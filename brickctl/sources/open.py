@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from brickctl.sources.local import SCHEME as PATH
 from brickctl.sources.local import LocalSource
 from brickctl.sources.store import SCHEME as INDEX
 from brickctl.sources.turns import Turns
+from brickctl.sources.vendored import VENDOR, VendoredFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,15 +98,15 @@ class Sources:
 
     def inspect(self, pin: Pin) -> Contents:
         """As `Source.inspect`."""
-        return self._for(pin).inspect(pin)
+        return self._holder(pin).inspect(pin)
 
     def locate(self, pin: Pin) -> Mapping[str, Path] | None:
         """As `Source.locate`."""
-        return self._for(pin).locate(pin)
+        return self._holder(pin).locate(pin)
 
     def places(self, pin: Pin) -> Mapping[str, Path] | None:
         """As `Source.places`."""
-        return self._for(pin).places(pin)
+        return self._holder(pin).places(pin)
 
     def storage(self, pin: Pin) -> Path | None:
         """As `Source.storage`."""
@@ -112,7 +114,7 @@ class Sources:
 
     def fetch(self, pin: Pin, file: File, progress: Progress) -> Path:
         """As `Source.fetch`."""
-        return self._for(pin).fetch(pin, file, progress)
+        return self._holder(replace(pin, files=(file,))).fetch(pin, file, progress)
 
     def index(self, name: str) -> Index | None:
         """The index of a registry, by its name in the manifest or `builtin`; None for a name that is not declared."""
@@ -137,6 +139,22 @@ class Sources:
         from brickctl.sources.registry import RegistrySource
 
         return RegistrySource(self.index, (BUILTIN, *self._addresses), self.hub)
+
+    @cached_property
+    def _vendored(self) -> VendoredFolder | None:
+        """What the project carries with it."""
+        folder = VendoredFolder(self._root / VENDOR, self._ledger)
+        return folder if folder.is_ours() else None
+
+    def _holder(self, pin: Pin) -> Source | VendoredFolder:
+        """Who has the files: what is vendored comes before caches and networks.
+
+        Only a folder of this machine is asked first, as long as it is there: people edit it, and expect to be told.
+        """
+        if self._vendored is None or not self._vendored.has(pin.files):
+            return self._for(pin)
+        in_place = pin.source.startswith(PATH) and self._local.places(pin) is not None
+        return self._local if in_place else self._vendored
 
     def _for(self, pin: Pin) -> Source:
         if pin.source.startswith(PATH):

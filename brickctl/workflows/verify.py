@@ -11,6 +11,7 @@ from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import hash_file
+from brickctl.sources.vendored import BLOBS, VENDOR
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 from brickctl.workflows.inputs import inputs_of, read_input
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from brickctl.core.brick import Pin
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
     from brickctl.core.manifest import Input, Target
@@ -156,12 +158,19 @@ def _compare_brick(
     for file in pin.files:
         if digests[file.path] != file.sha256:
             session.ledger.forget(places[file.path])
-            hint = "run `brickctl install`"
-            if pin.source.startswith(_IN_PLACE):
-                hint = f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
+            if places[file.path].parent == session.root / VENDOR / BLOBS:
+                session.sources.fetch(pin, file, session.events)  # it raises, and says where the file is
+            hint = _repair(alias, pin)
             raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], hint)
     size = sum(file.size for file in pin.files)
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
+
+
+def _repair(alias: Alias, pin: Pin) -> str:
+    """What to do about a file that is not what was locked."""
+    if pin.source.startswith(_IN_PLACE):
+        return f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
+    return "run `brickctl install`"
 
 
 def _compare_artifact(artifact: _Artifact, digests: Mapping[str, Sha256], signers: Sequence[Signer]) -> Verified:

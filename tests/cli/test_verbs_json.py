@@ -46,6 +46,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "test": ((), 1, "not-found"),
     "tree": (("--project", "models"), 1, "not-found"),
     "update": (("sqll",), 1, "not-found"),
+    "vendor": (("--tar", "bricks.zip"), 2, "usage"),
     "verify": (("bricks",), 1, "not-found"),
 }
 SUCCESSES: dict[str, tuple[str, ...]] = {
@@ -65,6 +66,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "stack": ("./models/base", "./bricks/sql", "-o", "out"),
     "tree": (),
     "update": (),
+    "vendor": (),
     "verify": (),
 }
 

@@ -65,6 +65,10 @@ CASES = {
     "build": Case(("build",), before=(("install",),)),
     "build that replaces": Case(("build",), before=(("build",),), edit=("[targets.assistant]", _SMALL_SHARDS)),
     "forced build": Case(("build", "--force"), before=(("build",),)),
+    "vendor": Case(("vendor",), before=(("lock",),)),
+    "vendor again": Case(
+        ("vendor",), before=(("add", "hf:acme/mail", "--name", "mail"), ("vendor",), ("remove", "mail"))
+    ),
     "add": Case(("add", "hf:acme/mail", "--name", "mail"), before=(("lock",),)),
     "remove": Case(("remove", "mail"), before=(("add", "hf:acme/mail", "--name", "mail"),)),
 }
