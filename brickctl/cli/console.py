@@ -50,6 +50,11 @@ class Console:
         if self.as_json:
             self._answer = output.succeeded(fields)
 
+    def announce(self, fields: Mapping[str, Any]) -> None:
+        """As `answer`, and at once: for a verb that then goes on until it is stopped. Nothing may fail after it."""
+        if self.as_json:
+            output.write(output.succeeded(fields))
+
     def show(self, text: str) -> None:
         """The result for people: text on stdout, or nothing under `--json`."""
         if not self.as_json:

@@ -41,6 +41,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "list": (("--project", "models"), 1, "not-found"),
     "lock": (("--check",), 3, "lock-stale"),
     "merge": ((ADDRESS, "./bricks/sql", "-o", "out", "--offline"), 6, "offline"),
+    "mirror": (("serve", "bricks"), 1, "not-found"),
     "remove": (("sql",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
     "test": ((), 1, "not-found"),
@@ -91,7 +92,7 @@ def only_object(outcome: Outcome) -> dict[str, object]:
 def test_every_verb_is_tried() -> None:
     verbs = set(app.application(brickctl.cli)._modules)
     frame = {"app", "changes", "composing", "console", "failures", "options", "output", "progress", "suggestions"}
-    assert set(FAILURES) == set(SUCCESSES) | {"test"} == verbs - frame
+    assert set(FAILURES) == set(SUCCESSES) | {"test", "mirror"} == verbs - frame
 
 
 @pytest.mark.parametrize("verb", FAILURES)

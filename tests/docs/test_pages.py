@@ -28,6 +28,7 @@ GUIDES_TO_PROJECTS = [
     "stitch-layers",
     "switch-tasks-with-masks",
     "verify-and-reproduce",
+    "work-without-a-network",
 ]
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
 
@@ -141,6 +142,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "switch-tasks-with-masks",
         "use-a-private-registry",
         "verify-and-reproduce",
+        "work-without-a-network",
     }
     others = [page for page in PAGES if page not in TUTORIALS and page.stem not in run_above]
     assert [page.name for page in others if any(blocks(page.read_text(encoding="utf-8")))] == []

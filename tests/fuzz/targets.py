@@ -20,12 +20,16 @@ from brickctl.core.plan import Plan
 from brickctl.core.reference_format import parse_reference, parse_shorthand
 from brickctl.core.regions import Spec
 from brickctl.core.registry_line import encode_line, parse_line
-from brickctl.errors import BrickctlError, Unsupported
+from brickctl.errors import BrickctlError, NotFound, Unsupported
 from brickctl.kinds.kind import detect_kind
+from brickctl.mirror.repositories import Repository, Shelf
+from brickctl.mirror.routes import Request, reply_to
 from brickctl.operations.operation import Ingredients
 from brickctl.operations.target import read_recipe
 from brickctl.sources.contents import refuse_remote_code
+from brickctl.sources.ledger import Ledger
 from brickctl.sources.selection import read_json, select, weight_map
+from brickctl.sources.vendored import MARKER, VendoredFolder
 from brickctl.tensors.header import header_length, parse_header
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import peak_memory
@@ -138,6 +142,29 @@ def _record(data: bytes) -> None:
         read_statement(Path(folder))
 
 
+def _mark(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MARKER).write_bytes(data)
+        VendoredFolder(Path(folder), Ledger(Path(folder))).is_ours()
+
+
+def _request(data: bytes) -> None:
+    """A request to a mirror: its target, a line with its range, and a body."""
+    target, _, rest = _text(data).partition("\n")
+    wanted, _, body = rest.partition("\n")
+    method, kind = ("POST" if body else "GET"), "application/json"
+    request = Request(method=method, target=target, wanted=wanted, kind=kind, body=body.encode())
+    if reply_to(_shelf(), request).status >= 400:
+        raise NotFound("it was refused")
+
+
+@cache
+def _shelf() -> Shelf:
+    file = File(path="config.json", size=9, sha256=_DIGEST)
+    repository = Repository(name="a/b", commits={"0" * 40: {"config.json": file}}, refs={"main": "0" * 40})
+    return Shelf(repositories={"a/b": repository}, notes=())
+
+
 def _brick(data: bytes) -> None:
     """A brick's configuration and the names and shapes of its tensors: laid on a base, up to the plan."""
     document = read_json(data, where="x")
@@ -228,11 +255,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "json": _json,
     "lock": _lock,
     "manifest": _manifest,
+    "mark": _mark,
     "mergekit": _mergekit,
     "model": _model,
     "record": _record,
     "reference": _reference,
     "registry-line": _registry_line,
+    "request": _request,
     "tokenizer": _tokenizer,
     "toml": _toml,
 }
