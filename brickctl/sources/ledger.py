@@ -172,9 +172,9 @@ class Ledger:
             write_atomically(self._entry(identity.path), entry.encode())
 
 
-def hash_file(path: Path, progress: Progress | None = None) -> Sha256:
-    """Read a file from front to back and hash it; one buffer, whatever its size."""
-    label = f"checking {shown(path.name, longest=WHOLE)}"
+def hash_file(path: Path, progress: Progress | None = None, label: str | None = None) -> Sha256:
+    """Read a file from front to back and hash it; one buffer, whatever its size. `label` is how progress calls it."""
+    label = label or f"checking {shown(path.name, longest=WHOLE)}"
     state = hashlib.sha256()
     buffer = memoryview(bytearray(_BUFFER))
     with path.open("rb", buffering=0) as file:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from brickctl.core.belonging import SIGNATURE
-from brickctl.core.document import shown
+from brickctl.core.document import WHOLE, shown
 from brickctl.errors import IntegrityFault
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.parallel import cores_of_process, in_parallel
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from brickctl.core.digests import Sha256
     from brickctl.core.ports import Progress
-
-_Key = TypeVar("_Key")
 
 
 def names_in(folder: Path) -> frozenset[str]:
@@ -37,16 +35,23 @@ def out_of_place(path: Path, reason: str) -> IntegrityFault:
     return IntegrityFault(f"{path.parent}/{shown(path.name)} does not belong there", causes=(reason,), hint="remove it")
 
 
-def hash_files(paths: Mapping[_Key, Path], progress: Progress) -> dict[_Key, Sha256]:
+def hash_files(paths: Mapping[str, Path], progress: Progress) -> dict[str, Sha256]:
     """The digest of every file, read now whatever a ledger knows; by the same names, in the same order.
 
     A core hashes a file from front to back, so there are as many threads as cores: the largest file is begun first and
     has a core to itself, and what is left for the end is small. What several names mean is read once.
     """
-    largest_first = sorted(dict.fromkeys(paths.values()), key=lambda path: -path.stat().st_size)
-    digests = in_parallel(lambda path: hash_file(path, progress), largest_first, threads=cores_of_process())
+    names: dict[Path, str] = {}
+    for name, path in paths.items():
+        names.setdefault(path, name)
+
+    def digest(path: Path) -> Sha256:
+        return hash_file(path, progress, f"checking {shown(names[path], longest=WHOLE)}")
+
+    largest_first = sorted(names, key=lambda path: -path.stat().st_size)
+    digests = in_parallel(digest, largest_first, threads=cores_of_process())
     by_path = dict(zip(largest_first, digests, strict=True))
-    return {key: by_path[path] for key, path in paths.items()}
+    return {name: by_path[path] for name, path in paths.items()}
 
 
 def _names(folder: Path) -> Iterator[str]:

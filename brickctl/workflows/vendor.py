@@ -164,7 +164,8 @@ def copy_verified(session: Session, source: Path, goal: Path, file: File) -> Non
             except EOFError:
                 raise _changed(file, source) from None
         set_mode(new.file.fileno(), _MODE)
-        if hash_file(new.path, session.events) != file.sha256:
+        label = f"checking {file.path} {file.sha256[:12]}"
+        if hash_file(new.path, session.events, label) != file.sha256:
             raise _changed(file, source)
         new.path.replace(goal)
     session.ledger.record(goal, file.sha256)

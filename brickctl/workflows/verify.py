@@ -134,9 +134,9 @@ def _built(session: Session, target: Target) -> Path | None:
 
 def _read(things: Mapping[str, Mapping[str, Path]], events: Events) -> dict[str, dict[str, Sha256]]:
     """The digests of the files of everything, by name and path; all of them at once, so that no core has to wait."""
-    every = {(name, path): place for name, places in things.items() for path, place in places.items()}
+    every = {f"{name}/{path}": place for name, places in things.items() for path, place in places.items()}
     digests = hash_files(every, events)
-    return {name: {path: digests[name, path] for path in places} for name, places in things.items()}
+    return {name: {path: digests[f"{name}/{path}"] for path in places} for name, places in things.items()}
 
 
 def _places(session: Session, lock: Lock, alias: Alias) -> Mapping[str, Path]:

@@ -32,7 +32,7 @@ def test_everything_that_was_installed_and_built_is_verified(project: Path) -> N
     dist = project / "dist"
     bricks = ["base", "next", "odd", "reverse", "sort", "upper"]
     assert names == [*bricks, *(str(dist / target) for target in ("assistant", "sorter", "bundle"))]
-    assert "checking model.safetensors" in events.hashed
+    assert "checking base/model.safetensors" in events.hashed
 
 
 def test_a_flipped_bit_is_found_although_size_and_times_are_as_before(project: Path) -> None:
@@ -76,6 +76,7 @@ def test_every_file_is_read_once_although_nothing_was_known_of_it(project: Path)
     verified = verify_project(session)
 
     assert len(events.hashed) == sum(result.files for result in verified)
+    assert len(events.hashed) == len(set(events.hashed)), "files of one name in several bricks are told apart"
 
 
 def test_of_several_changes_the_first_in_order_is_told_although_a_later_one_is_read_sooner(project: Path) -> None:
