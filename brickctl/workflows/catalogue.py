@@ -199,7 +199,7 @@ class ProjectCatalogue:
             reference = at_revision(reference, exactly)
         pin = self._session.sources.pin(reference, old)
         if pin.commit is not None and (old is None or old.commit != pin.commit):
-            check_age(self._session, name, pin, self._session.sources.published(pin))
+            check_age(self._session, name, pin)
         return Offers(source=str(reference), candidates=(self._candidate(name, pin),))
 
     def _listed(self, name: Alias, reference: RegistryReference, old: Pin | None) -> Offers:

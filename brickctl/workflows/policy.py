@@ -115,13 +115,15 @@ def too_new(session: Session, name: str, published: datetime | None) -> str | No
     return f"published {published:%Y-%m-%d %H:%M} UTC, after `exclude-newer`"
 
 
-def check_age(session: Session, name: str, pin: Pin, published: datetime | None) -> None:
-    """Make sure that a new pin is old enough.
+def check_age(session: Session, name: str, pin: Pin) -> None:
+    """Make sure that a new pin is old enough; only where that matters is its source asked when it was published.
 
     Raises:
         PolicyViolation: it is not.
     """
-    reason = too_new(session, name, published)
+    if session.manifest.policy.newest(name, datetime.now(UTC)) is None:
+        return
+    reason = too_new(session, name, session.sources.published(pin))
     if reason is not None:
         message = f"{pin.origin} may not be pinned at {(pin.commit or pin.digest)[:12]}: {reason}"
         raise _age_violation(session, name, message, "name an older `revision`")

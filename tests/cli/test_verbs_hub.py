@@ -64,6 +64,15 @@ def test_lock_moves_no_weights_and_install_moves_each_once(hub: Hub, online: San
     assert hub.weight_bytes_sent() == len(bricks.model()["model.safetensors"]) + ADAPTER
 
 
+def test_when_a_commit_was_made_is_asked_only_where_a_policy_judges_it(hub: Hub, online: Sandbox) -> None:
+    assert online.spawn("lock").code == 0
+    assert [record.path for record in hub.requests if "/commits/" in record.path] == []
+    online.write({"brick.toml": f'{PROJECT}\n[policy]\nexclude-newer = "2026-11-20"\n'})
+    (online.root / "brick.lock").unlink()
+    assert online.spawn("lock").code == 0
+    assert len([record.path for record in hub.requests if "/commits/" in record.path]) == 2
+
+
 def test_a_second_install_asks_nothing(hub: Hub, online: Sandbox) -> None:
     online.spawn("install")
     hub.reset_log()

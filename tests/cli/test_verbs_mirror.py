@@ -231,13 +231,16 @@ def test_people_are_told_what_is_served_and_what_to_set(carried: Sandbox) -> Non
         command, cwd=carried.root, env=carried.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         lines = [process.stdout.readline().split() for _ in range(5)]
+        said = [process.stderr.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        process.communicate(timeout=10)
     assert lines[0] == ["repository", "revisions", "commit"]
     assert [line[0] for line in lines[1:4]] == ["acme/base", "acme/deep", "acme/mail"]
     assert lines[4][0].startswith("HF_ENDPOINT=http://")
-    assert "whoever reaches this machine may read these bricks" in said
+    assert said[1] == "whoever reaches this machine may read these bricks; nothing is encrypted\n"
+    assert said[2].startswith(f"serving {carried.root / 'vendor'} at http://")
 
 
 def test_a_folder_needs_no_project(carried: Sandbox, tmp_path: Path) -> None:
