@@ -10,7 +10,6 @@ from brickctl.core.document import shown
 from brickctl.core.names import BASE
 from brickctl.core.versions import VersionRange
 from brickctl.errors import PolicyViolation, asked_for
-from brickctl.sources.registry import no_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -131,6 +130,8 @@ def check_age(session: Session, name: str, pin: Pin) -> None:
 
 def none_in_range(session: Session, name: str, reference: RegistryReference, offers: Offers) -> BrickctlError:
     """The error about a range of which nothing may be chosen, to be raised by the caller."""
+    from brickctl.sources.registry import no_version  # seldom needed: most locks that are looked at are good
+
     wanted = VersionRange.parse(reference.version)
     withheld = [(one.version, one) for one in offers.withheld if one.version is not None]
     young = [one for version, one in withheld if one.reason != YANKED and wanted.contains(version)]

@@ -13,6 +13,7 @@ from brickctl.core.manifest import Check
 from brickctl.core.names import Alias
 from brickctl.workflows import measure
 from brickctl.workflows.measure import Score
+from tests.support.keys import make_key
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Outcome, Sandbox
@@ -30,6 +31,7 @@ ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "add": (("./bricks/nothing",), 1, "not-found"),
+    "audit": (("--project", "models"), 1, "not-found"),
     "build": (("chat",), 1, "not-found"),
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
@@ -38,20 +40,27 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
     "install": (("--locked",), 3, "lock-stale"),
+    "licenses": ((), 1, "not-found"),
     "list": (("--project", "models"), 1, "not-found"),
     "lock": (("--check",), 3, "lock-stale"),
     "merge": ((ADDRESS, "./bricks/sql", "-o", "out", "--offline"), 6, "offline"),
     "mirror": (("serve", "bricks"), 1, "not-found"),
+    "outdated": ((), 1, "not-found"),
+    "publish": (("bricks/sql", "acme/sql", "--index", "registry"), 2, "usage"),
     "remove": (("sql",), 2, "usage"),
+    "sign": (("models/base",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
     "test": ((), 1, "not-found"),
     "tree": (("--project", "models"), 1, "not-found"),
     "update": (("sqll",), 1, "not-found"),
     "vendor": (("--tar", "bricks.zip"), 2, "usage"),
     "verify": (("bricks",), 1, "not-found"),
+    "why": (("sql",), 1, "not-found"),
+    "yank": (("acme/sql@2.0.0", "--index", "registry"), 1, "not-found"),
 }
 SUCCESSES: dict[str, tuple[str, ...]] = {
     "add": ("./bricks/sql", "--name", "other"),
+    "audit": (),
     "build": (),
     "cache": ("dir",),
     "completions": ("bash",),
@@ -60,15 +69,21 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
     "install": (),
+    "licenses": (),
     "list": (),
     "lock": (),
     "merge": ("./models/base", "./bricks/sql", "-o", "out"),
+    "outdated": (),
+    "publish": ("bricks/sql", "acme/sql@1.1.0", "--index", "registry", "--license", "MIT", "--base", "./models/base"),
     "remove": ("mail",),
+    "sign": ("models/base", "--key", "keys/acme.pem"),
     "stack": ("./models/base", "./bricks/sql", "-o", "out"),
     "tree": (),
     "update": (),
     "vendor": (),
     "verify": (),
+    "why": ("sql",),
+    "yank": ("acme/sql@1.0.0", "--index", "registry"),
 }
 
 
@@ -76,6 +91,10 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
 def prepared(project: Sandbox) -> Sandbox:
     recipe = RECIPE.format("linear").replace("base\ndtype", "base\n    parameters: {weight: 1}\ndtype")
     project.write({"linear.yml": recipe, "modules.yml": f"{recipe}modules: {{}}\n"})
+    make_key(project.root / "keys")
+    project.write({"config.json": '{"v":1}\n'}, "registry")
+    more = ("--index", "registry", "--license", "MIT", "--base", "./models/base")
+    assert project.run("publish", "bricks/sql", "acme/sql@1.0.0", *more).code == 0
     return project
 
 

@@ -12,32 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from brickctl.core.digests import Sha256
 from brickctl.errors import IntegrityFault
 from brickctl.workflows.signatures import KeySigner, check_digests, check_names, read_signature
 from tests.support import sandbox as bricks
+from tests.support.keys import CURVES, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.sandbox import Outcome, Sandbox
 
-CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 POLICY = '\n[policy]\nsignatures = "required"\nsigners = { acme = "keys/acme.pub" }\n'
-
-
-def make_key(folder: Path, name: str = "acme", curve: str = "P-256", password: bytes | None = None) -> Path:
-    """A pair of keys as PEM, NAME.pem and NAME.pub."""
-    key = ec.generate_private_key(CURVES[curve])
-    pem, format_ = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.pem").write_bytes(key.private_bytes(pem, format_, how))
-    (folder / f"{name}.pub").write_bytes(public)
-    return folder / f"{name}.pem"
 
 
 @pytest.fixture
