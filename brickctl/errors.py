@@ -205,10 +205,14 @@ class AuditFailed(PolicyViolation):
 
 
 class TransportFault(BrickctlError):
-    """The network or a server failed."""
+    """The network or a server failed.
+
+    `wait` is how many seconds should pass before the same is asked again; None: the answer would be the same.
+    """
 
     code = "transport"
     exit_code = 6
+    wait: float | None = 0.0
 
 
 class OfflineMiss(TransportFault):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING
 
-from brickctl.core.names import is_brick_name
+from brickctl.core.document import shown
+from brickctl.core.names import is_brick_name, nearest
 from brickctl.sources.folder import Folder
 from brickctl.sources.naming import place_label
 from brickctl.sources.pages import Page, too_large
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
     from brickctl.sources.ledger import Ledger
 
 _REPAIR = "restore the registry's folder from where it came"
+
+
+_MOST_LISTED = 1_000
+_MOST_FOLDERS = 10
+"""Of a registry of 200,000 bricks only a part is looked at for a suggestion."""
 
 
 class FolderStore:
@@ -40,10 +48,20 @@ class FolderStore:
             raise too_large(place_label(found), LARGEST_PAGE)
         return Page(body)
 
-    def names(self) -> tuple[str, ...]:
-        """Every brick of the index; a file that is named as no brick can be is none."""
-        names = (f"{path.parent.name}/{path.name}" for path in (self._root / "index").glob("*/*"))
-        return tuple(sorted(name for name in names if is_brick_name(name)))
+    def names_near(self, name: str) -> tuple[str, ...]:
+        """The bricks of this namespace and of the one with the most similar name: of each so many at most.
+
+        A file that is named as no brick can be is none.
+        """
+        index = self._root / "index"
+        own = shown(name).partition("/")[0].lower()
+        others = _listed(index)
+        folders = [own, nearest(own, (other for other in others if other != own)) or own]
+        if "/" not in name:
+            folders += others[:_MOST_FOLDERS]
+        sound = [folder for folder in dict.fromkeys(folders) if is_brick_name(f"{folder}/x")]
+        found = (f"{folder}/{each}" for folder in sound for each in _listed(index / folder))
+        return tuple(sorted(each for each in found if is_brick_name(each)))
 
     def inspect(self, pin: Pin) -> Contents:
         """Documents and headers of the verified files."""
@@ -67,3 +85,12 @@ class FolderStore:
 
     def _folder(self, pin: Pin) -> Folder:
         return Folder(self._root / brick_folder(pin), self._ledger, where=pin.source, repair=_REPAIR)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Some names in a folder; none where it is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in itertools.islice(entries, _MOST_LISTED))
+    except OSError:
+        return []

@@ -1,4 +1,4 @@
-"""What registries have shown, ever: a version that is taken down and published again must be what it was.
+"""What registries have shown, ever: a published version stays there, and stays what it was.
 
 Kept apart from `pages`, whose copies are what a registry says now. A page that was withdrawn must not be an answer, and
 must not be forgotten either.
@@ -16,9 +16,6 @@ from brickctl.sources.atomic import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-MOST_VERSIONS = 20_000
-"""Versions of one brick that are remembered; no page of an index has room for so many."""
 
 
 class History:
@@ -41,7 +38,7 @@ class History:
             return {}
 
     def remember(self, address: str, versions: Mapping[str, Sha256]) -> None:
-        """Keep what was recalled and what is new; the caller holds it below `MOST_VERSIONS`."""
+        """Keep what was recalled and what is new: a page of the index at most, since none of it may go away."""
         with suppress(OSError, UnicodeError):
             entry = {"address": address, "versions": dict(versions)}
             write_atomically(self.place(address), json.dumps(entry, sort_keys=True).encode())

@@ -11,7 +11,6 @@ from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean, is_brick_name
 from brickctl.core.registry_line import RegistryEntry, parse_line
 from brickctl.errors import IntegrityFault, NotFound, Unsupported
-from brickctl.sources.history import MOST_VERSIONS
 from brickctl.sources.naming import place_label
 from brickctl.sources.selection import read_json
 from brickctl.sources.store import index_path
@@ -30,7 +29,7 @@ class Index:
     """The index of one registry.
 
     Its pages are kept in `pages`, and what was ever on them in `history`, where given: a published version may change
-    in nothing but `yanked`, not even by going away and coming back.
+    in nothing but `yanked`, and may not go away.
     """
 
     def __init__(self, name: str, store: Store, pages: Pages | None, history: History | None) -> None:
@@ -43,19 +42,30 @@ class Index:
         """Every published version of a brick that this brickctl can read, in the order of the index.
 
         Raises:
-            NotFound: no such registry, or no such brick in it.
-            IntegrityFault: a line that is malformed, about another brick, there twice, or not what it ever was before.
+            NotFound: no such registry, or no such brick in it, or one that it took back.
+            IntegrityFault: a line that is malformed, about another brick, there twice, or not what it ever was before;
+                or a version that is no longer there.
             Unsupported: every line is of a newer format.
         """
-        self._layout  # noqa: B018 - raises where there is no registry that can be read
-        page = self.store.page(index_path(name)) if is_brick_name(name) else None
-        if page is None:
+        entries = self.find(name)
+        if entries is None:
             others = f"a repository of the Hub is `hf:{shown(name)}`, a folder `./{shown(name)}`"
-            hint = did_you_mean(name, self.store.names()) or f"check the spelling and the registry; {others}"
+            near = did_you_mean(name, self.store.names_near(name))
+            hint = near or f"look for it with `brickctl search`; {others}"
             raise NotFound(f"registry `{self.name}` has no brick `{shown(name)}`", hint=hint)
+        return entries
+
+    def find(self, name: str) -> tuple[RegistryEntry, ...] | None:
+        """As `entries`, and None where the registry says that it has no such brick, and never had."""
+        self._layout  # noqa: B018 - raises where there is no registry that can be read
+        if not is_brick_name(name):
+            return None
         address = f"{self.store.address}/{index_path(name)}"
-        entries = self._parse(page, name, address)
+        page = self.store.page(index_path(name))
+        entries = () if page is None else self._parse(page, name, address)
         self._compare(entries, name, address)
+        if page is None:
+            return None
         if self._pages is not None:
             self._pages.remember(address, page)
         return entries
@@ -128,27 +138,27 @@ class Index:
         return f"ask whoever runs registry `{self.name}` to repair it"
 
     def _compare(self, entries: tuple[RegistryEntry, ...], name: str, address: str) -> None:
-        """Refuse a version that is not what it was when it was first seen here."""
+        """Refuse a version that is not what it was when it was first seen here, or that is not there any more."""
         if self._history is None:
             return
         seen = self._history.recall(address)
         offered = {entry.version: entry.fingerprint for entry in entries}
         trust = f"if you trust it, remove {place_label(self._history.place(address))} and run the command again"
-        changed = next(
-            (version for version in offered if seen.get(version, offered[version]) != offered[version]), None
-        )
-        if changed is not None:
-            raise IntegrityFault(
-                f"registry `{self.name}` has changed `{name}` {changed} after it was published",
-                causes=("a published version may be yanked, and never changed",),
-                hint=f"ask whoever runs the registry why; {trust}",
-            )
-        known = {**seen, **offered}
-        if len(known) > MOST_VERSIONS:
-            raise IntegrityFault(
-                f"registry `{self.name}` shows ever more versions of `{name}`",
-                causes=(f"it has shown {len(known):,} by now; at most {MOST_VERSIONS:,} are remembered",),
-                hint=f"ask whoever runs the registry why; {trust}",
-            )
-        if known != seen:
-            self._history.remember(address, known)
+        for version, fingerprint in seen.items():
+            if version not in offered:
+                raise IntegrityFault(
+                    f"registry `{self.name}` no longer has `{name}` {version}",
+                    causes=(
+                        "this machine has seen it there",
+                        "a published version may be yanked, and never removed; or this is an old copy of the index",
+                    ),
+                    hint=f"ask whoever runs the registry why; {trust}",
+                )
+            if fingerprint != offered[version]:
+                raise IntegrityFault(
+                    f"registry `{self.name}` has changed `{name}` {version} after it was published",
+                    causes=("a published version may be yanked, and never changed",),
+                    hint=f"ask whoever runs the registry why; {trust}",
+                )
+        if offered != seen:
+            self._history.remember(address, offered)

@@ -56,3 +56,8 @@ class Pages:
         with suppress(OSError, UnicodeError):
             entry = {"address": address, "body": page.body.decode(), "etag": page.etag}
             write_atomically(self.place(address), json.dumps(entry).encode())
+
+    def forget(self, address: str) -> None:
+        """Keep no page of this address any longer."""
+        with suppress(OSError):
+            self.place(address).unlink(missing_ok=True)

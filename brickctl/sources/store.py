@@ -38,8 +38,8 @@ class Store(Protocol):
     def page(self, path: str) -> Page | None:
         """A document as it is now; None when there is none."""
 
-    def names(self) -> tuple[str, ...]:
-        """The bricks that can be listed without the network, for suggestions."""
+    def names_near(self, name: str) -> tuple[str, ...]:
+        """Some bricks with names like this one, for suggestions: what can be said at once, and without the network."""
 
     def inspect(self, pin: Pin) -> Contents:
         """As `Source.inspect`."""

@@ -13,9 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
-    HTTPHandler,
     HTTPRedirectHandler,
-    HTTPSHandler,
     OpenerDirector,
     ProxyHandler,
     Request,
@@ -25,34 +23,35 @@ import brickctl
 from brickctl.core.document import shown
 from brickctl.errors import BrickctlError, NotFound, OfflineMiss, TransportFault
 from brickctl.sources.address import check_address
+from brickctl.sources.pace import SILENCE, PacedHandler, PacedSecureHandler
 from brickctl.sources.pages import Page, too_large
 from brickctl.sources.remote_header import Answer, answer_bounds, unread
+from brickctl.sources.statuses import Absent, Unchanged, answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TIMEOUT = 20.0
 _PIECE = 1 << 16
 _LONGEST_ETAG = 256
 _LONGEST_REASON = 300
-_NOT_MODIFIED, _NOT_FOUND, _GONE = 304, 404, 410
 
 
 class Web:
     """Somebody who asks servers.
 
-    Raises from every method: NotFound, TransportFault, OfflineMiss, PolicyViolation for an address that is not HTTPS.
+    Raises from every method: NotFound, Gated, TransportFault, OfflineMiss, PolicyViolation for an address that is not
+    HTTPS.
     """
 
     def __init__(self, *, offline: bool = False) -> None:
         self._offline = offline
         self._opener = OpenerDirector()  # unlike build_opener, nothing here opens file: or ftp:
-        for handler in (ProxyHandler, HTTPHandler, HTTPDefaultErrorHandler, _Redirects, HTTPErrorProcessor):
+        for handler in (ProxyHandler, PacedHandler, HTTPDefaultErrorHandler, _Redirects, HTTPErrorProcessor):
             self._opener.add_handler(handler())
-        self._opener.add_handler(HTTPSHandler(context=ssl.create_default_context()))
+        self._opener.add_handler(PacedSecureHandler(ssl.create_default_context()))
 
-    def page(self, url: str, known: Page | None, *, limit: int) -> Page:
-        """A document of at most `limit` bytes; `known` itself if the server says that it has not changed.
+    def page(self, url: str, known: Page | None, *, limit: int) -> Page | None:
+        """A document of at most `limit` bytes; `known` itself if it has not changed, None if there is none.
 
         Raises:
             IntegrityFault: it is larger.
@@ -66,7 +65,9 @@ class Web:
                 if response.headers.get("Content-Length", str(len(body))) != str(len(body)):
                     raise unread(url, "the connection ended early")
                 return Page(body, _sound_etag(response.headers.get("ETag")))
-        except _Unchanged:
+        except Absent:
+            return None
+        except Unchanged:
             if known is None:
                 raise unread(url, "the server answered 304 unasked") from None
             return known
@@ -74,10 +75,14 @@ class Web:
     @contextmanager
     def open_range(self, url: str, begin: int, end: int) -> Iterator[Answer]:
         """Ask for some bytes of a file, end excluded; the server may send it from its start."""
-        with self._open(url, {"Range": f"bytes={begin}-{end - 1}"}) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            start, total = answer_bounds(response.status, headers, begin, where=url)
-            yield Answer(start, total, _pieces(response))
+        try:
+            with self._open(url, {"Range": f"bytes={begin}-{end - 1}"}) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                start, total = answer_bounds(response.status, headers, begin, where=url)
+                yield Answer(start, total, _pieces(response))
+        except Absent:
+            hint = "check the registry's address in [registries], or ask whoever runs the registry"
+            raise NotFound(f"{url} is not there", causes=("the server answered with status 404",), hint=hint) from None
 
     @contextmanager
     def _open(self, url: str, headers: dict[str, str]) -> Iterator[Any]:
@@ -92,12 +97,13 @@ class Web:
         request = Request(url, headers={**agent, **headers})  # noqa: S310 - the address was checked
         try:
             with self._ask(request) as response:
+                _check_encoding(url, response.headers.get("Content-Encoding"))
                 yield response
         except BrickctlError:
             raise
         except HTTPError as error:
             error.close()
-            raise _refused(url, error.code) from None
+            raise answered(url, error.code, error.headers.get("Retry-After")) from None
         except (URLError, OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, URLError) else error
             raise TransportFault(
@@ -108,13 +114,9 @@ class Web:
 
     def _ask(self, request: Request) -> Any:
         try:
-            return self._opener.open(request, timeout=_TIMEOUT)
+            return self._opener.open(request, timeout=SILENCE)
         except ValueError as error:  # what the library says of a redirect or a proxy that is no address
             raise URLError(error) from error
-
-
-class _Unchanged(Exception):
-    pass
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -145,10 +147,9 @@ def _pieces(response: Any) -> Iterator[bytes]:
         yield piece
 
 
-def _refused(url: str, status: int) -> BrickctlError | _Unchanged:
-    if status == _NOT_MODIFIED:
-        return _Unchanged()
-    if status in {_NOT_FOUND, _GONE}:
-        hint = "check the registry's address in [registries], or ask whoever runs the registry"
-        return NotFound(f"{url} is not there", causes=(f"the server answered with status {status}",), hint=hint)
-    return unread(url, f"the server answered with status {status}")
+def _check_encoding(url: str, encoding: str | None) -> None:
+    """Refuse what is compressed: a small answer could become one without end, and nobody asked for it."""
+    if encoding not in {None, "", "identity"}:
+        fault = unread(url, f"the server sent it compressed ({shown(encoding)}), and plain bytes were asked for")
+        fault.wait = None
+        raise fault

@@ -12,7 +12,7 @@ from brickctl.errors import BrickctlError, IntegrityFault, NoSpace, NotFound, Of
 from brickctl.sources.atomic import unfinished
 from brickctl.sources.contents import read_contents
 from brickctl.sources.naming import file_label, place_label
-from brickctl.sources.patience import patiently
+from brickctl.sources.patience import PAUSES, patiently, pause_after
 from brickctl.sources.remote_header import read_remote_header
 from brickctl.sources.store import LARGEST_PAGE, brick_folder
 from brickctl.sources.verification import put_aside, verified
@@ -50,15 +50,16 @@ class WebStore:
         known = self._pages.recall(url)
         try:
             return patiently(lambda: self._web.page(url, known, limit=LARGEST_PAGE))
-        except NotFound:
-            return None
+        except NotFound:  # taken back, and so no answer offline either
+            self._pages.forget(url)
+            raise
         except OfflineMiss:
             if known is None:
                 raise
             return known
 
-    def names(self) -> tuple[str, ...]:
-        """Nothing: a sparse index on a server cannot be listed."""
+    def names_near(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - a sparse index on a server cannot be listed
+        """Nothing."""
         return ()
 
     def url(self, path: str) -> str:
@@ -153,19 +154,32 @@ class WebStore:
             new.path.replace(blob)
 
     def _pieces(self, url: str, size: int) -> Iterator[bytes]:
-        """The body of a file, refused as soon as it is too long, or when it ends early.
+        """The body of a file, refused as soon as it is too long; gone on with where a connection ended early.
 
         Nobody is asked for no bytes: a range of an empty file is an error (416) to some servers.
         """
-        if size == 0:
-            return
-        with self._web.open_range(url, 0, size) as answer:
-            seen = 0
+        seen, pauses = 0, iter(PAUSES)
+        while seen < size:
+            try:
+                for piece in self._rest(url, seen, size):
+                    seen += len(piece)
+                    yield piece
+            except TransportFault as fault:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                pause_after(fault, pause)
+
+    def _rest(self, url: str, begin: int, size: int) -> Iterator[bytes]:
+        """The bytes of a file from `begin` on; a server may send the others too."""
+        with self._web.open_range(url, begin, size) as answer:
+            seen = answer.begin
             for piece in answer.chunks:
+                fresh = piece[max(0, begin - seen) :]
                 seen += len(piece)
                 if seen > size:
                     break
-                yield piece
+                yield fresh
             if seen > size or answer.total not in {None, size}:
                 reason = f"it has another length than the {size:,} bytes that were pinned"
                 hint = "the server has another file than the registry says: ask whoever runs the registry"

@@ -122,6 +122,19 @@ def test_a_version_that_changed_after_it_was_published(
     assert _named(said(empty.run("update"))) == snapshot
 
 
+@pytest.mark.parametrize("gone", ["a version", "the brick"])
+def test_what_is_no_longer_there(
+    gone: str, empty: Sandbox, said: Callable[[Outcome], str], snapshot: SnapshotAssertion
+) -> None:
+    root = lay(empty, manifest())
+    assert empty.run("lock").code == 0
+    page = root / LINE
+    page.write_bytes(page.read_bytes().splitlines(keepends=True)[1]) if gone == "a version" else page.unlink()
+    outcome = empty.run("update")
+    assert outcome.code == 4
+    assert _named(said(outcome)) == snapshot
+
+
 def test_a_version_with_other_files_than_were_locked(
     empty: Sandbox, said: Callable[[Outcome], str], snapshot: SnapshotAssertion
 ) -> None:
@@ -144,6 +157,12 @@ def _named(text: str) -> str:
 ANSWERS: dict[str, tuple[str, tuple[int, dict[str, str], bytes]]] = {
     "no registry": ("/config.json", (404, {}, b"")),
     "not well": ("/config.json", (500, {}, b"")),
+    "a brick that is gone for good": ("/index/acme/sql", (410, {}, b"")),
+    "a brick that is withheld": ("/index/acme/sql", (451, {}, b"")),
+    "a file that is withheld": ("/files/acme/sql/1.0.0/model.safetensors", (451, {}, b"")),
+    "a registry for others": ("/config.json", (403, {}, b"")),
+    "a registry that is busy for long": ("/index/acme/sql", (429, {"Retry-After": "3600"}, b"")),
+    "a page that is compressed": ("/index/acme/sql", (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b")),
     "a redirect to http": ("/config.json", (302, {"Location": "http://bricks.example/config.json"}, b"")),
     "a page that is cut": ("/index/acme/sql", (200, {"Content-Length": "9000"}, b"{")),
     "a file that is gone": ("/files/acme/sql/1.0.0/model.safetensors", (404, {}, b"")),

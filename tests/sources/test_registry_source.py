@@ -20,6 +20,7 @@ from brickctl.errors import (
     TransportFault,
     Unsupported,
 )
+from brickctl.sources import folder_store
 from brickctl.sources.hub.source import HubSource
 from brickctl.sources.open import builtin_registry
 from tests.sources.bricks import model, write
@@ -79,6 +80,32 @@ def test_names_that_do_not_exist_are_told_with_what_was_probably_meant(registry:
     assert caught.value.hint == "did you mean `corp`?"
 
 
+def test_what_was_probably_meant_is_looked_for_near_the_name_alone(registry: Path, tmp_path: Path) -> None:
+    bricks = opened(tmp_path, str(registry))
+    store = bricks.index("corp").store  # type: ignore[union-attr]
+    for namespace in range(40):
+        publish(registry, entry("1.0.0", model(), name=f"team-{namespace}/tool"))
+    for number in range(30):
+        (registry / "index/acme" / f"brick-{number}").touch()
+    (registry / "index/acme" / "No Brick").touch()
+    names = store.names_near("acme/sqll")
+    assert "acme/sql" in names
+    assert {name.partition("/")[0] for name in names} <= {"acme"}
+    assert store.names_near("acmee/sql") == names
+    assert len(store.names_near("SQL")) <= 31 + 10
+    assert store.names_near("../../x") == store.names_near("\0/x") == ()
+
+
+def test_a_namespace_of_any_size_is_not_read_whole(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_store, "_MOST_LISTED", 5)
+    for number in range(30):
+        (registry / "index/acme" / f"brick-{number}").touch()
+    store = opened(tmp_path, str(registry)).index("corp").store  # type: ignore[union-attr]
+    assert len(store.names_near("acme/brick")) == 5
+
+
 def test_a_folder_without_a_config_is_no_registry(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no registry at file://"):
         opened(tmp_path, str(tmp_path / "nothing")).pin(SQL)
@@ -116,9 +143,10 @@ def test_a_published_version_may_be_yanked_and_never_changed(
 ) -> None:
     address = server.url if place == "web" else str(registry)
     assert opened(tmp_path, address).pin(SQL).version == "1.1.0"
-    publish(registry, entry("1.0.0", model()), entry("1.1.0", model(), yanked=True))
+    later = (entry("1.1.0", model(), yanked=True), entry("1.2.0", model(), yanked=True), entry("2.0.0", model()))
+    publish(registry, entry("1.0.0", model()), *later)
     assert opened(tmp_path, address).pin(SQL).version == "1.0.0"
-    publish(registry, entry("1.0.0", model(fill=9)), entry("1.1.0", model(), yanked=True), files=model(fill=9))
+    publish(registry, entry("1.0.0", model(fill=9)), *later, files=model(fill=9))
     for _ in range(2):
         with pytest.raises(IntegrityFault, match=r"has changed `acme/sql` 1\.0\.0") as caught:
             opened(tmp_path, address).pin(SQL)
