@@ -48,6 +48,9 @@ def _detail(change: Change) -> str:
 
     before = "" if change.before is None else label(change.before.pin)
     after = "" if change.after is None else label(change.after.pin)
-    if change.what == "updated":
+    if change.before is not None and change.after is not None:
+        where, now = change.before.pin.registry, change.after.pin.registry
+        if where != now and where is not None and now is not None:
+            return f"{before} in {where} -> {after} in {now}"
         return f"{before} -> {after}" if before != after else f"{after} (what is said of it, not its files)"
     return before or after

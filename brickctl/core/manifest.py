@@ -22,11 +22,11 @@ BUILTIN = "builtin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """`[project]`."""
+    """`[project]`. Bricks that name no registry are asked for in the first of `default_registries` that has them."""
 
     name: str
     requires_brickctl: str | None = None
-    default_registry: str = BUILTIN
+    default_registries: tuple[str, ...] = (BUILTIN,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

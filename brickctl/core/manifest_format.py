@@ -15,7 +15,7 @@ from brickctl.core.licenses import parse_license
 from brickctl.core.manifest import BUILTIN, Manifest, Project, Requirement
 from brickctl.core.names import BASE, Alias, is_alias
 from brickctl.core.policy_format import read_policy
-from brickctl.core.reference_format import check_alias, parse_shorthand, read_reference, unknown_registry
+from brickctl.core.reference_format import check_alias, parse_shorthand, read_reference, read_registries
 from brickctl.core.target_format import read_checks, read_targets
 from brickctl.core.versions import Version, VersionRange
 from brickctl.errors import Unsupported, UsageFault
@@ -51,8 +51,8 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
         _refuse_cutoff(table)
     registries = _read_registries(top.table_or_none("registries"))
     project = _read_project(project_table, registries)
-    base = _read_requirement(base_table, BASE, project.default_registry, registries)
-    bricks = _read_bricks(top.table_or_none("bricks"), project.default_registry, registries)
+    base = _read_requirement(base_table, BASE, project.default_registries, registries)
+    bricks = _read_bricks(top.table_or_none("bricks"), project.default_registries, registries)
     targets = read_targets(top.table_or_none("targets"))
     checks = read_checks(top.tables_or_none("checks") or (), targets)
     policy = read_policy(top.table_or_none("policy"))
@@ -107,13 +107,10 @@ def _read_project(table: Table, registries: Mapping[str, str]) -> Project:
     if _PROJECT_NAME.fullmatch(name) is None:
         hint = "a name has letters, digits, `.`, `_` and `-`, such as `support-assistant`"
         raise table.error(f"`{shown(name)}` is no name for a project", key="name", hint=hint)
-    default = table.string_or_none("default-registry")
-    default = BUILTIN if default is None else default
-    if default != BUILTIN and default not in registries:
-        raise unknown_registry(table, "default-registry", default, registries)
+    defaults = read_registries(table, "default-registry", registries) or (BUILTIN,)
     requires = table.string_or_none("requires-brickctl")
     table.finish()
-    return Project(name=name, requires_brickctl=requires, default_registry=default)
+    return Project(name=name, requires_brickctl=requires, default_registries=defaults)
 
 
 def _read_registries(table: Table | None) -> Mapping[str, str]:
@@ -134,25 +131,25 @@ def _read_registry(table: Table, name: str) -> str:
 
 
 def _read_bricks(
-    table: Table | None, default_registry: str, registries: Mapping[str, str]
+    table: Table | None, defaults: tuple[str, ...], registries: Mapping[str, str]
 ) -> Mapping[Alias, Requirement]:
     if table is None:
         return {}
-    return {Alias(name): _read_brick(table, name, default_registry, registries) for name in table}
+    return {Alias(name): _read_brick(table, name, defaults, registries) for name in table}
 
 
-def _read_brick(bricks: Table, name: str, default_registry: str, registries: Mapping[str, str]) -> Requirement:
+def _read_brick(bricks: Table, name: str, defaults: tuple[str, ...], registries: Mapping[str, str]) -> Requirement:
     alias = check_alias(bricks, name, "a brick")
     if isinstance(bricks.take(name), str):
-        reference = _read_shorthand(bricks, name, default_registry)
+        reference = _read_shorthand(bricks, name, defaults)
         return Requirement(alias=alias, reference=reference, place=bricks.place(name))
     table = bricks.table_or_none(name)
     if table is None:
         raise bricks.error(f"`{name}` in {bricks.where} is empty", key=name)
-    return _read_requirement(table, alias, default_registry, registries)
+    return _read_requirement(table, alias, defaults, registries)
 
 
-def _read_shorthand(bricks: Table, name: str, registry: str) -> Reference:
+def _read_shorthand(bricks: Table, name: str, defaults: tuple[str, ...]) -> Reference:
     text = bricks.string(name)
     if text.startswith(("hf:", "path:", "./", "../", "/")):
         source = text if text.startswith(("hf:", "path:")) else f"path:{text}"
@@ -161,13 +158,15 @@ def _read_shorthand(bricks: Table, name: str, registry: str) -> Reference:
         hint = f'only registry bricks have a short form; write `{name} = {{ source = "{source}"{more} }}`'
         raise bricks.error(f"`{shown(text)}` is no `namespace/name@range`", key=name, hint=hint)
     try:
-        return parse_shorthand(text, registry=registry)
+        return parse_shorthand(text, registries=defaults)
     except UsageFault as fault:
         raise bricks.error(fault.message, key=name, causes=fault.causes, hint=fault.hint) from None
 
 
-def _read_requirement(table: Table, alias: Alias, default_registry: str, registries: Mapping[str, str]) -> Requirement:
-    reference = read_reference(table, default_registry=default_registry, registries=registries)
+def _read_requirement(
+    table: Table, alias: Alias, defaults: tuple[str, ...], registries: Mapping[str, str]
+) -> Requirement:
+    reference = read_reference(table, defaults=defaults, registries=registries)
     kind = None if alias == BASE else table.string_or_none("kind")
     if kind is not None and not is_alias(kind):
         raise table.error(f"`{shown(kind)}` is no kind of brick", key="kind", hint="such as `adapter` or `expert`")

@@ -107,6 +107,14 @@ class Bricks(Source, Protocol):
             NotFound, IntegrityFault, Unsupported, TransportFault, OfflineMiss.
         """
 
+    def placed(self, reference: RegistryReference, old: Pin | None = None) -> RegistryReference:
+        """The reference with the one registry that it means: that of `old`, else the first that has the name.
+
+        Raises:
+            NotFound: none of several has it.
+            Gated, IntegrityFault, Unsupported, TransportFault, OfflineMiss: one of them does not say whether it does.
+        """
+
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """Every version that a registry has of a brick, in range or not, yanked or not.
 

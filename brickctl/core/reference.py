@@ -30,11 +30,21 @@ class PathReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryReference:
-    """`namespace/name@range`: a name in one registry, with the range of versions that will do (`*`: any)."""
+    """`namespace/name@range`: a name in one registry, with the range of versions that will do (`*`: any).
+
+    `others` are asked in their order, and only where the manifest lists them: each one if those before it have no such
+    name.
+    """
 
     name: str
     version: str = "*"
     registry: str = "builtin"
+    others: tuple[str, ...] = ()
+
+    @property
+    def registries(self) -> tuple[str, ...]:
+        """Where it may come from, in the order in which they are asked."""
+        return (self.registry, *self.others)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

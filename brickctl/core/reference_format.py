@@ -32,12 +32,12 @@ _LONGEST_REVISION = 255
 _FORMS = "write `hf:owner/name[@revision]` for the Hub, `path:folder` (also `./folder`, `/folder`) for a folder"
 
 
-def parse_reference(text: str, *, registry: str | None = None) -> Reference:
+def parse_reference(text: str, *, registries: tuple[str, ...] = ()) -> Reference:
     """Read a reference of the command line.
 
     `hf:owner/name[@revision]`, `path:folder`, `./folder`, `../folder`, `/folder`. Where there is a project to ask for
-    its default registry, that is `registry`, and `namespace/name[@range]` means a brick in it, as in `[bricks]`; where
-    there is none, a bare name is refused: it could as well mean the Hub or a folder.
+    its default registries, these are `registries`, and `namespace/name[@range]` means a brick in the first of them that
+    has it, as in `[bricks]`; where there is none, a bare name is refused: it could as well mean the Hub or a folder.
 
     Raises:
         UsageFault: it is none of these.
@@ -50,13 +50,13 @@ def parse_reference(text: str, *, registry: str | None = None) -> Reference:
     if colon and scheme == "hf":
         repository, at, revision = rest.partition("@")
         return hub_reference(repository, revision if at else None)
-    if colon or registry is None:
+    if colon or not registries:
         raise _unreadable(text)
-    return parse_shorthand(text, registry=registry)
+    return parse_shorthand(text, registries=registries)
 
 
-def parse_shorthand(text: str, *, registry: str) -> RegistryReference:
-    """Read `namespace/name` or `namespace/name@range`, a brick in `registry`.
+def parse_shorthand(text: str, *, registries: tuple[str, ...]) -> RegistryReference:
+    """Read `namespace/name` or `namespace/name@range`, a brick in the first of `registries` that has it.
 
     Raises:
         UsageFault: it is neither.
@@ -64,7 +64,8 @@ def parse_shorthand(text: str, *, registry: str) -> RegistryReference:
     name, at, wanted = text.partition("@")
     if not is_brick_name(name):
         raise _unreadable(text, ", or `namespace/name[@range]`, in lower case, for a brick in a registry")
-    return RegistryReference(name=name, version=str(VersionRange.parse(wanted if at else "*")), registry=registry)
+    version = str(VersionRange.parse(wanted if at else "*"))
+    return RegistryReference(name=name, version=version, registry=registries[0], others=registries[1:])
 
 
 def hub_reference(repository: str, revision: str | None = None, subfolder: str | None = None) -> HubReference:
@@ -83,10 +84,11 @@ def hub_reference(repository: str, revision: str | None = None, subfolder: str |
     return HubReference(repository=repository, revision=revision, subfolder=_subfolder(subfolder))
 
 
-def read_reference(table: Table, *, default_registry: str, registries: Collection[str]) -> Reference:
+def read_reference(table: Table, *, defaults: tuple[str, ...], registries: Collection[str]) -> Reference:
     """Read the keys of a table that say where a brick comes from; other keys are left to the caller.
 
-    Either `source` (with `revision`, `subfolder`), or `brick` (with `version`, `registry`).
+    Either `source` (with `revision`, `subfolder`), or `brick` (with `version`, `registry`). `defaults` are the
+    registries of bricks that name none, `registries` those that are declared.
 
     Raises:
         ManifestInvalid: (or whatever the table raises) both, neither, or a value that cannot be.
@@ -101,7 +103,7 @@ def read_reference(table: Table, *, default_registry: str, registries: Collectio
     key = "brick" if source is None else "source"
     try:
         if source is None:
-            return _in_registry(table, default_registry, registries)
+            return _in_registry(table, defaults, registries)
         return _at_source(table, source)
     except UsageFault as fault:
         if fault.place is not None:
@@ -134,17 +136,32 @@ def _at_source(table: Table, source: str) -> Reference:
     raise _unreadable(source)
 
 
-def _in_registry(table: Table, default_registry: str, registries: Collection[str]) -> RegistryReference:
+def _in_registry(table: Table, defaults: tuple[str, ...], registries: Collection[str]) -> RegistryReference:
     name = table.string("brick")
     if not is_brick_name(name):
         raise UsageFault(f"`{shown(name)}` is no name of a brick", hint="a name is `namespace/name`, in lower case")
     wanted = table.string_or_none("version")
-    registry = table.string_or_none("registry")
-    registry = default_registry if registry is None else registry
-    if registry != BUILTIN and registry not in registries:
-        raise unknown_registry(table, "registry", registry, registries)
+    first, *others = read_registries(table, "registry", registries) or defaults
     version = str(VersionRange.parse("*" if wanted is None else wanted))
-    return RegistryReference(name=name, version=version, registry=registry)
+    return RegistryReference(name=name, version=version, registry=first, others=tuple(others))
+
+
+def read_registries(table: Table, key: str, registries: Collection[str]) -> tuple[str, ...]:
+    """Read the name of a registry, or several in the order in which they are asked; nothing where there is none.
+
+    Raises:
+        ManifestInvalid: (or whatever the table raises) a list without names, one twice, or one that is not declared.
+    """
+    is_list = isinstance(table.take(key), list)
+    name = None if is_list else table.string_or_none(key)
+    names = (table.strings_or_none(key) or ()) if is_list else () if name is None else (name,)
+    if is_list and (not names or len(set(names)) < len(names)):
+        hint = "each one is asked if those before it have no such name"
+        raise table.error(f"`{key}` must be a name, or a list of different names", key=key, hint=hint)
+    for name in names:
+        if name != BUILTIN and name not in registries:
+            raise unknown_registry(table, key, name, registries)
+    return names
 
 
 def check_alias(table: Table, name: str, what: str) -> Alias:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NEXT = ", "
+"""Between registries of which the next is asked if those before it have no such name."""
+
 _WANTS = {
     "kind": "{0} has the kind {1}",
     "license": "{0} has the license {1}",
@@ -84,7 +87,8 @@ def _misplaced(requirement: Requirement, entry: Locked) -> Iterator[str]:
         version = None if pin.version is None else parse_version(pin.version)
         fits = version is not None and VersionRange.parse(reference.version).contains(version)
         pairs["brick"] = (reference.name, pin.brick)
-        pairs["registry"] = (reference.registry, pin.registry)
+        asked = _list(reference)
+        pairs["registry"] = (asked, asked if pin.registry in reference.registries else pin.registry)
         pairs["version"] = (reference.version, pin.version if not fits else reference.version)
     else:
         pairs["source"] = (str(reference), pin.source)
@@ -99,17 +103,25 @@ def _misplaced(requirement: Requirement, entry: Locked) -> Iterator[str]:
 
 
 def _words(manifest: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
-    """What an echo says of each alias; the address of a registry belongs to the bricks that come from it."""
+    """What an echo says of each alias; the addresses of registries belong to the bricks that may come from them."""
     addresses = manifest.get("registries", {})
     entries = {BASE: manifest.get("base", {}), **manifest.get("bricks", {})}
-    return {alias: (entry, addresses.get(entry.get("registry"))) for alias, entry in entries.items()}
+    return {
+        alias: (entry, [addresses.get(name) for name in entry.get("registry", "").split(_NEXT)])
+        for alias, entry in entries.items()
+    }
+
+
+def _list(reference: RegistryReference) -> str:
+    """The registries that may be asked, `corp, builtin`: a text, as everything in an echo."""
+    return _NEXT.join(reference.registries)
 
 
 def _echo_requirement(requirement: Requirement) -> dict[str, str]:
     reference = requirement.reference
     values: dict[str, str | None] = {"kind": requirement.kind, "license": requirement.license}
     if isinstance(reference, RegistryReference):
-        values |= {"brick": reference.name, "version": reference.version, "registry": reference.registry}
+        values |= {"brick": reference.name, "version": reference.version, "registry": _list(reference)}
     else:
         values |= {"source": str(reference), "subfolder": reference.subfolder}
     if isinstance(reference, HubReference):

@@ -37,6 +37,7 @@ class Index:
         self.store = store
         self._pages = pages
         self._history = history
+        self._found: dict[str, tuple[RegistryEntry, ...] | None] = {}
 
     def entries(self, name: str) -> tuple[RegistryEntry, ...]:
         """Every published version of a brick that this brickctl can read, in the order of the index.
@@ -56,7 +57,15 @@ class Index:
         return entries
 
     def find(self, name: str) -> tuple[RegistryEntry, ...] | None:
-        """As `entries`, and None where the registry says that it has no such brick, and never had."""
+        """As `entries`, and None where the registry says that it has no such brick, and never had.
+
+        Asked once: whoever holds this sees the registry as it was at one moment.
+        """
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> tuple[RegistryEntry, ...] | None:
         self._layout  # noqa: B018 - raises where there is no registry that can be read
         if not is_brick_name(name):
             return None

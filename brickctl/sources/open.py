@@ -92,6 +92,10 @@ class Sources:
         """As `Bricks.advisories`."""
         return self._registry.advisories(registry)
 
+    def placed(self, reference: RegistryReference, old: Pin | None = None) -> RegistryReference:
+        """As `Bricks.placed`."""
+        return self._registry.placed(reference, old)
+
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """As `Bricks.versions`."""
         return self._registry.versions(reference)

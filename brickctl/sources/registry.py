@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
@@ -47,6 +48,7 @@ class RegistrySource:
         """
         if not isinstance(reference, RegistryReference):
             raise TypeError(reference)
+        reference = self.placed(reference, old)
         entries = self.versions(reference)
         wanted = VersionRange.parse(reference.version)
         entry = kept(old, reference, entries)
@@ -55,6 +57,28 @@ class RegistrySource:
         if entry is None:
             raise no_version(reference, ((one.semver, "yanked" if one.yanked else None) for one in entries))
         return entry.pin(reference.registry)
+
+    def placed(self, reference: RegistryReference, old: Pin | None = None) -> RegistryReference:
+        """The reference with the one registry that it means: that of `old`, else the first that has the name.
+
+        The next one is asked only if the one before says that it has no such name. A server that fails, that may not
+        be asked, or whose answer is not sound says nothing of the kind: else whoever can disturb a private registry
+        could put a brick of a public one in its place. For the same reason a brick stays in the registry of its lock.
+
+        Raises:
+            NotFound: none of several has it.
+        """
+        if old is not None and old.brick == reference.name and old.registry in reference.registries:
+            return replace(reference, registry=old.registry, others=())
+        if not reference.others:
+            return reference
+        for name in reference.registries:
+            if self._named(name).find(reference.name) is not None:
+                return replace(reference, registry=name, others=())
+        listed = ", ".join(f"`{name}`" for name in reference.registries)
+        known = (near for name in reference.registries for near in self._named(name).store.names_near(reference.name))
+        hint = did_you_mean(reference.name, known) or "look for it with `brickctl search`"
+        raise NotFound(f"none of the registries {listed} has a brick `{shown(reference.name)}`", hint=hint)
 
     def versions(self, reference: RegistryReference) -> tuple[RegistryEntry, ...]:
         """As `Bricks.versions`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE, Alias
@@ -104,7 +104,7 @@ class ProjectCatalogue:
         with asked_for(self._place(alias)):
             admitted = list(filter(self.wanted(alias).need.admits, self.offers(alias).candidates))
             if not admitted and isinstance(reference, RegistryReference):
-                raise none_in_range(self._session, alias, reference, self.offers(alias))
+                raise none_in_range(self._session, alias, self._placed(alias, reference), self.offers(alias))
             if alias not in self._settled:
                 self._try(admitted[0])
 
@@ -190,6 +190,8 @@ class ProjectCatalogue:
             raise NotFound(error.message, causes=(*error.causes, f"{asker} needs it"), hint=hint) from None
 
     def _look_up(self, name: Alias, reference: Reference) -> Offers:
+        if isinstance(reference, RegistryReference):
+            reference = self._placed(name, reference)
         old = self._before.preferred(name, origin_of(reference))
         exactly = self._before.exactly.get(name)
         if isinstance(reference, RegistryReference):
@@ -201,6 +203,12 @@ class ProjectCatalogue:
         if pin.commit is not None and (old is None or old.commit != pin.commit):
             check_age(self._session, name, pin)
         return Offers(source=str(reference), candidates=(self._candidate(name, pin),))
+
+    def _placed(self, name: Alias, reference: RegistryReference) -> RegistryReference:
+        """The reference with the one registry of its list that has the brick, or that it was locked from."""
+        origins = (origin_of(replace(reference, registry=registry)) for registry in reference.registries)
+        pins = (self._before.preferred(name, origin) for origin in origins)
+        return self._session.sources.placed(reference, next(filter(None, pins), None))
 
     def _listed(self, name: Alias, reference: RegistryReference, old: Pin | None) -> Offers:
         """What a registry has: the version that was locked first, the others from the newest down."""

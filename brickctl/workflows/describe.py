@@ -76,7 +76,7 @@ def describe(root: Path | None, text: str, events: Events, *, offline: bool = Fa
     """Describe a brick of the project in `root`, by its name there, or any other brick by its reference.
 
     Folders in a reference are relative to the current one. A name without a registry is asked for in the project's
-    default registry, and in `builtin` where there is no project.
+    default registries, and in `builtin` where there is no project.
 
     Raises:
         NotFound: there is no such brick.
@@ -85,8 +85,8 @@ def describe(root: Path | None, text: str, events: Events, *, offline: bool = Fa
     session = None if root is None else open_session(root, events, offline=offline)
     if is_alias(text):
         return _of_project(session, text)
-    registry = BUILTIN if session is None else session.manifest.project.default_registry
-    reference = parse_reference(text, registry=registry)
+    registries = (BUILTIN,) if session is None else session.manifest.project.default_registries
+    reference = parse_reference(text, registries=registries)
     if isinstance(reference, PathReference):
         reference = replace(reference, path=Path(reference.path).absolute().as_posix())
     sources = _sources(offline=offline) if session is None else session.sources

@@ -98,7 +98,7 @@ def _wanted(requirement: Requirement) -> Item:
 def place_of(reference: Reference) -> str:
     """Where a reference points to, without versions: `hf:acme/legal/checkpoint-300`, `acme/sql in corp`."""
     if isinstance(reference, RegistryReference):
-        return f"{reference.name} in {reference.registry}"
+        return f"{reference.name} in {' or '.join(reference.registries)}"
     return str(reference) if reference.subfolder is None else f"{reference}/{reference.subfolder}"
 
 

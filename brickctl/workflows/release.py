@@ -149,7 +149,7 @@ def _base_dependency(base: Brick | None) -> Dependency:
 
 
 def _dependency(text: str) -> Dependency:
-    reference = parse_reference(text, registry="")
+    reference = parse_reference(text, registries=("",))
     if isinstance(reference, RegistryReference):
         return BrickDependency(brick=reference.name, version=reference.version)
     if isinstance(reference, HubReference) and _COMMIT.fullmatch(reference.revision):

@@ -48,16 +48,16 @@ def requirement_for(session: Session, asked: Asked) -> str | dict[str, str]:
     Raises:
         UsageFault: a reference or an option that cannot be.
     """
-    default = session.manifest.project.default_registry
-    registry = _registry(session, asked.registry or default)
-    reference = parse_reference(asked.reference, registry=registry)
+    defaults = session.manifest.project.default_registries
+    registries = defaults if asked.registry is None else (_registry(session, asked.registry),)
+    reference = parse_reference(asked.reference, registries=registries)
     _refuse_meaningless(asked, reference)
     extras = _extras(asked)
     if not isinstance(reference, RegistryReference):
         return {**_source(session.root, asked, reference), **extras}
-    if registry == default and not extras:
+    if registries == defaults and not extras:
         return f"{reference.name}@{reference.version}"
-    elsewhere = {} if registry == default else {"registry": registry}
+    elsewhere = {} if registries == defaults else {"registry": registries[0]}
     return {"brick": reference.name, "version": reference.version, **elsewhere, **extras}
 
 

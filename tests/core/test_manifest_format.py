@@ -58,7 +58,7 @@ def test_a_step_keeps_its_table_unread_and_without_its_op() -> None:
 
 def test_a_manifest_needs_no_more_than_a_name_and_a_base() -> None:
     manifest = parse_manifest(SMALL)
-    assert manifest.project.default_registry == "builtin"
+    assert manifest.project.default_registries == ("builtin",)
     assert manifest.bricks == manifest.targets == manifest.registries == {}
     assert manifest.policy.base == "fits"
 

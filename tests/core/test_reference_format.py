@@ -28,7 +28,7 @@ from brickctl.errors import BrickctlError, UsageFault
 )
 def test_references_of_the_command_line(text: str, reference: Reference) -> None:
     assert parse_reference(text) == reference
-    assert parse_reference(text, registry="corp") == reference
+    assert parse_reference(text, registries=("corp",)) == reference
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_references_of_the_command_line(text: str, reference: Reference) -> None
     ],
 )
 def test_in_a_project_a_bare_name_means_its_default_registry(text: str, reference: Reference) -> None:
-    assert parse_reference(text, registry="corp") == reference
+    assert parse_reference(text, registries=("corp",)) == reference
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_what_is_no_reference_is_refused_with_what_was_probably_meant(text: str,
 @given(st.text(max_size=30) | st.builds("{}{}".format, st.sampled_from(["hf:", "path:", "./", "a/b@"]), st.text()))
 def test_any_text_is_a_reference_or_a_usage_fault(text: str) -> None:
     with contextlib.suppress(BrickctlError):
-        parse_reference(text, registry="builtin")
+        parse_reference(text, registries=("builtin",))

@@ -120,9 +120,9 @@ def _registry_line(data: bytes) -> None:
 def _reference(data: bytes) -> None:
     text = _text(data)
     try:
-        parse_reference(text, registry="default")
+        parse_reference(text, registries=("default", "other"))
     except BrickctlError:
-        parse_shorthand(text, registry="default")
+        parse_shorthand(text, registries=("default", "other"))
 
 
 def _json(data: bytes) -> None:

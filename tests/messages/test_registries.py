@@ -61,6 +61,8 @@ NAMES: dict[str, str] = {
     "another version": manifest(version="^2"),
     "a range that is none": manifest(version="1 or 2"),
     "a registry that is not declared": manifest(registry="corpp"),
+    "a name that none of several has": manifest(name="acme/none").replace('y = "corp" }', 'y = ["corp", "builtin"] }'),
+    "a list of registries without one": manifest().replace('y = "corp" }', "y = [] }"),
     "an address over http": manifest("http://bricks.example"),
     "an address that is none": manifest("bricks.example"),
     "a folder that is none": manifest("./nowhere"),
