@@ -39,14 +39,28 @@ class FolderStore:
 
     def page(self, path: str) -> Page | None:
         """A document; None when there is none."""
+        return self.packed(path, Page(b""), limit=LARGEST_PAGE)
+
+    def packed(self, path: str, known: Page, *, limit: int) -> Page | None:
+        """A document; what is known where the file is the very same."""
         found = Folder(self._root, self._ledger, where=self.address, repair=_REPAIR).find(path)
         if found is None:
             return None
         with found.open("rb") as file:
-            body = file.read(LARGEST_PAGE + 1)
-        if len(body) > LARGEST_PAGE:
-            raise too_large(place_label(found), LARGEST_PAGE)
-        return Page(body)
+            status = os.fstat(file.fileno())
+            tag = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+            if tag == known.etag:
+                return known
+            body = file.read(limit + 1)
+        if len(body) > limit:
+            raise too_large(place_label(found), limit)
+        return Page(body, tag)
+
+    def names(self, limit: int) -> tuple[str, ...] | None:
+        """Every brick of the index, if there are few; a file that is named as no brick can be is none."""
+        paths = itertools.islice((self._root / "index").glob("*/*"), limit + 1)
+        names = sorted(f"{path.parent.name}/{path.name}" for path in paths)
+        return None if len(names) > limit else tuple(name for name in names if is_brick_name(name))
 
     def names_near(self, name: str) -> tuple[str, ...]:
         """The bricks of this namespace and of the one with the most similar name: of each so many at most.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from brickctl.core.advisories import FILE as ADVISORIES
 from brickctl.core.advisories import parse_advisories
 from brickctl.core.document import shown
-from brickctl.core.names import did_you_mean, is_brick_name
+from brickctl.core.names import did_you_mean, is_brick_name, is_safe_path
 from brickctl.core.registry_line import RegistryEntry, parse_line
 from brickctl.errors import IntegrityFault, NotFound, Unsupported
 from brickctl.sources.naming import place_label
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the registry's layout, `v` in its config.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a registry says of itself: the path of its snapshot, which only searches need."""
+
+    snapshot: str | None = None
 
 
 class Index:
@@ -66,7 +74,7 @@ class Index:
         return self._found[name]
 
     def _find(self, name: str) -> tuple[RegistryEntry, ...] | None:
-        self._layout  # noqa: B018 - raises where there is no registry that can be read
+        self.layout  # noqa: B018 - raises where there is no registry that can be read
         if not is_brick_name(name):
             return None
         address = f"{self.store.address}/{index_path(name)}"
@@ -85,7 +93,7 @@ class Index:
         Raises:
             NotFound, IntegrityFault, Unsupported: there is none.
         """
-        self._layout  # noqa: B018 - looked at for what it raises
+        self.layout  # noqa: B018 - looked at for what it raises
 
     def advisories(self) -> tuple[Advisory, ...]:
         """What the registry knows to be bad; nothing where it has no such file.
@@ -94,7 +102,7 @@ class Index:
             NotFound: no such registry.
             IntegrityFault, Unsupported: the file cannot be read.
         """
-        self._layout  # noqa: B018 - raises where there is no registry that can be read
+        self.layout  # noqa: B018 - raises where there is no registry that can be read
         page = self.store.page(ADVISORIES)
         if page is None:
             return ()
@@ -105,19 +113,30 @@ class Index:
         return found
 
     @cached_property
-    def _layout(self) -> int:
-        """The version of the registry's layout; looked at once."""
+    def layout(self) -> Layout:
+        """What config.json says; looked at once.
+
+        Raises:
+            NotFound: there is no registry.
+            Unsupported: it has a newer layout.
+            IntegrityFault: config.json cannot be read.
+        """
         page = self.store.page("config.json")
         if page is None:
             hint = f"check the address of `{self.name}` in [registries]: config.json and index/ stand below it"
             raise NotFound(f"there is no registry at {self.store.address}", causes=("no config.json",), hint=hint)
-        version = read_json(page.body, where=f"{self.store.address}/config.json").get("v")
+        where = f"{self.store.address}/config.json"
+        config = read_json(page.body, where=where)
+        version, snapshot = config.get("v"), config.get("snapshot")
         if version != FORMAT:
             message = f"registry `{self.name}` has the layout {shown(version)}; this brickctl reads {FORMAT}"
             raise Unsupported(message, hint="upgrade brickctl: `pip install -U brickctl`")
+        if snapshot is not None and not (isinstance(snapshot, str) and is_safe_path(snapshot)):
+            reason = f"`snapshot` is {shown(snapshot)}, and no path inside the registry"
+            raise IntegrityFault(f"{where} cannot be right", causes=(reason,), hint=self._repair)
         if self._pages is not None:
-            self._pages.remember(f"{self.store.address}/config.json", page)
-        return FORMAT
+            self._pages.remember(where, page)
+        return Layout(snapshot=snapshot)
 
     def _parse(self, page: Page, name: str, address: str) -> tuple[RegistryEntry, ...]:
         entries: dict[str, RegistryEntry] = {}

@@ -2,7 +2,7 @@
 
 | path                            | what                                    |
 | ------------------------------- | --------------------------------------- |
-| `config.json`                   | `{"v":1}`                               |
+| `config.json`                   | `{"v":1}`, and where the snapshot is    |
 | `index/NAMESPACE/NAME`          | the versions of a brick, one line each  |
 | `files/NAMESPACE/NAME/VERSION/` | the files of `index:` sources           |
 """
@@ -37,6 +37,12 @@ class Store(Protocol):
 
     def page(self, path: str) -> Page | None:
         """A document as it is now; None when there is none."""
+
+    def packed(self, path: str, known: Page, *, limit: int) -> Page | None:
+        """A large document, of which no copy is kept; `known` itself if it has not changed, None when there is none."""
+
+    def names(self, limit: int) -> tuple[str, ...] | None:
+        """Every brick, sorted; None where they cannot be listed at once, or are more than `limit`."""
 
     def names_near(self, name: str) -> tuple[str, ...]:
         """Some bricks with names like this one, for suggestions: what can be said at once, and without the network."""

@@ -58,6 +58,14 @@ class WebStore:
                 raise
             return known
 
+    def packed(self, path: str, known: Page, *, limit: int) -> Page | None:
+        """As it is now."""
+        return patiently(lambda: self._web.page(self.url(path), known, limit=limit))
+
+    def names(self, limit: int) -> None:  # noqa: ARG002 - a sparse index on a server cannot be listed
+        """Nobody knows."""
+        return
+
     def names_near(self, name: str) -> tuple[str, ...]:  # noqa: ARG002 - a sparse index on a server cannot be listed
         """Nothing."""
         return ()

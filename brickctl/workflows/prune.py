@@ -28,7 +28,7 @@ INTERRUPTED = "left by an interrupted command"
 QUARANTINED = "was not what it should be, and was moved aside"
 STALE = "remembers a file that changed or is gone"
 
-_OWN_FOLDERS = ("ledger", "shards", "registries", "registries/seen", "blobs/sha256")
+_OWN_FOLDERS = ("ledger", "shards", "registries", "registries/seen", "search", "blobs/sha256")
 _LONG_PAUSE = 3600
 """Seconds for models that `brickctl test --bricks` made: measuring one of them writes nothing."""
 

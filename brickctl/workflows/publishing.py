@@ -46,17 +46,17 @@ def open_publishing(project: Path | None, base: str | None, events: Events, *, o
     if project is None:
         ledger = own_ledger(events)
         sources: Source = open_sources(Path.cwd(), {}, offline=offline, cache=cache_folder(), ledger=ledger)
-        default = BUILTIN
+        defaults: tuple[str, ...] = (BUILTIN,)
     else:
         session = open_session(project, events, offline=offline)
-        sources, ledger, default = session.sources, session.ledger, session.manifest.project.default_registry
+        sources, ledger, defaults = session.sources, session.ledger, session.manifest.project.default_registries
         if base is None:
             lock = session.read_lock()
             if lock is None:
                 hint = "run `brickctl lock`, or say what the brick was made for with `--base`"
                 raise NotFound("there is no brick.lock that says which base it is", hint=hint)
             return Publishing(sources=sources, ledger=ledger, base=lock.base.pin, events=events, offline=offline)
-    pin = None if base is None else sources.pin(parse_reference(base, registry=default))
+    pin = None if base is None else sources.pin(parse_reference(base, registries=defaults))
     return Publishing(sources=sources, ledger=ledger, base=pin, events=events, offline=offline)
 
 

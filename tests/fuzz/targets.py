@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 from functools import cache
@@ -28,7 +29,9 @@ from brickctl.operations.operation import Ingredients
 from brickctl.operations.target import read_recipe
 from brickctl.sources.contents import refuse_remote_code
 from brickctl.sources.ledger import Ledger
+from brickctl.sources.search_index import Query, search_these
 from brickctl.sources.selection import read_json, select, weight_map
+from brickctl.sources.snapshot import pack, unpack
 from brickctl.sources.vendored import MARKER, VendoredFolder
 from brickctl.tensors.header import header_length, parse_header
 from brickctl.tensors.layout import lay_out
@@ -115,6 +118,14 @@ def _toml(data: bytes) -> None:
 def _registry_line(data: bytes) -> None:
     entry = parse_line(data, file="x")
     assert parse_line(encode_line(entry).rstrip(b"\n"), file="x") == entry
+
+
+def _snapshot(data: bytes) -> None:
+    """The lines of a snapshot, packed as servers pack them."""
+    listings = list(unpack(gzip.compress(data), where="x"))
+    assert list(unpack(pack(listings), where="x")) == listings
+    for query in (Query(), Query(text=_text(data)), Query(kind="adapter")):
+        search_these(listings, query)
 
 
 def _reference(data: bytes) -> None:
@@ -262,6 +273,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "reference": _reference,
     "registry-line": _registry_line,
     "request": _request,
+    "snapshot": _snapshot,
     "tokenizer": _tokenizer,
     "toml": _toml,
 }
