@@ -51,7 +51,10 @@ def unpack(packed: bytes, *, where: str) -> Iterator[Listing]:
     """
     last = ""
     for number, line in enumerate(_lines(_plain(packed, where), where), 1):
-        listing = parse_listing(line, file=where, line=number)
+        try:
+            listing = parse_listing(line, file=where, line=number)
+        except IntegrityFault as fault:
+            raise _broken(where, f"line {number} is off", *fault.causes) from None
         if listing.name <= last:
             reason = f"line {number} is about `{listing.name}`, after `{last}`"
             raise _broken(where, reason, "lines are sorted by name, and none is there twice")

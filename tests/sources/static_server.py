@@ -22,6 +22,7 @@ class StaticServer:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.requests: list[tuple[str, int, int]] = []  # path, status, bytes of the body
+        self.headers: list[dict[str, str]] = []
         self.override: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.ranges = True
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
@@ -68,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path)
         status, headers, body = self.world.answer(path, self.headers)
         self.world.requests.append((path, status, len(body)))
+        self.world.headers.append({name.lower(): value for name, value in self.headers.items()})
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -12,17 +12,22 @@ from typing import Any
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
+from brickctl.sources.hub.heads import check_head
+
 
 @cache
 def limit_waiting() -> None:
-    """Let questions about files wait no longer than the bytes of a file may: HF_HUB_DOWNLOAD_TIMEOUT."""
+    """Let questions about files wait no longer than the bytes of a file may: HF_HUB_DOWNLOAD_TIMEOUT.
+
+    The same client looks at what is answered to them: there is one factory of clients.
+    """
     set_client_factory(_hasty_client)
 
 
 def _hasty_client() -> Any:
     client = default_client_factory()
     hooks = client.event_hooks
-    client.event_hooks = {**hooks, "request": [*hooks["request"], _limit]}
+    client.event_hooks = {"request": [*hooks["request"], _limit], "response": [*hooks["response"], check_head]}
     return client
 
 
