@@ -120,6 +120,9 @@ def _line(session: Session, entry: Locked) -> RegistryEntry | Finding:
     except NotFound as error:
         hint = "it can be used as long as it is on this machine; `brickctl vendor` keeps it"
         return Finding(level=WARNING, rule="registry", brick=entry.alias, message=error.message, hint=hint)
+    except IntegrityFault as fault:
+        hint = fault.hint or "ask whoever runs the registry why"
+        return Finding(level=ERROR, rule="registry", brick=entry.alias, message=fault.message, hint=hint)
     line = next((line for line in entries if line.version == pin.version), None)
     if line is None:
         message = f"registry `{pin.registry}` has no {pin.brick} {pin.version} any more"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.core.advisories import FILE as ADVISORIES
+from brickctl.core.advisories import parse_advisories
 from brickctl.core.digests import canonical_json
 from brickctl.core.document import shown
 from brickctl.core.listing import Listing, listing_of
@@ -60,6 +62,12 @@ def check_registry(root: Path) -> Checked:
     """
     config = _config(root)
     bricks, listings, faults = _read(root)
+    advisories = _content(root / ADVISORIES)
+    if advisories is not None:
+        try:
+            parse_advisories(advisories, file=ADVISORIES)
+        except (IntegrityFault, Unsupported) as fault:
+            faults.append(f"{ADVISORIES}: {'; '.join((fault.message, *fault.causes))}")
     if faults:
         raise _unsound(root, faults)
     path = None if "snapshot" not in config else _snapshot_path(root, config["snapshot"])

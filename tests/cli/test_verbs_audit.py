@@ -177,7 +177,10 @@ def test_files_that_changed_and_pickles_beside_them_are_found(stage: Stage) -> N
 
 def test_a_version_that_is_gone_from_the_registry_is_told(stage: Stage) -> None:
     (stage.sandbox.root / "registries/corp/index/acme/expert").unlink()
-    assert ("warning", "registry", "corp:acme/expert") in rules(stage)
+    assert ("error", "registry", "corp:acme/expert") in rules(stage), "it was seen there: nothing published may go away"
+    for path in (stage.sandbox.home / "cache/registries/seen").iterdir():
+        path.unlink()
+    assert ("warning", "registry", "corp:acme/expert") in rules(stage), "a registry that was never seen with it"
 
 
 def test_a_base_that_moved_since_a_brick_was_made_is_a_warning(empty: Sandbox) -> None:

@@ -11,6 +11,7 @@ import brickctl.cli
 from brickctl.cli import app
 from brickctl.core.manifest import Check
 from brickctl.core.names import Alias
+from brickctl.sources.open import builtin_registry
 from brickctl.workflows import measure
 from brickctl.workflows.measure import Score
 from tests.support.keys import make_key
@@ -47,7 +48,9 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "mirror": (("serve", "bricks"), 1, "not-found"),
     "outdated": ((), 1, "not-found"),
     "publish": (("bricks/sql", "acme/sql", "--index", "registry"), 2, "usage"),
+    "registry": (("check", "."), 1, "not-found"),
     "remove": (("sql",), 2, "usage"),
+    "search": (("--registry", "corp"), 2, "usage"),
     "sign": (("models/base",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
     "test": ((), 1, "not-found"),
@@ -75,7 +78,9 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "merge": ("./models/base", "./bricks/sql", "-o", "out"),
     "outdated": (),
     "publish": ("bricks/sql", "acme/sql@1.1.0", "--index", "registry", "--license", "MIT", "--base", "./models/base"),
+    "registry": ("check", str(builtin_registry())),
     "remove": ("mail",),
+    "search": ("upper",),
     "sign": ("models/base", "--key", "keys/acme.pem"),
     "stack": ("./models/base", "./bricks/sql", "-o", "out"),
     "tree": (),
