@@ -78,7 +78,7 @@ def _locked(requirement: Requirement, entry: Locked) -> Item:
         revision=label(pin),
         size=sum(file.size for file in pin.files),
         license=entry.license,
-        source=place_of(requirement.reference),
+        source=place_of(requirement.reference) if pin.registry is None else f"{pin.brick} in {pin.registry}",
         locked=entry,
     )
 

@@ -77,6 +77,7 @@ def test_the_next_registry_is_asked_where_the_manifest_says_so(
     assert empty.run("lock").code == 0
     assert 'registry = "public"' in empty.lock
     assert 'registry = "corp, public"' in empty.lock
+    assert "acme/sql in public" in empty.run("list").out
     assert empty.run("lock", "--check").code == 0
     assert empty.run("install", "--locked").code == 0
 
