@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, sha256_bytes
-from brickctl.core.registry_line import RegistryBase, encode_line
+from brickctl.core.made_for import MadeFor
+from brickctl.core.registry_line import encode_line
 from brickctl.sources.listings import find
 from brickctl.sources.open import open_sources
 from brickctl.sources.search_index import Query
@@ -57,7 +58,7 @@ class Place:
 def made(number: int, chance: random.Random) -> RegistryEntry:
     """One brick; names, tags and summaries are of words that many have."""
     one, two, three = chance.choices(WORDS, k=3)
-    base = RegistryBase(
+    base = MadeFor(
         source=f"hf:org/model-{number % 50}",
         interface=Sha256(sha256_bytes(str(number % 25).encode())),
         commit=f"{number % 50:040x}",

@@ -176,6 +176,20 @@ def test_pinning_over_the_web_takes_two_requests_and_later_two_unchanged(server:
     assert server.requests == [("/config.json", 304, 0), ("/index/acme/sql", 304, 0)]
 
 
+def test_of_many_bricks_the_pages_of_those_that_are_asked_for_are_read_once(
+    registry: Path, server: StaticServer, tmp_path: Path
+) -> None:
+    names = [f"team-{number % 7}/brick-{number}" for number in range(300)]
+    for name in names:
+        (registry / "index" / name).parent.mkdir(parents=True, exist_ok=True)
+        (registry / "index" / name).write_bytes(encode_line(entry("1.0.0", model(), name=name)))
+    bricks = opened(tmp_path, server.url)
+    for name in [*names[::30], *names[::30]]:
+        assert bricks.pin(replace(SQL, name=name)).version == "1.0.0"
+    asked = [path for path, _, _ in server.requests]
+    assert sorted(asked) == sorted(["/config.json", *(f"/index/{name}" for name in names[::30])])
+
+
 def test_over_the_web_headers_come_without_weights_and_files_once(
     registry: Path, server: StaticServer, tmp_path: Path, amounts: Amounts, hashed: list[str]
 ) -> None:
