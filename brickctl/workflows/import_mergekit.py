@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
@@ -24,7 +25,6 @@ from brickctl.workflows.requirement import path_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from brickctl.core.names import Alias
     from brickctl.core.reference import PathReference
@@ -66,6 +66,15 @@ def import_mergekit(recipe: Path, output: Path) -> Imported:
         read_recipe(manifest, target)
     write_atomically(output, written.encode())
     return Imported(path=output, bricks=tuple(manifest.bricks), notes=tuple(translation.notes()))
+
+
+def manifest_of(text: str, *, file: str, root: Path) -> str:
+    """The manifest, for the folder `root`, that says what the text of a recipe says.
+
+    Raises:
+        UsageFault, Unsupported: as `import_mergekit`.
+    """
+    return _Translation(read_mergekit(text, file=file), root).text(Path(file))
 
 
 class _Translation:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
+    "export-a-lock",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
     "run-in-ci",
@@ -132,6 +133,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
     """What has no test of its own above must have nothing to run."""
     run_above = {
         "build-without-a-manifest",
+        "export-a-lock",
         "import-a-mergekit-recipe",
         "keep-bricks-up-to-date",
         "look-after-the-caches",
