@@ -5,15 +5,17 @@ No time, host or absolute path stands in it; the version of brickctl stands in o
 
 from __future__ import annotations
 
-import json
 import stat
 from typing import TYPE_CHECKING, Any
 
 from brickctl import __version__
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.digests import Sha256, is_sha256, readable_json
+from brickctl.core.document import Table, shown
 from brickctl.core.lock import ENGINE
 from brickctl.core.names import is_safe_path
 from brickctl.errors import IntegrityFault
+from brickctl.sources.selection import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +32,7 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"
 _BUILD = "https://brickctl.dev/build/v1"
 _BUILDER = "https://brickctl.dev/cli"
+_CLASSES = ("bitwise", "numeric")
 _LARGEST = 64_000_000
 
 
@@ -86,32 +89,76 @@ def statement(definition: Mapping[str, Any], files: Iterable[File], reproducible
 def read_statement(folder: Path) -> tuple[dict[str, Any], dict[str, Sha256]] | None:
     """The definition and the digests by path that an artifact records; None where the folder is no artifact.
 
-    The definition's `resolvedDependencies` are tables with a `name`; all else in it is as the file has it.
+    Of what in-toto and SLSA allow only what brickctl writes is taken: its own type of build, each file once, with a
+    sha256, and each dependency once. Other fields are passed over, as both say, but in the definition, which
+    `is_same` compares as a whole.
 
     Raises:
-        IntegrityFault: the record is damaged.
+        IntegrityFault: the record is damaged, or is of something else.
     """
     path = folder / FILE
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
             raise _damaged(path, f"it is not a file of at most {_LARGEST:,} bytes")
-        document = json.loads(path.read_bytes())
-        built = document["predicate"]["buildDefinition"]
-        names = [entry["name"] for entry in built["resolvedDependencies"]]
-        files = {entry["name"]: entry["digest"]["sha256"] for entry in document["subject"]}
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _damaged(path, "it is not the statement that brickctl writes") from None
-    if not all(isinstance(name, str) for name in names) or not all(map(_is_file, files.items())):
-        raise _damaged(path, "it names bricks, files or digests that cannot be")
-    return built, files
+    try:
+        return _parse(Table(read_json(content, where=FILE), file=FILE, fault=IntegrityFault))
+    except IntegrityFault as fault:
+        raise _damaged(path, "; ".join((fault.message, *fault.causes))) from None
 
 
-def _is_file(entry: tuple[Any, Any]) -> bool:
-    name, digest = entry
-    return isinstance(name, str) and is_safe_path(name) and isinstance(digest, str) and is_sha256(digest)
+def _parse(top: Table) -> tuple[dict[str, Any], dict[str, Sha256]]:
+    """A statement, held to its types."""
+    _expect(top, "_type", _STATEMENT)
+    _expect(top, "predicateType", _PREDICATE)
+    predicate = _table(top, "predicate")
+    _expect(_table(_table(predicate, "runDetails"), "builder"), "id", _BUILDER)
+    built = _table(predicate, "buildDefinition")
+    _expect(built, "buildType", _BUILD)
+    _table(built, "externalParameters")
+    reproducible = _table(built, "internalParameters").string("reproducible")
+    if reproducible not in _CLASSES:
+        raise built.error(f"`reproducible` is {shown(reproducible)}, and can be {' or '.join(_CLASSES)}")
+    _digests(built, "resolvedDependencies", at_least=0)
+    files = _digests(top, "subject", at_least=1)
+    for name in files:
+        if not is_safe_path(name) or name in {FILE, SIGNATURE}:
+            raise top.error(f"`subject` names {shown(name)}, which no build makes")
+    definition: dict[str, Any] = predicate.take("buildDefinition")
+    return definition, files
+
+
+def _digests(table: Table, key: str, *, at_least: int) -> dict[str, Sha256]:
+    """The sha256 of each resource of a list, by its name; no name stands twice."""
+    found: dict[str, Sha256] = {}
+    resources = table.tables_or_none(key)
+    if resources is None or len(resources) < at_least:
+        raise table.error(f"{table.named(key)} names nothing")
+    for resource in resources:
+        name, digest = resource.string("name"), _table(resource, "digest").string("sha256")
+        if not is_sha256(digest):
+            raise resource.error(f"`{shown(name)}` in `{key}` has no sha256, but {shown(digest)}")
+        if name in found:
+            raise resource.error(f"`{shown(name)}` stands twice in `{key}`")
+        found[name] = Sha256(digest)
+    return found
+
+
+def _expect(table: Table, key: str, wanted: str) -> None:
+    """Hold a field to the one value that brickctl writes there."""
+    value = table.string(key)
+    if value != wanted:
+        raise table.error(f"{table.named(key)} is {shown(value)}, and must be {wanted}")
+
+
+def _table(table: Table, key: str) -> Table:
+    inner = table.table_or_none(key)
+    if inner is None:
+        raise table.missing(f"{table.named(key)} is missing", key)
+    return inner
 
 
 def _damaged(path: Path, reason: str) -> IntegrityFault:

@@ -213,6 +213,9 @@ def _compare_target(
 
 def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """In what a record differs from what a build would record now."""
+    names = [made["externalParameters"].get("target") for made in (recorded, wanted)]
+    if names[0] != names[1]:
+        return f"its record is of the target `{shown(names[0])}`"
     before, now = (
         {entry["name"]: entry for entry in made.get("resolvedDependencies", [])} for made in (recorded, wanted)
     )
