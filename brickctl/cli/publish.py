@@ -110,5 +110,4 @@ def _show(console: Console, result: Published, checkout: Path, *, dry_run: bool)
     else:
         at = "" if entry.commit is None else f" at {entry.commit}"
         console.show(f"{told}\npublished {entry.source}{at}")
-        page = f"index/{entry.name}"
-        console.note(f"next: commit {page} in {checkout} and push it; then `brickctl add {entry.name}`")
+        console.note(f"next: commit what is new in {checkout} and push it; then `brickctl add {entry.name}`")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core import lock_format
+from brickctl.core.advisories import parse_advisories
 from brickctl.core.brick import Brick, Contents, File, Pin
 from brickctl.core.digests import Sha256
 from brickctl.core.document import read_toml
@@ -118,6 +119,14 @@ def _toml(data: bytes) -> None:
 def _registry_line(data: bytes) -> None:
     entry = parse_line(data, file="x")
     assert parse_line(encode_line(entry).rstrip(b"\n"), file="x") == entry
+
+
+def _advisories(data: bytes) -> None:
+    """What a registry knows to be bad, held against a brick."""
+    file = File(path="config.json", size=9, sha256=_DIGEST)
+    pin = Pin(source="index:a/b/1.0.0", files=(file,), brick="a/b", version="1.0.0", registry="corp")
+    for advisory in parse_advisories(data, file="x"):
+        advisory.is_about(pin, "corp")
 
 
 def _snapshot(data: bytes) -> None:
@@ -261,6 +270,7 @@ def _text(data: bytes) -> str:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "advisories": _advisories,
     "brick": _brick,
     "header": _header,
     "json": _json,
