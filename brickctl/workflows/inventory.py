@@ -57,12 +57,14 @@ class Item:
 
 
 def inventory(manifest: Manifest, lock: Lock | None) -> tuple[Item, ...]:
-    """The base and every brick, in the order of brick.toml."""
+    """The base and every brick, in the order of brick.toml, then what these need and the lock alone names."""
     entries = {} if lock is None else standing(manifest, lock)
-    return tuple(
-        _wanted(requirement) if alias not in entries else _locked(requirement, entries[alias])
+    named = tuple(
+        _wanted(requirement) if alias not in entries else _locked(entries[alias], place_of(requirement.reference))
         for alias, requirement in manifest.requirements.items()
     )
+    needed = () if lock is None else lock.dependencies.values()
+    return (*named, *(_locked(entry, entry.pin.origin) for entry in needed if entry.alias in entries))
 
 
 def label(pin: Pin) -> str:
@@ -70,15 +72,15 @@ def label(pin: Pin) -> str:
     return pin.version or (pin.commit or pin.digest)[:_SHORT]
 
 
-def _locked(requirement: Requirement, entry: Locked) -> Item:
+def _locked(entry: Locked, source: str) -> Item:
     pin = entry.pin
     return Item(
-        alias=requirement.alias,
+        alias=entry.alias,
         kind=entry.kind,
         revision=label(pin),
         size=sum(file.size for file in pin.files),
         license=entry.license,
-        source=place_of(requirement.reference) if pin.registry is None else f"{pin.brick} in {pin.registry}",
+        source=source if pin.registry is None else f"{pin.brick} in {pin.registry}",
         locked=entry,
     )
 

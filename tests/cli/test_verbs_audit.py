@@ -68,6 +68,13 @@ def test_why_follows_needs_up_to_a_line_and_down_to_targets(stage: Stage) -> Non
     assert (missing.code, "did you mean `acme/sql`?" in missing.err) == (1, True)
 
 
+def test_what_is_needed_is_listed_behind_what_is_named(stage: Stage) -> None:
+    listed = stage.run("list", "--json").json["bricks"]
+    assert [one["name"] for one in listed] == ["base", "sql", "corp:acme/expert"]
+    assert (listed[2]["version"], listed[2]["source"]) == ("1.0.0", "acme/expert in corp")
+    assert "corp:acme/expert" not in stage.run("tree").out
+
+
 def test_one_brick_is_taken_to_one_version_and_back(stage: Stage) -> None:
     stage.change(
         {"index": {"corp:acme/sql 1.1.0": {}, "corp:acme/sql 1.2.0": {}, "corp:acme/sql 1.3.0": {"yanked": True}}}
