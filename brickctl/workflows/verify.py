@@ -158,8 +158,8 @@ def _compare_brick(
     for file in pin.files:
         if digests[file.path] != file.sha256:
             session.ledger.forget(places[file.path])
-            if places[file.path].parent == session.root / VENDOR / BLOBS:
-                session.sources.fetch(pin, file, session.events)  # it raises, and says where the file is
+            if not pin.source.startswith(_IN_PLACE) or places[file.path].parent == session.root / VENDOR / BLOBS:
+                session.sources.locate(pin)  # it raises, says where the file is, and moves it aside in a shared cache
             hint = _repair(alias, pin)
             raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], hint)
     size = sum(file.size for file in pin.files)
