@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from brickctl.resolve.problem import Candidate, Catalogue, Need, Wanted
 
-_MOST_ROUNDS = 50_000
+_MOST_ROUNDS = 20_000
 
 
 class Unsolvable(Exception):

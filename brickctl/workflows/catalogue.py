@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.names import BASE, Alias
 from brickctl.core.policy import parse_moment
 from brickctl.core.reference import RegistryReference
-from brickctl.errors import Misfit, NotFound, Unsupported, asked_for
+from brickctl.errors import IntegrityFault, Misfit, NotFound, Unsupported, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.resolve.problem import Offers, Refusal, Wanted, Withheld
 from brickctl.sources.registry import kept
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 
+_MOST_UNNAMED = 1000
+"""Bricks that brick.toml does not name, and that others need."""
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """What the lock that was says.
@@ -51,17 +55,19 @@ class Before:
         standing: entries that are asked for in the words for which they were locked, settled or not.
         pins: pins that are preferred where a choice is made.
         exactly: the version or revision that is taken whatever is preferred, by name.
+        anew: names for which nothing is preferred.
     """
 
     settled: Mapping[Alias, Locked]
     standing: Mapping[Alias, Locked]
     pins: Mapping[Alias, Pin]
     exactly: Mapping[Alias, str]
+    anew: frozenset[Alias]
 
     def preferred(self, name: Alias, origin: str) -> Pin | None:
         """The pin that was, by its name, or by where it comes from if it had another name."""
-        if name in self.pins:
-            return self.pins[name]
+        if name in self.pins or name in self.anew:
+            return self.pins.get(name)
         return next((pin for pin in self.pins.values() if pin.origin == origin), None)
 
 
@@ -252,10 +258,24 @@ class ProjectCatalogue:
         needs = [need_of_brick(name, dependency, registry) for name in self._names(dependency, registry)]
         if not needs:
             name = dependency.name(registry)
-            self._unnamed.setdefault(name, (reference_of(dependency, registry), label_of(asker)))
+            self._name(name, reference_of(dependency, registry), label_of(asker))
             return need_of_brick(name, dependency, registry)
         admitted = needs if len(needs) == 1 else [need for need in needs if self._has(need)]
         return (admitted or needs)[0]
+
+    def _name(self, name: str, reference: Reference, asker: str) -> None:
+        """Make something known that a brick needs; of several that need it the first one in order is told of.
+
+        Raises:
+            IntegrityFault: a registry lets bricks need ever more bricks.
+        """
+        known = self._unnamed.get(name)
+        if known is None or asker < known[1]:
+            self._unnamed[name] = (reference, asker)
+        if len(self._unnamed) > _MOST_UNNAMED:
+            causes = (f"{asker} needs {name}, and {_MOST_UNNAMED:,} others are needed already",)
+            hint = "ask whoever runs the registry why"
+            raise IntegrityFault("bricks need ever more bricks", causes=causes, hint=hint)
 
     def _names(self, dependency: Dependency, registry: str | None) -> list[Alias]:
         """How brick.toml calls what would fulfil a dependency; several names are several versions."""

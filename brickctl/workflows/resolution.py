@@ -9,7 +9,6 @@ from brickctl.core.lock import Lock, same_entry
 from brickctl.core.names import BASE, Alias
 from brickctl.core.needs import edges
 from brickctl.core.staleness import echo, standing
-from brickctl.errors import Conflict
 from brickctl.operations.target import read_recipe
 from brickctl.resolve.explanation import conflict, refuse_circles
 from brickctl.resolve.search import Unsolvable, search
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from brickctl.core.lock import Locked
+    from brickctl.errors import BrickctlError
     from brickctl.operations.target import Recipe
+    from brickctl.resolve.proof import Proof
     from brickctl.workflows.session import Session
 
 
@@ -82,6 +83,7 @@ class _Wishes:
         self, session: Session, old: Lock | None, anew: frozenset[Alias], exactly: Mapping[Alias, str], fit: Fit
     ) -> None:
         self._exactly = exactly
+        self._anew = anew
         self._session = session
         self._fit = fit
         self._standing = {} if old is None else standing(session.manifest, old)
@@ -96,14 +98,19 @@ class _Wishes:
         and where the base is another one, since only registries say what their bricks were made for.
         """
         loose = {alias: entry for alias, entry in self._settled.items() if entry.pin.version is None}
-        if BASE not in self._settled:
-            return self._search(loose)
+        if BASE in self._standing and len(loose) < len(self._settled):
+            attempt = self._attempt(self._settled)
+            try:
+                found = attempt.entries()
+            except Unsolvable:
+                found = {}
+            if BASE in found and found[BASE].pin.digest == self._standing[BASE].pin.digest:
+                return found
+        attempt = self._attempt(loose)
         try:
-            return self._search(self._settled)
-        except Conflict:
-            if len(loose) == len(self._settled):
-                raise
-        return self._search(loose)
+            return attempt.entries()
+        except Unsolvable as unsolvable:
+            raise attempt.conflict(unsolvable.proof) from None
 
     def news(self, entries: Mapping[Alias, Locked]) -> list[Alias]:
         """The entries that the lock that was did not have, or had otherwise."""
@@ -112,17 +119,31 @@ class _Wishes:
             alias for alias, entry in entries.items() if alias not in before or not same_entry(before[alias], entry)
         ]
 
-    def _before(self, settled: Mapping[Alias, Locked]) -> Before:
-        return Before(settled, self._standing, self._pins, self._exactly)
+    def _attempt(self, settled: Mapping[Alias, Locked]) -> _Attempt:
+        before = Before(settled, self._standing, self._pins, self._exactly, self._anew)
+        return _Attempt(self._session, ProjectCatalogue(self._session, before, self._fit))
 
-    def _search(self, settled: Mapping[Alias, Locked]) -> Mapping[Alias, Locked]:
-        catalogue = ProjectCatalogue(self._session, self._before(settled), self._fit)
-        aliases = list(self._session.manifest.requirements)
-        in_parallel(catalogue.look, aliases)
-        wanted = [catalogue.wanted(alias) for alias in aliases]
-        try:
-            solution = search(wanted, catalogue, BASE)
-        except Unsolvable as unsolvable:
-            raise conflict(unsolvable.proof, wanted, catalogue, BASE) from None
+
+class _Attempt:
+    """One search, and what is told if it fails."""
+
+    def __init__(self, session: Session, catalogue: ProjectCatalogue) -> None:
+        self._aliases = list(session.manifest.requirements)
+        self._wanted = [catalogue.wanted(alias) for alias in self._aliases]
+        self._catalogue = catalogue
+
+    def entries(self) -> Mapping[Alias, Locked]:
+        """The entry of each brick.
+
+        Raises:
+            Unsolvable: there is no choice.
+            Conflict: bricks need one another in a circle.
+        """
+        in_parallel(self._catalogue.look, self._aliases)
+        solution = search(self._wanted, self._catalogue, BASE)
         refuse_circles(solution)
-        return {Alias(name): catalogue.locked(candidate) for name, candidate in solution.chosen.items()}
+        return {Alias(name): self._catalogue.locked(candidate) for name, candidate in solution.chosen.items()}
+
+    def conflict(self, proof: Proof) -> BrickctlError:
+        """The error about it, to be raised by the caller."""
+        return conflict(proof, self._wanted, self._catalogue, BASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import SIGNATURE
@@ -15,7 +15,7 @@ from brickctl.sources.vendored import BLOBS, VENDOR
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 from brickctl.workflows.inputs import inputs_of, read_input
-from brickctl.workflows.signatures import check_names, read_signature
+from brickctl.workflows.signatures import check_digests, check_names, read_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,12 @@ def verify_project(session: Session, signers: Sequence[Signer] = ()) -> tuple[Ve
     targets = [session.manifest.targets[name] for name in session.manifest.targets]
     artifacts = [_Artifact.of(folder, target) for target in targets if (folder := _built(session, target)) is not None]
     found = _read({**bricks, **{artifact.name: artifact.places for artifact in artifacts}}, session.events)
-    verified = [_compare_brick(session, lock, alias, bricks[alias], found[alias]) for alias in lock.entries]
+    verified = [
+        _with_signer(
+            _compare_brick(session, lock, alias, bricks[alias], found[alias]), bricks[alias], found[alias], signers
+        )
+        for alias in lock.entries
+    ]
     made = [_compare_target(session, lock, artifact, found[artifact.name], signers) for artifact in artifacts]
     return (*verified, *dict.fromkeys(inputs), *made)
 
@@ -164,6 +169,19 @@ def _compare_brick(
             raise _changed(f"{file.path} of `{alias}`", file.sha256, digests[file.path], hint)
     size = sum(file.size for file in pin.files)
     return Verified(name=str(alias), files=len(pin.files), bytes=size, digest=pin.digest)
+
+
+def _with_signer(
+    brick: Verified, places: Mapping[str, Path], digests: Mapping[str, Sha256], signers: Sequence[Signer]
+) -> Verified:
+    """A brick that was compared, and who has signed it, where it has a signature and that is asked."""
+    if not signers or SIGNATURE not in places:
+        return brick
+    signed = read_signature(places[SIGNATURE], signers, where=f"`{brick.name}`")
+    found = {name: digest for name, digest in digests.items() if name != SIGNATURE}
+    hint = "its signature is of other files, perhaps of another version: do not use it before you know why"
+    check_digests(signed, found, where=f"`{brick.name}`", hint=hint)
+    return replace(brick, signer=signed.signer)
 
 
 def _repair(alias: Alias, pin: Pin) -> str:

@@ -228,6 +228,17 @@ def test_bricks_must_be_signed_where_the_policy_says_so(project: Sandbox) -> Non
     assert project.run("update", "sql").code == 0
 
 
+def test_bricks_that_have_a_signature_are_held_against_it(project: Sandbox) -> None:
+    make_key(project.root / "keys")
+    make_key(project.root / "keys", "other")
+    assert sign(project, "bricks/sql").code == 0
+    assert project.run("lock").code == 0
+    verified = project.run("verify", "--public-key", "keys/acme.pub", "--json").json["verified"]
+    assert {one["name"]: one["signer"] for one in verified} == {"base": None, "mail": None, "sql": "keys/acme.pub"}
+    outcome = project.run("verify", "--public-key", "keys/other.pub")
+    assert (outcome.code, "the signature of `sql` is not by anyone who is trusted" in outcome.err) == (4, True)
+
+
 def test_one_brick_may_be_excepted_from_signatures(project: Sandbox) -> None:
     make_key(project.root / "keys")
     for folder in ("models/base", "bricks/sql"):
