@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 
 from brickctl.core.document import shown
-from brickctl.errors import BrickctlError, Busy, Gated, IntegrityFault, OfflineMiss
+from brickctl.errors import BrickctlError, Busy, Gated, IntegrityFault, OfflineMiss, TransportFault
 from brickctl.sources.hub.client import Client
 from brickctl.sources.hub.faults import CLIENT_ERROR, plain, translate
 from brickctl.sources.hub.listing import git_blob
@@ -30,12 +31,28 @@ _UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _CHANGED = 401, 403, 409, 412
 
 
 class Publisher:
-    """Somebody who may write to the Hub, with the token of the environment; it goes nowhere else."""
+    """Somebody who may write to the Hub, with the token in HF_TOKEN; it goes nowhere else.
+
+    What `hf auth login` keeps on this machine is not used: who may publish is said for each command.
+    """
 
     def __init__(self, *, offline: bool = False, endpoint: str | None = None) -> None:
         self._endpoint = endpoint or constants.ENDPOINT
         self._client = Client(offline=offline, endpoint=endpoint)
-        self._api = HfApi(endpoint=self._endpoint)
+        self._token = os.environ.get("HF_TOKEN", "").strip()
+        self._api = HfApi(endpoint=self._endpoint, token=self._token or False)
+
+    def check(self, repository: str) -> None:
+        """Make sure that writing may be tried.
+
+        Raises:
+            OfflineMiss: the network is not to be used.
+            Gated: there is no token.
+        """
+        if self._client.offline:
+            raise OfflineMiss(f"hf:{repository} cannot be written without the network", hint="leave out `--offline`")
+        if not self._token:
+            raise _unauthorized(repository, "HF_TOKEN is not set, and nothing else is used to publish")
 
     def put(self, repository: str, files: Mapping[File, Path], *, message: str, private: bool = False) -> str:
         """Make sure that a commit of `main` has these files, and return its full id; nothing is sent if one has.
@@ -48,8 +65,7 @@ class Publisher:
             IntegrityFault: the Hub lists something else than was sent.
             TransportFault, OfflineMiss: it cannot be reached.
         """
-        if self._client.offline:
-            raise OfflineMiss(f"hf:{repository} cannot be written without the network", hint="leave out `--offline`")
+        self.check(repository)
         with self._writing(repository), _without_bars():
             self._api.create_repo(repository, exist_ok=True, private=private or None)
         listing = self._client.list(repository, "main", None)
@@ -82,6 +98,9 @@ class Publisher:
         except (CLIENT_ERROR, OSError) as error:
             raise self._refused(error, repository) from error
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            inner = error.__cause__
+            if isinstance(inner, (CLIENT_ERROR, OSError)):  # the client says of an upload only which file it was
+                raise self._refused(inner, repository) from error
             reason = f"{type(error).__name__}: {plain(error)}"
             message = f"the Hub's answer about hf:{repository} cannot be read"
             raise BrickctlError(message, causes=(reason,), hint="see whether HF_ENDPOINT is a Hub") from error
@@ -89,13 +108,20 @@ class Publisher:
     def _refused(self, error: Exception, repository: str) -> BrickctlError:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if status in {_UNAUTHORIZED, _FORBIDDEN} or isinstance(error, RepositoryNotFoundError):
-            cause = "there is no token, or it may not write to this repository"
-            hint = "sign in with `hf auth login`, or set HF_TOKEN to a token with write access to it"
-            return Gated(f"the Hub does not let you write to hf:{repository}", causes=(cause,), hint=hint)
+            return _unauthorized(repository, "the token in HF_TOKEN is not valid, or may not write to this repository")
         if status in {_CONFLICT, _CHANGED}:
             cause = "somebody else has written to it meanwhile"
             return Busy(f"hf:{repository} has moved on", causes=(cause,), hint="look at it, then publish again")
-        return translate(error, self._client.asked(repository, "main"))
+        fault = translate(error, self._client.asked(repository, "main"))
+        if type(fault) is not TransportFault:
+            return fault
+        hint = "publish again: what has arrived is not sent twice; nothing was written into the registry"
+        return TransportFault(f"hf:{repository} could not be written", causes=fault.causes, hint=hint)
+
+
+def _unauthorized(repository: str, cause: str) -> Gated:
+    hint = "set HF_TOKEN to a token with write access to it; nothing was written into the registry"
+    return Gated(f"the Hub does not let you write to hf:{repository}", causes=(cause,), hint=hint)
 
 
 def _is(listed: Listed | None, file: File, place: Path) -> bool:

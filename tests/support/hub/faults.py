@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tests.support.hub.contents import Tampered, Zeros
+from tests.support.hub.contents import InMemory, Tampered, Zeros
 from tests.support.hub.errors import Refusal, entry_not_found, gated, repository_not_found, revision_not_found
 from tests.support.hub.messages import Request, Response, redirect, refuse
 
@@ -111,6 +111,31 @@ class Cut(Fault):
 
     def alter(self, response: Response, occurrence: int) -> Response:  # noqa: ARG002
         return replace(response, delivery=replace(response.delivery, stop_after=self.after, reset=self.reset))
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp(Fault):
+    """The connection ends in the middle of the request, when the Hub has read `after` bytes of its body."""
+
+    after: int = 0
+
+    def answer(self, request: Request, occurrence: int) -> Response | None:  # noqa: ARG002
+        left = self.after
+        while left > 0 and (piece := next(request.body, b"")):
+            left -= len(piece)
+        raise ConnectionAbortedError
+
+
+@dataclass(frozen=True, slots=True)
+class Says(Fault):
+    """Wherever the answer says `old`, it says `new`."""
+
+    old: str
+    new: str
+
+    def alter(self, response: Response, occurrence: int) -> Response:  # noqa: ARG002
+        text = b"".join(response.body.pieces(0, response.body.size))
+        return replace(response, body=InMemory(text.replace(self.old.encode(), self.new.encode())))
 
 
 @dataclass(frozen=True, slots=True)

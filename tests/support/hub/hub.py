@@ -35,8 +35,8 @@ class Hub:
         run(command, env=hub.environment(home))
         assert hub.weight_bytes_sent() == 0
 
-    With `separate_storage`, LFS files are redirects to a second port, as the real Hub redirects to its storage: another
-    origin, to which no token may go.
+    With `separate_storage`, LFS files are sent to a second port and are redirects to it, as the real Hub has a storage:
+    another origin, to which no token may go.
 
     Attributes:
         token: reads and writes everything.

@@ -55,7 +55,10 @@ HUB = (
     _route("PUT", r"/uploads/(?P<oid>[0-9a-f]{64})", writing.receive_upload),
     _route("HEAD GET", rf"/{REPOSITORY}/resolve/{REVISION}/{FILE}", resolving.resolve_file),
 )
-STORAGE = (_route("HEAD GET", rf"/lfs/{REPOSITORY}/(?P<revision>[0-9a-f]{{40}})/{FILE}", resolving.stored_file),)
+STORAGE = (
+    _route("HEAD GET", rf"/lfs/{REPOSITORY}/(?P<revision>[0-9a-f]{{40}})/{FILE}", resolving.stored_file),
+    _route("PUT", r"/uploads/(?P<oid>[0-9a-f]{64})", writing.receive_upload),
+)
 
 
 def dispatch(routes: tuple[Route, ...], store: Store, request: Request) -> Response:

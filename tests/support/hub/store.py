@@ -23,7 +23,7 @@ class Store:
         user: who the owner's token belongs to.
         uploads: a folder for what clients upload; file names are sha256 digests.
         endpoint: the address of the Hub.
-        storage: the address that LFS files are redirected to; None where the Hub serves them itself.
+        storage: the address that LFS files are redirected and sent to; None where the Hub serves them itself.
         tokens: every token that signs somebody in.
         repositories: by the name they have now.
         renamed: old names, and the new one of each.

@@ -91,7 +91,7 @@ def lfs_batch(store: Store, request: Request, *, repository: str) -> Response:
     def action(wanted: dict[str, Any]) -> dict[str, Any]:
         if (store.uploads / wanted["oid"]).exists():
             return wanted
-        return {**wanted, "actions": {"upload": {"href": f"{store.endpoint}/uploads/{wanted['oid']}"}}}
+        return {**wanted, "actions": {"upload": {"href": f"{store.storage or store.endpoint}/uploads/{wanted['oid']}"}}}
 
     return answer({"transfer": "basic", "objects": [action(wanted) for wanted in request.json()["objects"]]})
 
