@@ -10,7 +10,10 @@ import click
 from brickctl.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from brickctl.cli.console import Console
+    from brickctl.core.registry_line import RegistryEntry
     from brickctl.workflows.publish import Published
 
 
@@ -106,8 +109,16 @@ def _show(console: Console, result: Published, checkout: Path, *, dry_run: bool)
     if not result.new:
         console.show(f"{told}\nnothing to do: this version is published, and says the same")
     elif dry_run:
-        console.show(f"{told}\nnothing was sent or written (--dry-run)")
+        console.show("\n".join((told, *_planned(entry, checkout), "nothing was sent or written (--dry-run)")))
     else:
         at = "" if entry.commit is None else f" at {entry.commit}"
         console.show(f"{told}\npublished {entry.source}{at}")
         console.note(f"next: commit what is new in {checkout} and push it; then `brickctl add {entry.name}`")
+
+
+def _planned(entry: RegistryEntry, checkout: Path) -> Iterator[str]:
+    """What would be done, one line for each file and one for the line."""
+    kept = f"{checkout}/files/{entry.name}/{entry.version}"
+    where = kept if entry.source.startswith("index:") else entry.source
+    yield from (f"would put {file.path} into {where}" for file in entry.files)
+    yield f"would write a line into {checkout}/index/{entry.name}"

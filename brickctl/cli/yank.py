@@ -31,9 +31,11 @@ def command(*, release: str, checkout: Path, undo: bool, console: Console) -> No
     from brickctl.workflows.yank import yank
 
     name, version = parse_release(release)
-    entry, written = yank(Checkout(checkout.absolute(), own_ledger(console)), name, version, undo=undo)
+    entry, written = yank(Checkout(checkout.absolute(), own_ledger(console)), name, version, console, undo=undo)
     console.answer({"name": entry.name, "version": entry.version, "yanked": entry.yanked, "written": written})
     state = "yanked" if entry.yanked else "not yanked"
     console.show(f"{entry.name} {entry.version} is {state}{'' if written else ' already'}")
+    if written and entry.yanked:
+        console.note("projects that have locked it keep it; `brickctl audit` tells them")
     if written:
         console.note(f"next: commit index/{entry.name} in {checkout} and push it")

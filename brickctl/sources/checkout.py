@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.registry_line import encode_line
-from brickctl.errors import NotFound, UsageFault
+from brickctl.errors import IntegrityFault, NotFound, UsageFault
 from brickctl.sources.atomic import write_atomically
 from brickctl.sources.folder_store import FolderStore
 from brickctl.sources.index import Index
+from brickctl.sources.ledger import hash_file
+from brickctl.sources.naming import place_label
 from brickctl.sources.store import index_path
 
 if TYPE_CHECKING:
@@ -30,6 +33,18 @@ class Checkout:
         self.root = root
         self._index = Index("checkout", FolderStore(root, ledger), None, None)
 
+    def check(self) -> None:
+        """Make sure that there is a registry that can be read.
+
+        Raises:
+            NotFound: the folder is none.
+            IntegrityFault, Unsupported: it is none that this brickctl can read.
+        """
+        if not (self.root / "config.json").is_file():
+            hint = 'name the folder that holds config.json and index/; `{"v":1}` in config.json makes a new one'
+            raise NotFound(f"{place_label(self.root)} is no registry", causes=("it has no config.json",), hint=hint)
+        self._index.check()
+
     def entries(self, name: str) -> tuple[RegistryEntry, ...]:
         """Every version of a brick; empty where it has none yet.
 
@@ -37,17 +52,17 @@ class Checkout:
             NotFound: the folder is no registry.
             IntegrityFault, Unsupported: its lines cannot be read.
         """
-        if not (self.root / "config.json").is_file():
-            hint = 'name the folder that holds config.json and index/; `{"v":1}` in config.json makes a new one'
-            raise NotFound(f"{self.root} is no registry", causes=("it has no config.json",), hint=hint)
-        if not self.page(name).exists():
-            self._index.check()
-            return ()
-        return self._index.entries(name)
+        self.check()
+        return self._index.entries(name) if self.page(name).exists() else ()
 
     def page(self, name: str) -> Path:
         """The file with the lines of a brick."""
         return self.root / index_path(name)
+
+    def written_folders(self, name: str, version: str) -> tuple[Path, ...]:
+        """Every folder below the registry that a version is written into, those above before those below."""
+        page, files = self.page(name), self._files(name, version)
+        return (page.parent.parent, page.parent, *reversed([*files.parents][:3]), files)
 
     def add_line(self, entry: RegistryEntry) -> Path:
         """Write a line behind those that are there; returns the file."""
@@ -70,14 +85,17 @@ class Checkout:
         return page
 
     def add_files(self, entry: RegistryEntry, files: Mapping[File, Path]) -> Path:
-        """Copy the files of a version into the registry, all or none; returns their folder."""
-        folder = self.root / "files" / entry.name / entry.version
+        """Copy the files of a version into the registry, all or none, and flush them; returns their folder.
+
+        Raises:
+            IntegrityFault: somebody changed one meanwhile.
+        """
+        folder = self._files(entry.name, entry.version)
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
         try:
             for file, place in files.items():
-                (made / file.path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(place, made / file.path)
+                _copy(place, made / file.path, file)
             made.chmod(0o755)
             if folder.exists():  # of a version without a line: what an interrupted command left
                 shutil.rmtree(folder)
@@ -85,6 +103,9 @@ class Checkout:
         finally:
             shutil.rmtree(made, ignore_errors=True)
         return folder
+
+    def _files(self, name: str, version: str) -> Path:
+        return self.root / "files" / name / version
 
     def find(self, name: str, version: str) -> RegistryEntry:
         """One version.
@@ -97,4 +118,17 @@ class Checkout:
             if entry.version == version:
                 return entry
         there = ", ".join(entry.version for entry in entries) or "nothing"
-        raise NotFound(f"{self.root} has no {shown(name)} {shown(version)}", causes=(f"of this brick it has {there}",))
+        message = f"{place_label(self.root)} has no {shown(name)} {shown(version)}"
+        raise NotFound(message, causes=(f"of this brick it has {there}",), hint="name a version that it has")
+
+
+def _copy(place: Path, goal: Path, file: File) -> None:
+    """Copy a file; what came of it is read again, since the line says its digest for good."""
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(place, goal)
+    with goal.open("rb") as copied:
+        os.fsync(copied.fileno())
+    if hash_file(goal) != file.sha256:
+        causes = (f"{place_label(place)} is not what was checked",)
+        hint = "let it be as it shall stay, then publish again; no line was written"
+        raise IntegrityFault(f"{shown(file.path)} changed while it was copied", causes=causes, hint=hint)

@@ -6,24 +6,28 @@ not there, and whoever was interrupted publishes again.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.brick import Brick
+from brickctl.core.document import shown
 from brickctl.core.made_for import MadeFor
 from brickctl.core.names import BASE, Alias
 from brickctl.core.reference import PathReference
-from brickctl.errors import UsageFault
+from brickctl.core.sizes import format_size
+from brickctl.errors import Misfit, UsageFault
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import detect_kind, kind_named
+from brickctl.workflows.publishing import writing
 from brickctl.workflows.release import FOLDER, release_line
 from brickctl.workflows.surroundings import dtype_of, vocabulary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from brickctl.core.brick import File, Pin
+    from brickctl.core.brick import Pin
     from brickctl.core.ports import Source
     from brickctl.core.registry_line import RegistryEntry
     from brickctl.sources.checkout import Checkout
@@ -58,13 +62,16 @@ def publish(publication: Publication, surroundings: Publishing, checkout: Checko
     brick = _checked(publication, pin, made_for, sources)
     told = None if made_for is None else _made_for(made_for, surroundings)
     entry = release_line(publication, brick, made_for, told, checkout)
-    there = _there(checkout, entry)
-    if there is None and not dry_run:
-        places = {file: publication.folder / file.path for file in pin.files}
-        entry = _send(publication, entry, places, checkout, offline=surroundings.offline)
+    if dry_run:
+        there = _there(checkout, entry)
+    else:
+        with writing(checkout, entry.name, entry.version, surroundings.events):
+            there = _there(checkout, entry)
+            if there is None:
+                entry = _send(publication, entry, checkout, surroundings)
     return Published(
         entry=there or entry,
-        size=sum(file.size for file in pin.files),
+        size=_size(entry),
         new=there is None,
         left_out=tuple(_left_out(publication.folder, pin)),
     )
@@ -83,8 +90,19 @@ def _checked(publication: Publication, pin: Pin, base: Brick | None, sources: So
     if is_base:
         whole_model(brick)
     elif base is not None:
-        kind_named(kind).check(brick, whole_model(base))
+        with _of_publisher():
+            kind_named(kind).check(brick, whole_model(base))
     return brick
+
+
+@contextmanager
+def _of_publisher() -> Iterator[None]:
+    """What does not fit is told to somebody who uses a brick; here it is somebody who makes one."""
+    try:
+        yield
+    except Misfit as fault:
+        fault.hint = "say with `--base` which model it was made for"
+        raise
 
 
 def _made_for(base: Brick, surroundings: Publishing) -> MadeFor | None:
@@ -111,7 +129,6 @@ def _there(checkout: Checkout, entry: RegistryEntry) -> RegistryEntry | None:
             continue
         same = replace(
             entry,
-            source=other.source,
             commit=other.commit,
             subfolder=other.subfolder,
             published=other.published,
@@ -126,32 +143,43 @@ def _there(checkout: Checkout, entry: RegistryEntry) -> RegistryEntry | None:
 
 
 def _differences(new: RegistryEntry, old: RegistryEntry) -> Iterator[str]:
-    for key in ("files", "kind", "license", "interface", "base", "summary", "tags", "dependencies"):
+    for key in ("source", "kind", "license", "summary"):
         if getattr(new, key) != getattr(old, key):
-            yield f"its `{key}` would be others"
+            yield f"its `{key}` is {_told(getattr(old, key))}, and would be {_told(getattr(new, key))}"
+    for key in ("files", "interface", "base", "tags", "dependencies"):
+        if getattr(new, key) != getattr(old, key):
+            yield f"its `{key}` would not be the same"
+
+
+def _told(value: str) -> str:
+    return f"`{shown(value)}`" if value else "empty"
 
 
 def _send(
     publication: Publication,
     entry: RegistryEntry,
-    places: Mapping[File, Path],
     checkout: Checkout,
-    *,
-    offline: bool,
+    surroundings: Publishing,
 ) -> RegistryEntry:
     """Bring the files to where they stay, then write the line."""
+    places = {file: publication.folder / file.path for file in entry.files}
     if publication.repository is None:
         checkout.add_files(entry, places)
     else:
         from brickctl.sources.hub.publisher import Publisher
 
         message = f"{entry.name} {entry.version}"
-        commit = Publisher(offline=offline).put(
-            publication.repository, places, message=message, private=publication.private
-        )
-        entry = replace(entry, source=f"hf:{publication.repository}", commit=commit)
+        publisher = Publisher(offline=surroundings.offline)
+        publisher.check(publication.repository)
+        surroundings.events.note(f"sending {format_size(_size(entry))} to {entry.source}, unless it is there")
+        commit = publisher.put(publication.repository, places, message=message, private=publication.private)
+        entry = replace(entry, commit=commit)
     checkout.add_line(entry)
     return entry
+
+
+def _size(entry: RegistryEntry) -> int:
+    return sum(file.size for file in entry.files)
 
 
 def _left_out(folder: Path, pin: Pin) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ from brickctl.core.reference_format import parse_reference
 from brickctl.errors import NotFound, UsageFault
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
+from brickctl.workflows.files import alone, refuse_link
 from brickctl.workflows.session import cache_folder, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from brickctl.core.brick import Pin
     from brickctl.core.ports import Events, Source
+    from brickctl.sources.checkout import Checkout
 
 _HUB = "hf:"
 
@@ -63,6 +68,20 @@ def open_publishing(project: Path | None, base: str | None, events: Events, *, o
 def own_ledger(events: Events) -> Ledger:
     """The ledger of this machine."""
     return Ledger(cache_folder() / "ledger", events)
+
+
+@contextmanager
+def writing(checkout: Checkout, name: str, version: str, events: Events) -> Iterator[None]:
+    """Be the only one who writes into a registry, and write into nothing else: a link in it may lead anywhere.
+
+    Raises:
+        NotFound, IntegrityFault, Unsupported: it is no registry that this brickctl can read.
+        UsageFault: what would be written into is a link.
+    """
+    checkout.check()
+    refuse_link(*checkout.written_folders(name, version))
+    with alone(checkout.root / ".brickctl.lock", f"writing into {checkout.root}", events.note):
+        yield
 
 
 def hub_id(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brickctl.sources.checkout import Checkout
 
 FOLDER = "path:"
+HUB = "hf:"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -79,7 +80,9 @@ def parse_release(text: str) -> tuple[str, str]:
 def release_line(
     publication: Publication, brick: Brick, base: Brick | None, made_for: MadeFor | None, checkout: Checkout
 ) -> RegistryEntry:
-    """The line, as if its files lay in the registry; read back, so that nobody gets a line that cannot be read.
+    """The line; read back as if its files lay in the registry, so that nobody gets a line that cannot be read.
+
+    Files that go to the Hub get no commit yet.
 
     Raises:
         UsageFault: a summary, tag, licence or dependency that cannot be.
@@ -102,11 +105,12 @@ def release_line(
         dependencies=tuple(sorted(dependencies, key=lambda one: one.name(""))),
     )
     try:
-        return parse_line(encode_line(entry), file="the line")
+        sound = parse_line(encode_line(entry), file="the line")
     except IntegrityFault as fault:
         raise UsageFault(
             fault.message, causes=fault.causes, hint=fault.hint or "change it, then publish again"
         ) from None
+    return sound if publication.repository is None else replace(sound, source=f"{HUB}{publication.repository}")
 
 
 def _license(publication: Publication) -> str:
@@ -159,7 +163,15 @@ def _dependency(text: str) -> Dependency:
 
 
 def _now() -> str:
-    """The time in UTC, or what SOURCE_DATE_EPOCH says it is."""
+    """The time in UTC, or what SOURCE_DATE_EPOCH says it is.
+
+    Raises:
+        UsageFault: it says no time.
+    """
     told = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(told), UTC) if told.isdecimal() else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(told), UTC) if told else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        hint = "write seconds since 1970, such as 1767225600, or leave it out"
+        raise UsageFault(f"SOURCE_DATE_EPOCH is `{shown(told)}`, which is no time", hint=hint) from None
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -64,11 +64,11 @@ def line(sandbox: Sandbox, name: str = "acme/sql", at: int = -1) -> RegistryEntr
     return parse_line(page.read_bytes().splitlines(keepends=True)[at], file="page")
 
 
-def consumer(sandbox: Sandbox) -> Sandbox:
+def consumer(sandbox: Sandbox, name: str = "consumer") -> Sandbox:
     """A fresh project beside the registry, with caches of its own."""
-    root = sandbox.root.parent / "consumer"
+    root = sandbox.root.parent / name
     root.mkdir()
-    home = sandbox.root.parent / "consumers-home"
+    home = sandbox.root.parent / f"{name}s-home"
     variables = {**sandbox.variables, "HF_HOME": str(home / "hf")}
     made = Sandbox(root, home, {name: value for name, value in variables.items() if name != "HF_TOKEN"})
     made.write({"brick.toml": PROJECT})
@@ -103,6 +103,9 @@ def test_a_brick_travels_the_whole_circle(to: tuple[str, ...], publisher: Sandbo
     assert good(publisher.spawn("yank", "acme/sql@1.1.0", "--index", "../registry", "--json"))["yanked"]
     good(project.spawn("lock", "--json"))
     assert 'version = "1.1.0"' in project.lock, "who has locked it keeps it"
+    fresh = consumer(publisher, "newcomer")
+    good(fresh.spawn("add", "acme/sql", "--json"))
+    assert 'version = "1.0.0"' in fresh.lock, "who comes new gets what was not taken back"
     found = good(project.spawn("audit", "--json"))["findings"]
     assert [(one["rule"], one["brick"]) for one in found] == [("yanked", "sql")]
     good(project.spawn("update", "--json"))
@@ -149,7 +152,7 @@ def test_a_published_version_never_changes(publisher: Sandbox) -> None:
     outcome = publish(publisher, "acme/sql@1.0.0")
     assert outcome.code == 2
     assert "acme/sql 1.0.0 is published already" in outcome.err
-    assert "its `files` would be others" in outcome.err
+    assert "its `files` would not be the same" in outcome.err
     assert line(publisher).files[1].sha256 != ""
     assert (publisher.root.parent / "registry/files/acme/sql/1.0.0/adapter_model.safetensors").read_bytes()[-1] == 7
 
