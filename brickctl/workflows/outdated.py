@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.reference import RegistryReference
+from brickctl.errors import Conflict, Misfit, NotFound, PolicyViolation
 from brickctl.workflows.inventory import label
 from brickctl.workflows.licenses import needed_lock
 from brickctl.workflows.parallel import in_parallel
 from brickctl.workflows.resolution import resolve
 
 if TYPE_CHECKING:
-    from brickctl.core.lock import Locked
+    from collections.abc import Mapping
+
+    from brickctl.core.lock import Lock, Locked
     from brickctl.core.names import Alias
     from brickctl.workflows.session import Session
 
@@ -37,14 +40,23 @@ def outdated(session: Session) -> tuple[Outdated, ...]:
 
     Raises:
         NotFound: there is no lock.
-        Misfit, Conflict, NotFound, TransportFault, OfflineMiss: as `update` would.
+        TransportFault, OfflineMiss, IntegrityFault: as `update` would.
     """
     lock = needed_lock(session)
-    then = resolve(session, lock, [*lock.entries]).entries
+    then = _updated(session, lock)
     entries = list(lock.entries.values())
     newest = in_parallel(lambda entry: _newest(session, entry, then.get(entry.alias)), entries)
     rows = [_row(entry, then.get(entry.alias), best) for entry, best in zip(entries, newest, strict=True)]
     return tuple(row for row in rows if not row.locked == row.update == row.newest)
+
+
+def _updated(session: Session, lock: Lock) -> Mapping[Alias, Locked]:
+    """The entries after an `update`; those of now where there can be none, as when all that is in range was yanked."""
+    try:
+        return resolve(session, lock, [*lock.entries]).entries
+    except (Conflict, Misfit, NotFound, PolicyViolation) as error:
+        session.events.warn(f"`brickctl update` would fail: {error.message}.")
+        return lock.entries
 
 
 def _row(entry: Locked, then: Locked | None, newest: str) -> Outdated:

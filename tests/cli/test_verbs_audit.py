@@ -54,6 +54,15 @@ def test_nothing_is_outdated_until_something_newer_comes(stage: Stage) -> None:
     assert stage.sandbox.lock == before
 
 
+def test_what_can_no_longer_be_updated_is_told_and_stays_listed(stage: Stage) -> None:
+    more = {"corp:acme/sql 1.0.0": {"needs": ["acme/expert ^1"], "yanked": True}, "corp:acme/sql 2.0.0": {}}
+    stage.change({"index": more})
+    outcome = stage.run("outdated")
+    assert outcome.code == 0
+    assert "warning: `brickctl update` would fail: no version of `acme/sql` is in `^1`." in outcome.err
+    assert outcome.lines[1].split() == ["sql", "1.0.0", "1.0.0", "2.0.0", "corp:acme/sql"]
+
+
 def test_why_follows_needs_up_to_a_line_and_down_to_targets(stage: Stage) -> None:
     expert, sql = stage.run("why", "acme/expert", "--json").json["bricks"]
     assert (expert["name"], expert["version"]) == ("corp:acme/expert", "1.0.0")
