@@ -12,7 +12,7 @@ from brickctl.core.reference import RegistryReference
 from brickctl.errors import BrickctlError, IntegrityFault, NotFound, PolicyViolation
 from brickctl.workflows.licenses import chains, needed_lock
 from brickctl.workflows.parallel import in_parallel
-from brickctl.workflows.policy import check_policy
+from brickctl.workflows.policy import check_rules, check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,8 +29,8 @@ ERROR, WARNING = "error", "warning"
 class Finding:
     """Something wrong with one brick: an `error` must not be used, a `warning` should be looked at.
 
-    `rule` is `advisory`, `base-drift`, `license-conflict`, `license-unknown`, `policy`, `registry`, `unsafe` or
-    `yanked`.
+    `rule` is `advisory`, `base-drift`, `license-conflict`, `license-unknown`, `policy`, `registry`, `unsafe`,
+    `unsigned` or `yanked`.
     """
 
     level: str
@@ -64,6 +64,7 @@ def audit(session: Session) -> tuple[Finding, ...]:
         *_licenses(session, lock),
         *_unsafe(session, lock),
         *_policy(session, lock),
+        *_unsigned(session, lock),
     ]
     return tuple(sorted(findings, key=lambda one: (one.level, one.brick, one.rule, one.message)))
 
@@ -174,11 +175,20 @@ def _more(files: tuple[str, ...]) -> str:
 
 def _policy(session: Session, lock: Lock) -> Iterator[Finding]:
     try:
-        check_policy(session, lock, ())
-    except (PolicyViolation, IntegrityFault) as violation:
-        yield _as_finding(violation)
+        check_rules(session, lock, ())
+    except PolicyViolation as violation:
+        yield _as_finding(violation, "policy")
 
 
-def _as_finding(error: BrickctlError) -> Finding:
+def _unsigned(session: Session, lock: Lock) -> Iterator[Finding]:
+    """Bricks without a signature that counts, where the policy requires one."""
+    for entry in lock.entries.values():
+        try:
+            check_signature(session, entry)
+        except (PolicyViolation, IntegrityFault) as error:
+            yield _as_finding(error, "unsigned", entry.alias)
+
+
+def _as_finding(error: BrickctlError, rule: str, brick: str = "") -> Finding:
     causes = "; ".join((error.message, *error.causes))
-    return Finding(level=ERROR, rule="policy", brick="", message=causes, hint=error.hint or "")
+    return Finding(level=ERROR, rule=rule, brick=brick, message=causes, hint=error.hint or "")

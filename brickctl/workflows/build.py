@@ -25,7 +25,7 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.files import write_new
 from brickctl.workflows.inputs import read_input
 from brickctl.workflows.install import bring
-from brickctl.workflows.replace import Workbench, check_replaceable, refuse_strangers
+from brickctl.workflows.replace import Workbench, check_replaceable, keep_signature, refuse_strangers
 from brickctl.workflows.take_over import Shares, journal_of, take_over
 
 if TYPE_CHECKING:
@@ -140,8 +140,9 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         files = _execute(session, recipe, plan, installed, bench, part)
         write_new(bench.new / provenance.FILE, provenance.statement(definition, files, plan.reproducible))
         was_signed = (folder / SIGNATURE).is_file()
+        is_signed = keep_signature(folder, bench.new)
         bench.exchange()
-        if was_signed:
+        if was_signed and not is_signed:
             session.events.note(f"{recipe.name}: its signature went with what it was about; `brickctl sign` signs anew")
         for file in files:
             session.ledger.record(folder / file.path, file.sha256)

@@ -34,40 +34,43 @@ def check_policy(session: Session, lock: Lock, news: Collection[Alias]) -> None:
 
     Raises:
         PolicyViolation: about the first that breaks one, in the order of the lock; names the rule, and its line.
+        IntegrityFault: a signature that is required is by somebody else, or about other files.
     """
+    check_rules(session, lock, news)
+    for entry in lock.entries.values():
+        check_signature(session, entry)
+
+
+def check_rules(session: Session, lock: Lock, news: Collection[Alias]) -> None:
+    """As `check_policy`, but for signatures."""
     for entry in lock.entries.values():
         _check_source(session, entry)
         _check_license(session, entry)
-    _check_signatures(session, lock)
     _check_declared_bases(session, lock, news)
 
 
-def _check_signatures(session: Session, lock: Lock) -> None:
-    """Every brick is signed by somebody whom the policy names, where it says so.
+def check_signature(session: Session, entry: Locked) -> None:
+    """Hold one brick against `signatures`, where the policy requires them.
 
     Raises:
-        PolicyViolation: a brick has no signature.
-        IntegrityFault: it has one that is by nobody of those, or about other files.
+        PolicyViolation: it has no signature.
+        IntegrityFault: it has one that is by nobody of the signers, or about other files.
     """
     policy = session.manifest.policy
-    if policy.signatures != "required":
+    if policy.signatures != "required" or policy.for_brick(entry.alias).unsigned:
         return
-    from brickctl.workflows.signatures import KeySigner, check_digests, read_signature
+    from brickctl.workflows.signatures import KeySigner
+    from brickctl.workflows.signed import signer_of_brick
 
+    signature = entry.pin.file(SIGNATURE)
+    if signature is None:
+        message = f"{_named(entry)} is not signed"
+        raise _violation(session, entry, "signatures", message, "`signatures` are required", '"optional"')
     signers = [KeySigner(name=name, key=session.root / path) for name, path in policy.signers.items()]
-    for entry in lock.entries.values():
-        if policy.for_brick(entry.alias).unsigned:
-            continue
-        signature = entry.pin.file(SIGNATURE)
-        if signature is None:
-            message = f"{_named(entry)} is not signed"
-            raise _violation(session, entry, "signatures", message, "`signatures` are required", '"optional"')
-        place = session.sources.fetch(entry.pin, signature, session.events)
-        with asked_for(place_of_entry(session, entry)):
-            signed = read_signature(place, signers, where=_named(entry))
-            found = {file.path: file.sha256 for file in entry.pin.files if file.path != SIGNATURE}
-            hint = "its signature is of other files, perhaps of another version: do not use it before you know why"
-            check_digests(signed, found, where=_named(entry), hint=hint)
+    place = session.sources.fetch(entry.pin, signature, session.events)
+    digests = {file.path: file.sha256 for file in entry.pin.files}
+    with asked_for(place_of_entry(session, entry)):
+        signer_of_brick(digests, place, signers, where=_named(entry))
 
 
 def _check_source(session: Session, entry: Locked) -> None:

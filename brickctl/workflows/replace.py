@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
 from brickctl.errors import Busy, IntegrityFault, UsageFault
 from brickctl.workflows.artifact import names_in
@@ -110,6 +111,20 @@ class Workbench:
                 self._old.rename(self.target)
             else:
                 shutil.rmtree(self._old)
+
+
+def keep_signature(target: Path, new: Path) -> bool:
+    """Take the signature of the old artifact over, if it is about the new one too; whether it was.
+
+    Equal records name equal files, so a signature over the one is a signature over the other.
+    """
+    signature, record = target / SIGNATURE, target / STATEMENT
+    if not all(path.is_file() and not path.is_symlink() for path in (signature, record)):
+        return False
+    if record.read_bytes() != (new / STATEMENT).read_bytes():
+        return False
+    shutil.copyfile(signature, new / SIGNATURE)
+    return True
 
 
 def check_replaceable(target: Path) -> None:

@@ -12,10 +12,13 @@ from brickctl.errors import BrickctlError, NotFound, OfflineMiss, TransportFault
 from brickctl.sources.atomic import write_atomically
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.provenance import FILE
-from brickctl.workflows.signatures import need_library
+from brickctl.workflows.signatures import asking_sigstore, need_library
+from brickctl.workflows.verify import verify_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from brickctl.core.ports import Events
 
 _CURVES = "it must be a private key as PEM, on the curve P-256, P-384 or P-521"
 
@@ -28,13 +31,15 @@ class SignedFolder:
     files: int
 
 
-def sign_with_key(folder: Path, key: Path, password: str | None) -> SignedFolder:
+def sign_with_key(folder: Path, key: Path, password: str | None, events: Events) -> SignedFolder:
     """Sign every file of a folder but the signature itself, which is `model.sig` in it and replaces one that was there.
+
+    An artifact is signed only if it is what its own record says.
 
     Raises:
         NotFound: there is no such folder or key.
         UsageFault: the key cannot be used, or its password is wrong.
-        IntegrityFault: the folder holds a link.
+        IntegrityFault: the folder holds a link, or is an artifact that somebody has changed.
         Unsupported: the library is not installed.
     """
     need_library()
@@ -50,10 +55,10 @@ def sign_with_key(folder: Path, key: Path, password: str | None) -> SignedFolder
             message = f"{key} cannot be used to sign"
             raise UsageFault(message, causes=causes, hint=f"{_CURVES}; see --password-env") from None
 
-    return _sign(folder, configure)
+    return _sign(folder, configure, events)
 
 
-def sign_with_identity(folder: Path, *, offline: bool) -> SignedFolder:
+def sign_with_identity(folder: Path, events: Events, *, offline: bool) -> SignedFolder:
     """Sign as whoever Sigstore finds us to be: a workflow in CI, or somebody at a browser.
 
     Raises:
@@ -63,10 +68,11 @@ def sign_with_identity(folder: Path, *, offline: bool) -> SignedFolder:
     if offline:
         message = "Sigstore cannot be asked without the network"
         raise OfflineMiss(message, hint="leave out `--offline`, or sign with `--key`")
-    return _sign(folder, lambda config: config.use_sigstore_signer(use_ambient_credentials=True))
+    with asking_sigstore():
+        return _sign(folder, lambda config: config.use_sigstore_signer(use_ambient_credentials=True), events)
 
 
-def _sign(folder: Path, configure: Callable[[Any], Any]) -> SignedFolder:
+def _sign(folder: Path, configure: Callable[[Any], Any], events: Events) -> SignedFolder:
     from model_signing import hashing, signing
 
     if not folder.is_dir():
@@ -79,6 +85,8 @@ def _sign(folder: Path, configure: Callable[[Any], Any]) -> SignedFolder:
     files = how().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=False)
     files.set_ignored_paths(paths=[place], ignore_git_paths=False)
     config = configure(start().set_hashing_config(files))
+    if (folder / FILE).exists():
+        verify_artifact(folder, events)
     write_atomically(place, _bundle(config, folder), flush=True)
     return SignedFolder(signature=place, files=count)
 

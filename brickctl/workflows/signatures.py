@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import Sha256, is_sha256
 from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
-from brickctl.errors import BrickctlError, IntegrityFault, NotFound, Unsupported, UsageFault
+from brickctl.errors import (
+    BrickctlError,
+    IntegrityFault,
+    NotFound,
+    OfflineMiss,
+    TransportFault,
+    Unsupported,
+    UsageFault,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _LARGEST = 64_000_000
@@ -58,6 +66,7 @@ class IdentitySigner:
 
     identity: str
     provider: str
+    offline: bool = False
 
     @property
     def name(self) -> str:
@@ -65,11 +74,19 @@ class IdentitySigner:
         return self.identity
 
     def open(self) -> Any:
-        """A configuration of the library that verifies with it."""
+        """A configuration of the library that verifies with it.
+
+        Raises:
+            OfflineMiss, TransportFault: Sigstore's own keys cannot be fetched.
+        """
         from model_signing import verifying
 
+        if self.offline:
+            message = "Sigstore cannot be asked without the network"
+            raise OfflineMiss(message, hint="leave out `--offline`, or verify by a key: `--public-key`")
         config: Any = verifying.Config  # the library has no types
-        return config().use_sigstore_verifier(identity=self.identity, oidc_issuer=self.provider)
+        with asking_sigstore():
+            return config().use_sigstore_verifier(identity=self.identity, oidc_issuer=self.provider)
 
 
 Signer = KeySigner | IdentitySigner
@@ -81,6 +98,22 @@ class Signed:
 
     signer: str
     files: Mapping[str, Sha256]
+
+
+@contextlib.contextmanager
+def asking_sigstore() -> Iterator[None]:
+    """Failures inside are those of Sigstore's servers, or of the way to them.
+
+    Raises:
+        TransportFault: in the place of what the library raises.
+    """
+    from sigstore.errors import Error
+
+    try:
+        yield
+    except Error as error:
+        hint = "check the network, or use keys, which need none: `--key` signs, `--public-key` verifies"
+        raise TransportFault("Sigstore cannot be reached", causes=(_reason(error),), hint=hint) from None
 
 
 def need_library() -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.belonging import SIGNATURE
 from brickctl.core.digests import tree_digest
 from brickctl.core.document import shown
+from brickctl.core.names import did_you_mean
 from brickctl.errors import IntegrityFault, NotFound, PolicyViolation
 from brickctl.operations.target import read_recipe
-from brickctl.sources.ledger import hash_file
 from brickctl.sources.vendored import BLOBS, VENDOR
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 from brickctl.workflows.inputs import inputs_of, read_input
-from brickctl.workflows.signatures import check_digests, check_names, read_signature
+from brickctl.workflows.signed import signer_of_artifact, signer_of_brick, signer_of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,35 +48,54 @@ class Verified:
     signer: str | None = None
 
 
-def verify_project(session: Session, signers: Sequence[Signer] = ()) -> tuple[Verified, ...]:
+def verify_project(session: Session, signers: Sequence[Signer] = (), name: str | None = None) -> tuple[Verified, ...]:
     """Every brick of the lock that is on this machine, what targets read, and every artifact, against the lock.
 
-    With `signers`, every artifact must be signed by one of them, and so must bricks that have a signature.
+    With a `name`, the brick and the artifact of that name. With `signers`, every artifact must be signed by one of
+    them, and so must bricks that have a signature; one that is named must have one.
 
     Raises:
-        NotFound: there is no lock, or a brick is not installed.
+        NotFound: there is no lock, a brick is not installed, or there is nothing to verify.
         IntegrityFault: something is not what it should be; names the file.
+        PolicyViolation: something is not signed that has to be.
     """
     lock = session.read_lock()
     if lock is None:
         raise NotFound("there is no brick.lock to verify against", hint="run `brickctl install`")
-    bricks = {str(alias): _places(session, lock, alias) for alias in lock.entries}
-    inputs = [_verify_input(session, lock, one) for one in inputs_of(session.manifest) if one.path in lock.inputs]
-    targets = [session.manifest.targets[name] for name in session.manifest.targets]
+    aliases = [alias for alias in lock.entries if name in {None, alias}]
+    targets = [target for target in session.manifest.targets.values() if name in {None, target.name}]
+    bricks = {str(alias): _places(session, lock, alias) for alias in aliases}
+    asked = inputs_of(session.manifest) if name is None else ()
+    inputs = [_verify_input(session, lock, one) for one in asked if one.path in lock.inputs]
     artifacts = [_Artifact.of(folder, target) for target in targets if (folder := _built(session, target)) is not None]
+    signed = [alias for alias in aliases if SIGNATURE in bricks[alias]]
+    if not artifacts and (signers and not signed if name is None else not aliases):
+        raise _nothing(session, lock, name)
     found = _read({**bricks, **{artifact.name: artifact.places for artifact in artifacts}}, session.events)
+    compared = [_compare_brick(session, lock, alias, bricks[alias], found[alias]) for alias in aliases]
     verified = [
-        _with_signer(
-            _compare_brick(session, lock, alias, bricks[alias], found[alias]), bricks[alias], found[alias], signers
-        )
-        for alias in lock.entries
+        _with_signer(one, bricks[one.name], found[one.name], signers, named=name is not None) for one in compared
     ]
     made = [_compare_target(session, lock, artifact, found[artifact.name], signers) for artifact in artifacts]
     return (*verified, *dict.fromkeys(inputs), *made)
 
 
+def _nothing(session: Session, lock: Lock, name: str | None) -> NotFound:
+    """The error about a name, or about signatures, with nothing behind it."""
+    if name is None:
+        hint = "build and sign a target: `brickctl build`, then `brickctl sign`"
+        return NotFound("there is no artifact, and no signed brick, whose signature could be verified", hint=hint)
+    if name in session.manifest.targets:
+        return NotFound(f"`{name}` is not built", hint=f"run `brickctl build {name}`")
+    known = [*session.manifest.targets, *lock.entries]
+    hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+    return NotFound(f"`{shown(name)}` is no folder, target or brick", hint=hint)
+
+
 def verify_artifact(folder: Path, events: Events, signers: Sequence[Signer] = ()) -> Verified:
     """One artifact against its own record: every file, no more and no fewer; with `signers` also against its signature.
+
+    With `signers` any folder will do, such as that of a brick, and its signature is what it is compared with.
 
     Raises:
         NotFound: the folder is no artifact.
@@ -84,8 +103,17 @@ def verify_artifact(folder: Path, events: Events, signers: Sequence[Signer] = ()
             those, or about something else.
         PolicyViolation: it is not signed, and has to be.
     """
+    if signers and not (folder / provenance.FILE).exists():
+        return _verify_folder(folder, events, signers)
     artifact = _Artifact.of(folder)
     return _compare_artifact(artifact, _read({artifact.name: artifact.places}, events)[artifact.name], signers)
+
+
+def _verify_folder(folder: Path, events: Events, signers: Sequence[Signer]) -> Verified:
+    """A folder that is no artifact against its signature."""
+    signer, files = signer_of_folder(folder, events, signers)
+    size = sum((folder / name).stat().st_size for name in files)
+    return Verified(name=str(folder), files=len(files), bytes=size, digest=tree_digest(files.items()), signer=signer)
 
 
 def load_on_meta(folder: Path) -> None:
@@ -172,16 +200,24 @@ def _compare_brick(
 
 
 def _with_signer(
-    brick: Verified, places: Mapping[str, Path], digests: Mapping[str, Sha256], signers: Sequence[Signer]
+    brick: Verified,
+    places: Mapping[str, Path],
+    digests: Mapping[str, Sha256],
+    signers: Sequence[Signer],
+    *,
+    named: bool,
 ) -> Verified:
     """A brick that was compared, and who has signed it, where it has a signature and that is asked."""
-    if not signers or SIGNATURE not in places:
+    if not signers:
         return brick
-    signed = read_signature(places[SIGNATURE], signers, where=f"`{brick.name}`")
-    found = {name: digest for name, digest in digests.items() if name != SIGNATURE}
-    hint = "its signature is of other files, perhaps of another version: do not use it before you know why"
-    check_digests(signed, found, where=f"`{brick.name}`", hint=hint)
-    return replace(brick, signer=signed.signer)
+    if SIGNATURE in places:
+        signer = signer_of_brick(digests, places[SIGNATURE], signers, where=f"`{brick.name}`")
+        return replace(brick, signer=signer)
+    if named:
+        cause = f"no {SIGNATURE} is locked with it"
+        hint = "ask its publisher for a signed version, or sign a copy of your own with `brickctl sign`"
+        raise PolicyViolation(f"`{brick.name}` is not signed", causes=(cause,), hint=hint)
+    return brick
 
 
 def _repair(alias: Alias, pin: Pin) -> str:
@@ -197,7 +233,7 @@ def _compare_artifact(artifact: _Artifact, digests: Mapping[str, Sha256], signer
             raise _changed(f"{artifact.folder / name}", digest, digests[name], _BUILD_AGAIN)
     size = sum(place.stat().st_size for place in artifact.places.values())
     digest = tree_digest(artifact.files.items())
-    signer = _verify_signature(artifact.folder, digests, signers) if signers else None
+    signer = signer_of_artifact(artifact.folder, digests, signers) if signers else None
     return Verified(name=artifact.name, files=len(artifact.files), bytes=size, digest=digest, signer=signer)
 
 
@@ -241,20 +277,6 @@ def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if before.get(name) != now.get(name):
             return f"`{shown(name)}` in its record is not the one in brick.lock"
     return "its record tells of other steps, parameters or engine than a build would use now"
-
-
-def _verify_signature(folder: Path, digests: Mapping[str, Sha256], signers: Sequence[Signer]) -> str:
-    """Who has signed an artifact, of which these files were read."""
-    signature = folder / SIGNATURE
-    if not signature.is_file():
-        cause = f"it has no {SIGNATURE}: it was never signed, was built again since, or somebody took it away"
-        hint = f"sign it: `brickctl sign {folder} --key FILE`"
-        raise PolicyViolation(f"{folder} is not signed", causes=(cause,), hint=hint)
-    signed = read_signature(signature, signers, where=str(folder))
-    record = hash_file(folder / provenance.FILE)
-    hint = "it is not what was signed: build it again and sign that, or get it anew from whoever signed it"
-    check_names(signed, {**digests, provenance.FILE: record}, where=str(folder), hint=hint)
-    return signed.signer
 
 
 def _compare_names(folder: Path, files: Mapping[str, Sha256]) -> None:
