@@ -33,5 +33,7 @@ def command(*, names: tuple[str, ...], precise: str | None, project: Path, offli
     result = update(open_session(project, console, offline=offline), names, precise)
     many = len(names) or len(result.lock.entries)
     newest = "the newest that brick.toml allows" if precise is None else precise
+    if names and precise is None:
+        newest += ", beside what else is locked"
     words = "1 brick is" if many == 1 else f"{many} bricks are"
     show_lock(console, result, unchanged=f"nothing to update: {words} at {newest}")

@@ -71,6 +71,8 @@ def parse_advisories(raw: bytes, *, file: str) -> tuple[Advisory, ...]:
     if version > VERSION:
         hint = "upgrade brickctl: `pip install -U brickctl`"
         raise Unsupported(f"{file} has the format {version}; this brickctl reads {VERSION}", hint=hint)
+    if version != VERSION:
+        raise top.error(f"there is no format {version} of {file}", key="v")
     tables = top.tables_or_none("advisories") or ()
     top.finish()
     if len(tables) > _MOST:

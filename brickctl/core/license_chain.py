@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from brickctl.core.licenses import choices
@@ -34,7 +35,7 @@ _SHARE_ALIKE = re.compile(r"CC-BY(?:-NC)?-SA-[\d.]+")
 _NON_COMMERCIAL = re.compile(r"CC-BY-NC-.*")
 _NO_DERIVATIVES = re.compile(r"CC-BY(?:-NC)?-ND-.*")
 _RESTRICTED_USE = re.compile(r"LicenseRef-(?:llama.*|gemma.*|.*rail.*|deepfloyd.*|.*-nc.*)", re.IGNORECASE)
-_MOST_CHOICES = 256
+_MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +53,49 @@ def clashes(licenses: Mapping[str, str]) -> tuple[Clash, ...]:
     `unknown` clashes with nothing: nobody can say.
     """
     names = sorted(licenses)
-    options = [choices(licenses[name]) for name in names]
-    best: tuple[Clash, ...] | None = None
-    for chosen in itertools.islice(itertools.product(*options), _MOST_CHOICES):
-        found = tuple(_clashes(dict(zip(names, chosen, strict=True))))
-        if best is None or len(found) < len(best):
-            best = found
-        if not best:
-            break
-    return best or ()
+    options = [tuple(dict.fromkeys(tuple(dict.fromkeys(way)) for way in choices(licenses[name]))) for name in names]
+    doubtful = [ways for at, ways in enumerate(options) if not _is_harmless(at, options)]
+    if _goes(doubtful, [], itertools.count()):
+        return ()
+    chosen = [ways[0] for ways in options]
+    for at in (*range(len(options)), *range(len(options))):  # what is told is about choices that clash little
+        others = [*chosen[:at], *chosen[at + 1 :]]
+        chosen[at] = min(options[at], key=lambda way: sum(_between(way, other) is not None for other in others))
+    pairs = itertools.combinations(zip(names, chosen, strict=True), 2)
+    found = ((first, second, _between(ours, theirs)) for (first, ours), (second, theirs) in pairs)
+    return tuple(Clash(first=first, second=second, reason=reason) for first, second, reason in found if reason)
 
 
-def _clashes(chosen: Mapping[str, tuple[str, ...]]) -> Iterator[Clash]:
-    for (first, ours), (second, theirs) in itertools.combinations(chosen.items(), 2):
-        for one, other in itertools.product(ours, theirs):
-            lower, upper = sorted((one, other))
-            reason = _why(lower, upper) or _why(upper, lower)
-            if reason is not None:
-                yield Clash(first=first, second=second, reason=reason)
-                break
+def _is_harmless(at: int, options: list[tuple[tuple[str, ...], ...]]) -> bool:
+    """Whether a brick has a choice that goes with whatever the others choose."""
+    others = [way for number, ways in enumerate(options) if number != at for way in ways]
+    return any(all(_between(way, other) is None for other in others) for way in options[at])
 
 
+def _goes(options: list[tuple[tuple[str, ...], ...]], chosen: list[tuple[str, ...]], steps: Iterator[int]) -> bool:
+    """Whether some choice goes for each brick beside those that are chosen; False where too many were tried."""
+    if len(chosen) == len(options):
+        return True
+    for way in options[len(chosen)]:
+        if next(steps) > _MOST_STEPS:
+            return False
+        if all(_between(way, other) is None for other in chosen) and _goes(options, [*chosen, way], steps):
+            return True
+    return False
+
+
+@lru_cache(maxsize=10_000)
+def _between(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str | None:
+    """Why licences of two bricks cannot all be kept."""
+    for one, other in itertools.product(ours, theirs):
+        lower, upper = sorted((one, other))
+        reason = _why(lower, upper) or _why(upper, lower)
+        if reason is not None:
+            return reason
+    return None
+
+
+@lru_cache(maxsize=10_000)
 def _why(one: str, other: str) -> str | None:
     """Why the first licence does not go with the other; both ways are asked."""
     if _NO_DERIVATIVES.fullmatch(one):

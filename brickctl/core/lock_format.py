@@ -245,6 +245,9 @@ def _read_entry(table: Table, alias: Alias) -> Locked:
         raise table.error(f"{table.where} must have all of `brick`, `version` and `registry`, or none", hint=AGAIN)
     if registry is not None:
         _alias(table, registry, "registry")
+        if not source.startswith("hf:") and source != f"index:{brick}/{version}":
+            message = f"`{shown(source)}` is no source of `{brick}` {version}"
+            raise table.error(message, key="source", hint=AGAIN)
     pin = Pin(
         source=source,
         files=read_files(table),

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
 
 
-def fulfiller(lock: Lock, entry: Locked, dependency: Dependency) -> Locked | None:
-    """The entry that fulfils what `entry` needs: one that brick.toml names, if there is one."""
-    offered = [lock.base] if dependency.is_base else [*lock.bricks.values(), *lock.dependencies.values()]
-    return next((other for other in offered if _fulfils(other.pin, dependency, entry.pin.registry)), None)
-
-
 def edges(lock: Lock) -> Iterator[tuple[Locked, Dependency, Locked | None]]:
     """Who needs what, and what fulfils it, in the order of the lock."""
+    offered: dict[str, list[Locked]] = {}
+    for entry in (*lock.bricks.values(), *lock.dependencies.values()):
+        offered.setdefault(entry.pin.origin, []).append(entry)
     for entry in lock.entries.values():
         for dependency in entry.dependencies:
-            yield entry, dependency, fulfiller(lock, entry, dependency)
+            registry = entry.pin.registry
+            others = [lock.base] if dependency.is_base else offered.get(dependency.origin(registry), [])
+            yield entry, dependency, next((one for one in others if _fulfils(one.pin, dependency, registry)), None)
 
 
 def faults(lock: Lock) -> Iterator[str]:

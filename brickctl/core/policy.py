@@ -100,6 +100,6 @@ def parse_moment(text: str) -> datetime | None:
     """Read `2026-11-20T00:00:00Z`, with another offset, or a date alone, which is its beginning in UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

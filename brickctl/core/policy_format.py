@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.document import Table
 
-_AGE = re.compile(r"([1-9][0-9]{0,5}) ?(hour|day|week)s?")
+_AGE = re.compile(r"([1-9][0-9]{0,3}) ?(hour|day|week)s?")
 _PATTERN = re.compile(r"(?:hf|path|[a-z*][a-z0-9_*-]*):[^\s]+")
 _RULES = ("formats", "base", "licenses", "sources", "exclude-newer", "signatures", "signers", "exceptions")
 _CUTOFF_HINT = 'write a moment such as `"2026-11-20T00:00:00Z"`, or an age such as `"7 days"`'

@@ -94,6 +94,8 @@ def _misplaced(requirement: Requirement, entry: Locked) -> Iterator[str]:
         pairs["source"] = (str(reference), pin.source)
         pairs["subfolder"] = (reference.subfolder, pin.subfolder)
         pairs["brick"] = (None, pin.brick)
+    pairs["kind"] = (requirement.kind or entry.kind, entry.kind)
+    pairs["license"] = (requirement.license or entry.license, entry.license)
     if isinstance(reference, HubReference) and _COMMIT.fullmatch(reference.revision):
         pairs["commit"] = (reference.revision, pin.commit)
     subject = "the base" if requirement.alias == BASE else f"`{requirement.alias}`"

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from brickctl.core.versions import VersionRange
 from brickctl.errors import BrickctlError, Conflict
 from brickctl.resolve.search import Unsolvable, search
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from brickctl.resolve.proof import Proof
 
 _MOST_SHOWN = 6
+_REMEDY_ROUNDS = 300
 
 
 def conflict(proof: Proof, wanted: Sequence[Wanted], catalogue: Catalogue, base: str) -> BrickctlError:
@@ -84,6 +86,8 @@ def _missing(proof: Proof, catalogue: Catalogue) -> Iterator[str]:
 
 def stock(offers: Offers) -> str:
     """What there is of a brick, in a sentence: `registry `corp` has acme/sql 1.0.0, and 1.1.0 (yanked)`."""
+    if offers.is_absent:
+        return offers.source
     shown = offers.candidates[:_MOST_SHOWN]
     parts = [] if not shown else [together(shown)]
     if len(offers.candidates) > _MOST_SHOWN:
@@ -110,9 +114,11 @@ def _remedies(proof: Proof, wanted: Sequence[Wanted], catalogue: Catalogue, base
     for one in proof.wishes:
         if one.need.versions is None:
             continue
-        free = [replace(each, need=replace(each.need, versions=None)) if each is one else each for each in wanted]
+        free = [
+            replace(each, need=replace(each.need, versions=VersionRange())) if each is one else each for each in wanted
+        ]
         try:
-            chosen = search(free, catalogue, base).chosen[one.need.brick]
+            chosen = search(free, catalogue, base, rounds=_REMEDY_ROUNDS).chosen[one.need.brick]
         except (Unsolvable, BrickctlError):
             continue
         yield f"`{chosen.label.replace(' ', '@^')}` for `{one.need.brick}`{_at(one)} would do"

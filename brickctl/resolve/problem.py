@@ -72,12 +72,13 @@ class Withheld:
 class Offers:
     """What there is of one brick: the candidates, best first, and the versions that are withheld.
 
-    `source` says in a sentence who offers: `registry `corp``.
+    `source` says in a sentence who offers, `registry `corp``; or, where it `is_absent`, why there is nothing.
     """
 
     source: str
     candidates: tuple[Candidate, ...]
     withheld: tuple[Withheld, ...] = ()
+    is_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

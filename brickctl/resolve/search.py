@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from brickctl.resolve.problem import Candidate, Catalogue, Need, Wanted
 
-_MOST_ROUNDS = 20_000
+MOST_ROUNDS = 3000
+"""Steps of a search after which no end is in sight: real ones take some for each brick."""
 
 
 class Unsolvable(Exception):
@@ -34,7 +35,7 @@ class Unsolvable(Exception):
         self.proof = proof
 
 
-def search(wanted: Sequence[Wanted], catalogue: Catalogue, base: str) -> Solution:
+def search(wanted: Sequence[Wanted], catalogue: Catalogue, base: str, rounds: int = MOST_ROUNDS) -> Solution:
     """Choose a version of each brick that is wanted, and of what these need.
 
     The same wishes and offers give the same choice, whatever the order of the wishes. A brick is chosen as its
@@ -50,7 +51,7 @@ def search(wanted: Sequence[Wanted], catalogue: Catalogue, base: str) -> Solutio
         RootRequirement(one.need.brick, provider.choices(one.need), one) for one in ordered
     ]
     resolver: Resolver[str, Candidate] = Resolver(
-        provider, range_type=Choices, max_iterations=_MOST_ROUNDS, root_version="project"
+        provider, range_type=Choices, max_iterations=rounds, root_version="project"
     )
     try:
         found = resolver.solve(roots)

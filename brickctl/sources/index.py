@@ -15,12 +15,13 @@ from brickctl.errors import IntegrityFault, NotFound, Unsupported
 from brickctl.sources.naming import place_label
 from brickctl.sources.selection import read_json
 from brickctl.sources.store import index_path
+from brickctl.sources.turns import Turns
 
 if TYPE_CHECKING:
     from brickctl.core.advisories import Advisory
     from brickctl.sources.history import History
     from brickctl.sources.pages import Page, Pages
-    from brickctl.sources.store import Store
+from brickctl.sources.store import Store
 
 FORMAT = 1
 """Version of the registry's layout, `v` in its config.json."""
@@ -45,6 +46,7 @@ class Index:
         self.store = store
         self._pages = pages
         self._history = history
+        self._turns = Turns()
         self._found: dict[str, tuple[RegistryEntry, ...] | None] = {}
 
     def entries(self, name: str) -> tuple[RegistryEntry, ...]:
@@ -69,9 +71,10 @@ class Index:
 
         Asked once: whoever holds this sees the registry as it was at one moment.
         """
-        if name not in self._found:
-            self._found[name] = self._find(name)
-        return self._found[name]
+        with self._turns.of(name):
+            if name not in self._found:
+                self._found[name] = self._find(name)
+            return self._found[name]
 
     def _find(self, name: str) -> tuple[RegistryEntry, ...] | None:
         self.layout  # noqa: B018 - raises where there is no registry that can be read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.manifest import BUILTIN
 from brickctl.core.names import BASE
 from brickctl.core.reference import RegistryReference
-from brickctl.errors import BrickctlError, IntegrityFault, NotFound, PolicyViolation
+from brickctl.errors import BrickctlError, Gated, IntegrityFault, NotFound, PolicyViolation, Unsupported
 from brickctl.workflows.licenses import chains, needed_lock
 from brickctl.workflows.parallel import in_parallel
 from brickctl.workflows.policy import check_rules, check_signature
@@ -121,7 +121,7 @@ def _line(session: Session, entry: Locked) -> RegistryEntry | Finding:
     except NotFound as error:
         hint = "it can be used as long as it is on this machine; `brickctl vendor` keeps it"
         return Finding(level=WARNING, rule="registry", brick=entry.alias, message=error.message, hint=hint)
-    except IntegrityFault as fault:
+    except (IntegrityFault, Unsupported) as fault:
         hint = fault.hint or "ask whoever runs the registry why"
         return Finding(level=ERROR, rule="registry", brick=entry.alias, message=fault.message, hint=hint)
     line = next((line for line in entries if line.version == pin.version), None)
@@ -153,12 +153,20 @@ def _unsafe(session: Session, lock: Lock) -> Iterator[Finding]:
             message = "; ".join((fault.message, *fault.causes))
             hint = fault.hint or "replace it"
             yield Finding(level=ERROR, rule="unsafe", brick=entry.alias, message=message, hint=hint)
-    beside = in_parallel(lambda entry: session.sources.unsafe_files(entry.pin), entries)
+    beside = in_parallel(partial(_beside, session), entries)
     for entry, files in zip(entries, beside, strict=True):
         if files:
             message = f"beside it lies {files[0]}{_more(files)}, which runs code when it is loaded"
             hint = "brickctl neither fetches nor reads it; do not let other programs load the repository"
             yield Finding(level=WARNING, rule="unsafe", brick=entry.alias, message=message, hint=hint)
+
+
+def _beside(session: Session, entry: Locked) -> tuple[str, ...]:
+    """Nothing where nobody can look any more: a repository that is gone is told elsewhere."""
+    try:
+        return session.sources.unsafe_files(entry.pin)
+    except (NotFound, Gated):
+        return ()
 
 
 def _fault(session: Session, entry: Locked) -> BrickctlError | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from brickctl.core.names import BASE, Alias
 from brickctl.core.policy import parse_moment
 from brickctl.core.reference import RegistryReference
-from brickctl.errors import IntegrityFault, Misfit, NotFound, Unsupported, asked_for
+from brickctl.core.versions import VersionRange, parse_version
+from brickctl.errors import IntegrityFault, Misfit, NotFound, PolicyViolation, Unsupported, asked_for
 from brickctl.kinds.base import whole_model
 from brickctl.resolve.problem import Offers, Refusal, Wanted, Withheld
 from brickctl.sources.registry import kept
@@ -164,7 +165,8 @@ class ProjectCatalogue:
         """Hold what a registry says that a brick was made for against the base."""
         made_for = self._made_for.get(candidate)
         pin = self._pins[base]
-        if made_for is None or (made_for.source, made_for.commit) == (pin.source, pin.commit):
+        is_pinned = pin.commit is not None or pin.brick is not None
+        if made_for is None or (is_pinned and (made_for.source, made_for.commit) == (pin.source, pin.commit)):
             return
         check_dtype(candidate.brick, made_for, self._brick(base))
         if made_for.vocabulary is not None and not self._session.manifest.policy.for_brick(candidate.brick).any_tokens:
@@ -188,12 +190,11 @@ class ProjectCatalogue:
             return Offers(source="brick.lock", candidates=(self._candidate(name, entry.pin, entry.dependencies),))
         if name in self._requirements:
             return self._look_up(name, self._requirements[name].reference)
-        reference, asker = self._unnamed[name]
+        reference, _ = self._unnamed[name]
         try:
             return self._look_up(name, reference)
-        except NotFound as error:
-            hint = f"ask whoever publishes {asker}, or do without it"
-            raise NotFound(error.message, causes=(*error.causes, f"{asker} needs it"), hint=hint) from None
+        except (NotFound, PolicyViolation) as error:  # another version of what needs it may do without
+            return Offers(source=error.message, candidates=(), is_absent=True)
 
     def _look_up(self, name: Alias, reference: Reference) -> Offers:
         if isinstance(reference, RegistryReference):
@@ -282,14 +283,30 @@ class ProjectCatalogue:
         if dependency.is_base:
             return [BASE]
         origin, others = dependency.origin(registry), self._session.manifest.bricks
-        return [alias for alias, requirement in others.items() if origin_of(requirement.reference) == origin]
+        return [alias for alias in sorted(others) if self._origin(alias, others[alias].reference) == origin]
+
+    def _origin(self, alias: Alias, reference: Reference) -> str:
+        """Where a name of brick.toml leads to; of several registries the one that has the brick."""
+        if isinstance(reference, RegistryReference) and len(reference.registries) > 1:
+            settled = self._settled.get(alias)
+            return origin_of(self._placed(alias, reference)) if settled is None else settled.pin.origin
+        return origin_of(reference)
 
     def _has(self, need: Need) -> bool:
         """Whether a need may be fulfilled by what brick.toml asks for under that name."""
-        asked = self.wanted(Alias(need.brick)).need
-        return any(
-            need.admits(candidate) and asked.admits(candidate) for candidate in self.offers(need.brick).candidates
-        )
+        alias = Alias(need.brick)
+        asked, reference = self.wanted(alias).need, self._requirements[alias].reference
+        if not isinstance(reference, RegistryReference):
+            return any(map(need.admits, self.offers(alias).candidates))
+        if (
+            alias in self._settled
+        ):  # versions only: a candidate has needs of its own, perhaps of what is asked about here
+            versions = [self._settled[alias].pin.version]
+        else:
+            versions = [one.version for one in self._session.sources.versions(self._placed(alias, reference))]
+        ranges = (need.versions or VersionRange(), asked.versions or VersionRange())
+        parsed = [version for text in versions if text and (version := parse_version(text)) is not None]
+        return any(all(one.contains(version) for one in ranges) for version in parsed)
 
     def _place(self, alias: Alias) -> Place | None:
         requirement = self._requirements.get(alias)

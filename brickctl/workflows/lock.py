@@ -104,7 +104,9 @@ def check(session: Session) -> LockResult:
     lock = current_lock(session, LockMode.LOCKED)
     changes = changes_between(lock, _resolve(session, lock, _folders(session.manifest)))
     if changes:
-        reasons = tuple(f"the folder of `{change.alias}` holds something else than was locked" for change in changes)
+        folders = _folders(session.manifest)
+        held, moved = "the folder of `{0}` holds something else than was locked", "`{0}` would be {1}"
+        reasons = tuple((held if one.alias in folders else moved).format(one.alias, one.what) for one in changes)
         raise _stale(reasons)
     return LockResult(lock=lock, written=False, changes=())
 

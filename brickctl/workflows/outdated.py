@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.reference import RegistryReference
+from brickctl.core.versions import parse_version
 from brickctl.errors import Conflict, Misfit, NotFound, PolicyViolation
 from brickctl.workflows.inventory import label
 from brickctl.workflows.licenses import needed_lock
@@ -76,4 +77,5 @@ def _newest(session: Session, entry: Locked, then: Locked | None) -> str:
         return label(pin if then is None else then.pin)
     entries = session.sources.versions(RegistryReference(name=pin.brick, registry=pin.registry))
     releases = [one.semver for one in entries if not one.yanked and not one.semver.pre]
-    return str(max(releases)) if releases else label(pin)
+    locked = parse_version(pin.version or "")
+    return str(max([*releases, *([] if locked is None else [locked])], default=label(pin)))

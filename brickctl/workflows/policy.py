@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 YANKED = "yanked"
 """Why a version that was taken back may not be chosen."""
 
-_HUB = "hf:"
+_HUB, _FOLDER = "hf:", "path:"
 _MOST_SHOWN = 5
 
 
@@ -75,7 +76,10 @@ def check_signature(session: Session, entry: Locked) -> None:
 
 def _check_source(session: Session, entry: Locked) -> None:
     policy = session.manifest.policy
-    if not policy.allows_source(entry.alias, entry.pin.origin):
+    origin = entry.pin.origin
+    if origin.startswith(_FOLDER):
+        origin = _FOLDER + posixpath.normpath(origin.removeprefix(_FOLDER))
+    if not policy.allows_source(entry.alias, origin):
         allowed = policy.for_brick(entry.alias).sources or policy.sources or ()
         message = f"{_named(entry)} comes from {shown(entry.pin.origin)}, which is no allowed source"
         raise _violation(session, entry, "sources", message, f"`sources` allows {_listed(allowed)}")
@@ -184,7 +188,7 @@ def _check_declared_bases(session: Session, lock: Lock, news: Collection[Alias])
     """
     policy = session.manifest.policy
     base = _name(lock.base.pin)
-    for alias, entry in lock.bricks.items():
+    for alias, entry in {**lock.bricks, **lock.dependencies}.items():
         if entry.declared_base is None or entry.declared_base == base:
             continue
         message = f"`{alias}` was trained on {shown(entry.declared_base)}; the base is {base or lock.base.pin.source}"

@@ -13,11 +13,14 @@ from brickctl.workflows.inventory import label
 from brickctl.workflows.licenses import needed_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from brickctl.core.dependency import Dependency
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.manifest import Manifest
     from brickctl.workflows.session import Session
+
+    Edge = tuple[Locked, Dependency, Locked | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +58,15 @@ def why(session: Session, name: str) -> tuple[Why, ...]:
         hint = did_you_mean(name, known) or f"there are {', '.join(lock.entries)}"
         raise NotFound(f"nothing in brick.lock is called `{name}`", hint=hint)
     found: dict[str, Why] = {}
+    needs = list(edges(lock))
     waiting = start
     while waiting:
         entry = waiting.pop(0)
         if entry.alias in found:
             continue
-        askers = [asker for asker, _, needed in edges(lock) if needed is entry]
+        askers = [asker for asker, _, needed in needs if needed is entry]
         found[entry.alias] = Why(
-            name=entry.alias, version=label(entry.pin), reasons=tuple(_reasons(session.manifest, lock, entry))
+            name=entry.alias, version=label(entry.pin), reasons=tuple(_reasons(session.manifest, needs, entry))
         )
         waiting += askers
     return tuple(found.values())
@@ -75,12 +79,12 @@ def _called(lock: Lock, name: str) -> list[Locked]:
     return [entry for entry in lock.entries.values() if name in {entry.pin.brick, entry.pin.source}]
 
 
-def _reasons(manifest: Manifest, lock: Lock, entry: Locked) -> Iterator[Reason]:
+def _reasons(manifest: Manifest, needs: Sequence[Edge], entry: Locked) -> Iterator[Reason]:
     requirement = manifest.requirements.get(entry.alias)
     if requirement is not None:
         place = "brick.toml" if requirement.place is None else str(requirement.place)
         yield Reason(by=place, words=str(requirement.reference))
-    for asker, dependency, needed in edges(lock):
+    for asker, dependency, needed in needs:
         if needed is entry:
             yield Reason(by=asker.alias, words=str(dependency))
     for target in manifest.targets.values():

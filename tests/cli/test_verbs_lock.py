@@ -125,7 +125,9 @@ def test_update_takes_only_what_it_is_told(project: Sandbox) -> None:
 def test_update_with_nothing_new_says_so_in_one_line(project: Sandbox) -> None:
     project.run("lock")
     assert project.run("update").out == "nothing to update: 3 bricks are at the newest that brick.toml allows\n"
-    assert project.run("update", "sql").out == "nothing to update: 1 brick is at the newest that brick.toml allows\n"
+    assert project.run("update", "sql").out == (
+        "nothing to update: 1 brick is at the newest that brick.toml allows, beside what else is locked\n"
+    )
 
 
 def test_update_of_an_unknown_name_suggests_one(project: Sandbox) -> None:

@@ -61,3 +61,10 @@ def test_a_choice_is_made_for_all_bricks_at_once() -> None:
     assert clashes(free) == ()
     (clash,) = clashes({**free, "c": "GPL-3.0-only"})
     assert {clash.first, clash.second} <= {"a", "b", "c"}
+
+
+def test_a_choice_is_found_among_many() -> None:
+    many = {f"b{at}": "MIT OR ISC" for at in range(40)}
+    assert clashes({"aa": "GPL-2.0-only OR MIT", **many, "zz": "Apache-2.0"}) == ()
+    hostile = "(" + ") AND (".join(["GPL-3.0-only OR CC-BY-NC-4.0"] * 6) + ")"
+    assert clashes({**{f"h{at}": hostile for at in range(30)}, "x": "CC-BY-ND-4.0"})

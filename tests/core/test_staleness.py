@@ -128,3 +128,11 @@ def test_an_entry_that_is_not_what_the_lock_says_it_was_made_for_is_stale(
     (reason,) = stale_reasons(manifest, lock)
     assert words in reason
     assert alias not in standing(manifest, lock)
+
+
+def test_a_licence_or_kind_that_was_edited_in_the_lock_alone_is_stale() -> None:
+    manifest = parse_manifest(MANIFEST)
+    for alias, change in (("date", {"license": "MIT"}), ("coder", {"kind": "module"})):
+        bricks = {**LOCK.bricks, Alias(alias): replace(LOCK.bricks[Alias(alias)], **change)}
+        (reason,) = stale_reasons(manifest, replace(LOCK, bricks=bricks))
+        assert f"`{alias}` is asked for with the {next(iter(change))}" in reason
