@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.registry_line import encode_line
-from brickctl.errors import IntegrityFault, NotFound, UsageFault
+from brickctl.errors import IntegrityFault, NotFound, Unsupported, UsageFault
 from brickctl.sources.atomic import write_atomically
 from brickctl.sources.folder_store import FolderStore
 from brickctl.sources.index import Index
@@ -31,7 +31,7 @@ class Checkout:
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root = root
-        self._index = Index("checkout", FolderStore(root, ledger), None, None)
+        self._ledger = ledger
 
     def check(self) -> None:
         """Make sure that there is a registry that can be read.
@@ -43,7 +43,7 @@ class Checkout:
         if not (self.root / "config.json").is_file():
             hint = 'name the folder that holds config.json and index/; `{"v":1}` in config.json makes a new one'
             raise NotFound(f"{place_label(self.root)} is no registry", causes=("it has no config.json",), hint=hint)
-        self._index.check()
+        self._opened().check()
 
     def entries(self, name: str) -> tuple[RegistryEntry, ...]:
         """Every version of a brick; empty where it has none yet.
@@ -53,7 +53,24 @@ class Checkout:
             IntegrityFault, Unsupported: its lines cannot be read.
         """
         self.check()
-        return self._index.entries(name) if self.page(name).exists() else ()
+        if not self.page(name).exists():
+            return ()
+        return self._opened().entries(name)  # as the page is now: somebody may have written since it was read last
+
+    def _opened(self) -> Index:
+        return Index("checkout", FolderStore(self.root, self._ledger), None, None)
+
+    def check_readable(self, name: str) -> None:
+        """Make sure that every line about a brick can be read: one of a newer format may be about any version.
+
+        Raises:
+            Unsupported: there are others.
+        """
+        page = self.page(name)
+        lines = len(page.read_bytes().splitlines()) if page.exists() else 0
+        if lines != len(self.entries(name)):
+            hint = "upgrade brickctl: `pip install -U brickctl`"
+            raise Unsupported(f"{place_label(page)} has lines that this brickctl cannot read", hint=hint)
 
     def page(self, name: str) -> Path:
         """The file with the lines of a brick."""

@@ -55,7 +55,10 @@ def hash_files(paths: Mapping[str, Path], progress: Progress) -> dict[str, Sha25
 
 
 def _names(folder: Path) -> Iterator[str]:
-    for inside, folders, files in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise out_of_place(Path(error.filename), "it cannot be listed, and nobody knows what is in it") from error
+
+    for inside, folders, files in os.walk(folder, onerror=refuse):
         for name in (*folders, *files):
             path = Path(inside, name)
             mode = path.lstat().st_mode

@@ -25,10 +25,14 @@ class CardFacts:
 
 def read_card(folder: Path) -> CardFacts:
     """The facts in README.md of a folder."""
+    place = folder / "README.md"
     try:
-        text = (folder / "README.md").read_bytes()[:_LARGEST].decode()
+        if not place.is_file():
+            return CardFacts()
+        with place.open("rb") as file:
+            text = file.read(_LARGEST).decode("utf-8-sig", "ignore").replace("\r\n", "\n")
         values = yaml.safe_load(text.split("---\n", 2)[1]) if text.startswith("---\n") else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError, RecursionError):
+    except (OSError, ValueError, yaml.YAMLError, IndexError, RecursionError):  # dates and numbers that are none
         return CardFacts()
     if not isinstance(values, dict):
         return CardFacts()

@@ -124,6 +124,7 @@ def _there(checkout: Checkout, entry: RegistryEntry) -> RegistryEntry | None:
     Raises:
         UsageFault: it says something else.
     """
+    checkout.check_readable(entry.name)
     for other in checkout.entries(entry.name):
         if other.version != entry.version:
             continue

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
+from brickctl.core.names import is_safe_path
 from brickctl.errors import BrickctlError, NotFound, OfflineMiss, TransportFault, UsageFault
 from brickctl.sources.atomic import write_atomically
 from brickctl.workflows.artifact import names_in
@@ -78,7 +79,14 @@ def _sign(folder: Path, configure: Callable[[Any], Any], events: Events) -> Sign
     if not folder.is_dir():
         raise NotFound(f"there is no folder {folder}")
     folder = folder.absolute()
-    count = len(names_in(folder)) + (folder / FILE).is_file()
+    names = names_in(folder)
+    for name in sorted(names):
+        if not is_safe_path(name):
+            hint = "rename it, then sign: names on which systems differ are verified by nobody"
+            raise UsageFault(f"`{shown(name)}` cannot be signed", causes=("its name is none everywhere",), hint=hint)
+    count = len(names) + (folder / FILE).is_file()
+    if not count:
+        raise NotFound(f"{folder} holds nothing that could be signed", hint="name the folder of an artifact or a brick")
     place = folder / SIGNATURE
     how: Any = hashing.Config  # the library has no types
     start: Any = signing.Config
@@ -99,7 +107,7 @@ def _bundle(config: Any, folder: Path) -> bytes:
         place = Path(passing) / SIGNATURE
         try:
             config.sign(folder, place)
-        except BrickctlError:
+        except (BrickctlError, OSError):  # what the system says of a file is told as it is
             raise
         except Exception as error:
             reason = shown(str(error).splitlines()[0] if str(error) else type(error).__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from brickctl.core.belonging import SIGNATURE
+from brickctl.core.belonging import INDEXES, SIGNATURE, is_companion
 from brickctl.core.document import shown
-from brickctl.errors import PolicyViolation
+from brickctl.errors import IntegrityFault, PolicyViolation
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
 from brickctl.workflows.provenance import FILE
@@ -41,7 +41,7 @@ def signer_of_artifact(folder: Path, digests: Mapping[str, Sha256], signers: Seq
 def signer_of_brick(digests: Mapping[str, Sha256], place: Path, signers: Sequence[Signer], *, where: str) -> str:
     """Who has signed the files of a brick; reads nothing but the signature, which lies at `place`.
 
-    What else was signed, such as the README of the repository, need not be there.
+    What else was signed, such as the README of the repository, need not be there; what would belong to the brick must.
 
     Raises:
         IntegrityFault: somebody else has, or has signed other files.
@@ -49,6 +49,11 @@ def signer_of_brick(digests: Mapping[str, Sha256], place: Path, signers: Sequenc
     signed = read_signature(place, signers, where=where)
     found = {name: digest for name, digest in digests.items() if name != SIGNATURE}
     check_digests(signed, found, where=where, hint=_OTHER)
+    indexed = any(name in INDEXES for name in found)
+    for name in sorted(signed.files.keys() - found.keys()):
+        if is_companion(name) or (name in INDEXES and not indexed):
+            causes = (f"{signed.signer} has signed it, and it belongs to whatever weights lie beside it",)
+            raise IntegrityFault(f"{shown(name)} of {where} is missing", causes=causes, hint=_OTHER)
     return signed.signer
 
 

@@ -269,3 +269,29 @@ def test_a_registry_in_git_is_pushed_and_cloned(publisher: Sandbox, tmp_path: Pa
     project.write({"brick.toml": project.manifest.replace("../registry", str(tmp_path / "clone"))})
     good(project.spawn("add", "acme/sql", "--json"))
     assert 'source = "index:acme/sql/1.0.0"' in project.lock
+
+
+def test_a_version_in_a_line_of_a_newer_format_is_not_published_again(publisher: Sandbox) -> None:
+    good(publish(publisher, "acme/sql@1.0.0", "--json"))
+    good(publish(publisher, "acme/sql@1.1.0", "--json"))
+    page = publisher.root.parent / "registry/index/acme/sql"
+    first, second = page.read_bytes().splitlines(keepends=True)
+    before = first + second.replace(b'"v":1', b'"v":2')
+    page.write_bytes(before)
+    outcome = publish(publisher, "acme/sql@1.1.0")
+    assert (outcome.code, "has lines that this brickctl cannot read" in outcome.err) == (1, True)
+    assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "card",
+    ["---\r\nlicense: mit\r\n---\r\n", "\ufeff---\nlicense: mit\n---\n", "---\nlicense: mit\n---\n" + "é" * 600_000],
+)
+def test_a_card_is_read_however_it_was_saved(card: str, publisher: Sandbox) -> None:
+    publisher.write({"README.md": card}, "sql")
+    assert good(publish(publisher, "acme/sql@1.0.0", "--dry-run", "--json"))["license"] == "MIT"
+
+
+def test_a_card_that_cannot_be_read_says_nothing(publisher: Sandbox) -> None:
+    publisher.write({"README.md": "---\nlicense: mit\ndate: 2024-02-30\n---\n"}, "sql")
+    assert "nobody says under which licence" in publish(publisher, "acme/sql@1.0.0").err

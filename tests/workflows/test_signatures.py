@@ -301,3 +301,23 @@ def test_a_vector_in_which_one_bit_differs_is_nobodys(vector: str, part: str, tm
     (tmp_path / "model.sig").write_text(json.dumps(bundle))
     with pytest.raises(IntegrityFault, match="is not by anyone who is trusted"):
         read_signature(tmp_path / "model.sig", [OPENSSF], where="the folder")
+
+
+def test_a_signed_part_of_a_brick_that_was_taken_away_is_missed(project: Sandbox) -> None:
+    make_key(project.root / "keys")
+    project.write({"generation_config.json": "{}"}, "models/base")
+    for folder in ("models/base", "bricks/sql", "bricks/mail"):
+        assert sign(project, folder).code == 0
+    (project.root / "models/base/generation_config.json").unlink()
+    project.write({"brick.toml": project.manifest + POLICY})
+    outcome = project.run("lock")
+    assert outcome.code == 4
+    assert "generation_config.json of the base is missing" in outcome.err
+
+
+def test_names_that_no_signature_could_hold_are_not_signed(built: Sandbox) -> None:
+    built.write({"a:b.json": "{}"}, "other")
+    outcome = sign(built, "other")
+    assert (outcome.code, "`a:b.json` cannot be signed" in outcome.err) == (2, True)
+    (built.root / "nothing").mkdir()
+    assert sign(built, "nothing").code == 1

@@ -14,6 +14,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     enable_progress_bars,
 )
 
+from brickctl.core.digests import sha256_bytes
 from brickctl.core.document import shown
 from brickctl.errors import BrickctlError, Busy, Gated, IntegrityFault, OfflineMiss, TransportFault
 from brickctl.sources.hub.client import Client
@@ -130,7 +131,8 @@ def _is(listed: Listed | None, file: File, place: Path) -> bool:
         return False
     if listed.sha256 is not None:
         return listed.sha256 == file.sha256
-    return listed.blob is not None and listed.blob == git_blob(place.read_bytes())
+    content = place.read_bytes()  # it may have changed since it was checked, and the line says what was checked
+    return sha256_bytes(content) == file.sha256 and listed.blob == git_blob(content)
 
 
 @contextmanager
