@@ -22,6 +22,9 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 SIGNATURE = "model.sig"
 """Where the signature of a folder lies, in the format of OpenSSF model signing; it is no part of a model."""
 
+GIT = (".git", ".gitattributes", ".github", ".gitignore")
+"""What git keeps beside the files of a repository: no part of a model, and left out where a folder is signed."""
+
 COMPANIONS = (
     SIGNATURE,
     "config.json",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.belonging import SIGNATURE
+from brickctl.core.belonging import GIT, SIGNATURE
 from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
 from brickctl.errors import BrickctlError, NotFound, OfflineMiss, TransportFault, UsageFault
@@ -35,10 +35,11 @@ class SignedFolder:
 def sign_with_key(folder: Path, key: Path, password: str | None, events: Events) -> SignedFolder:
     """Sign every file of a folder but the signature itself, which is `model.sig` in it and replaces one that was there.
 
-    An artifact is signed only if it is what its own record says.
+    What git keeps in the folder is left out, as other tools of the format do. An artifact is signed only if it is what
+    its own record says.
 
     Raises:
-        NotFound: there is no such folder or key.
+        NotFound: there is no such folder or key, or the folder holds nothing to sign.
         UsageFault: the key cannot be used, or its password is wrong.
         IntegrityFault: the folder holds a link, or is an artifact that somebody has changed.
         Unsupported: the library is not installed.
@@ -79,7 +80,7 @@ def _sign(folder: Path, configure: Callable[[Any], Any], events: Events) -> Sign
     if not folder.is_dir():
         raise NotFound(f"there is no folder {folder}")
     folder = folder.absolute()
-    names = names_in(folder)
+    names = [name for name in names_in(folder) if name.partition("/")[0] not in GIT]
     for name in sorted(names):
         if not is_safe_path(name):
             hint = "rename it, then sign: names on which systems differ are verified by nobody"
@@ -91,7 +92,7 @@ def _sign(folder: Path, configure: Callable[[Any], Any], events: Events) -> Sign
     how: Any = hashing.Config  # the library has no types
     start: Any = signing.Config
     files = how().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=False)
-    files.set_ignored_paths(paths=[place], ignore_git_paths=False)
+    files.set_ignored_paths(paths=[place], ignore_git_paths=True)
     config = configure(start().set_hashing_config(files))
     if (folder / FILE).exists():
         verify_artifact(folder, events)

@@ -12,6 +12,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import GIT
 from brickctl.core.digests import Sha256, is_sha256
 from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
@@ -94,10 +95,19 @@ Signer = KeySigner | IdentitySigner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """What a signature says, and who signed it: the sha256 of each file by its name."""
+    """What a signature says, and who signed it: the sha256 of each file by its name.
+
+    `left_out` names what of git's own it says to be no part of it. It may leave out nothing else: a file that no
+    signature covers could be any.
+    """
 
     signer: str
     files: Mapping[str, Sha256]
+    left_out: frozenset[str] = frozenset()
+
+    def covers(self, name: str) -> bool:
+        """Whether a file of that name has to be what was signed."""
+        return name in self.files or name.partition("/")[0] not in self.left_out
 
 
 @contextlib.contextmanager
@@ -150,7 +160,7 @@ def read_signature(path: Path, signers: Sequence[Signer], *, where: str) -> Sign
         except Exception as error:  # noqa: BLE001 - whatever the library makes of bytes that anyone may have written
             reasons.append(f"{signer.name}: {_reason(error)}")
             continue
-        return Signed(signer=signer.name, files=_files(manifest, where))
+        return Signed(signer=signer.name, files=_files(manifest, where), left_out=_left_out(manifest))
     hint = "the files are not what that signer signed, or somebody else signed them; do not use them before you know"
     raise IntegrityFault(f"the signature of {where} is not by anyone who is trusted", causes=tuple(reasons), hint=hint)
 
@@ -161,15 +171,15 @@ def check_names(signed: Signed, found: Mapping[str, Sha256], *, where: str, hint
     Raises:
         IntegrityFault: about the first difference.
     """
-    extra = sorted(found.keys() - signed.files.keys())
+    extra = sorted(name for name in found.keys() - signed.files.keys() if signed.covers(name))
     if extra:
         message = f"{where} holds {_listed(extra)}, which {signed.signer} has not signed"
-        raise IntegrityFault(message, causes=("it was added after the folder was signed",), hint=hint)
+        raise IntegrityFault(message, causes=("it was added later, or left out when the folder was signed",), hint=hint)
     missing = sorted(signed.files.keys() - found.keys())
     if missing:
         message = f"{_listed(missing)} of {where} is missing"
         raise IntegrityFault(message, causes=(f"{signed.signer} has signed it",), hint=hint)
-    check_digests(signed, found, where=where, hint=hint)
+    check_digests(signed, {name: found[name] for name in signed.files}, where=where, hint=hint)
 
 
 def check_digests(signed: Signed, found: Mapping[str, Sha256], *, where: str, hint: str) -> None:
@@ -214,6 +224,11 @@ def _files(manifest: Any, where: str) -> dict[str, Sha256]:
             raise IntegrityFault(message)
         found[name] = Sha256(digest)
     return found
+
+
+def _left_out(manifest: Any) -> frozenset[str]:
+    """What of git's own was not signed, as the signature says itself."""
+    return frozenset(GIT) & {path.rstrip("/") for path in manifest.serialization_type.get("ignore_paths", ())}
 
 
 def _reason(error: Exception) -> str:

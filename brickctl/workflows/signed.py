@@ -64,7 +64,8 @@ def signer_of_folder(folder: Path, events: Events, signers: Sequence[Signer]) ->
         PolicyViolation, IntegrityFault: as `signer_of_artifact`.
     """
     signed = read_signature(_signature(folder), signers, where=str(folder))
-    found = hash_files({name: folder / name for name in sorted(names_in(folder))}, events)
+    names = sorted(name for name in names_in(folder) if signed.covers(name))
+    found = hash_files({name: folder / name for name in names}, events)
     check_names(signed, found, where=str(folder), hint=_WRONG)
     return signed.signer, found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,71 @@ def test_the_folder_of_a_brick_is_exactly_what_was_signed(name: str, locked: San
     assert outcome.code == code, outcome.err
     assert words in outcome.err
     assert "hint:" in outcome.err
+
+
+def openssf(folder: Path, action: str, key: Path, *more: str) -> int:
+    """The exit code of the tool of OpenSSF."""
+    named = "--private_key" if action == "sign" else "--public_key"
+    options = ["--signature", str(folder / "model.sig"), named, str(key), *more]
+    command = [sys.executable, "-m", "model_signing", action, "key", str(folder), *options]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def cloned(locked: Sandbox) -> Sandbox:
+    """The folder of the brick is a repository of git, as clones from the Hub are."""
+    attributes = "*.safetensors filter=lfs\n"
+    locked.write({".git/HEAD": "ref: refs/heads/main\n", ".gitattributes": attributes}, "bricks/sql")
+    return locked
+
+
+def test_a_repository_that_we_have_signed_is_verified_by_us_and_by_the_tool_of_openssf(cloned: Sandbox) -> None:
+    assert sign(cloned, "bricks/sql").out.startswith("signed 2 files")
+    assert cloned.run("verify", "bricks/sql", *KEY).code == 0
+    assert openssf(cloned.root / "bricks/sql", "verify", cloned.root / "keys/acme.pub") == 0
+    cloned.write({".git/HEAD": "ref: refs/heads/other\n"}, "bricks/sql")
+    assert cloned.run("verify", "bricks/sql", *KEY).code == 0
+
+
+def test_a_repository_that_the_tool_of_openssf_has_signed_is_verified_by_us(cloned: Sandbox) -> None:
+    assert openssf(cloned.root / "bricks/sql", "sign", cloned.root / "keys/acme.pem") == 0
+    outcome = cloned.run("verify", "bricks/sql", *KEY, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["verified"][0]["files"] == 2
+
+
+def test_what_git_keeps_counts_where_the_signature_does_not_leave_it_out(cloned: Sandbox) -> None:
+    folder = cloned.root / "bricks/sql"
+    assert openssf(folder, "sign", cloned.root / "keys/acme.pem", "--no-ignore-git-paths") == 0
+    assert cloned.run("verify", "bricks/sql", *KEY).code == 0
+    (folder / ".gitattributes").write_text("")
+    assert ".gitattributes of" in cloned.run("verify", "bricks/sql", *KEY).err
+    (folder / ".gitattributes").unlink()
+    outcome = cloned.run("verify", "bricks/sql", *KEY)
+    assert (outcome.code, ".gitattributes of" in outcome.err) == (4, True)
+
+
+def test_a_signature_leaves_out_nothing_but_what_git_keeps(cloned: Sandbox) -> None:
+    folder = cloned.root / "bricks/sql"
+    cloned.write({"README.md": "# SQL"}, "bricks/sql")
+    left_out = ("--ignore-paths", str(folder / "README.md"))
+    assert openssf(folder, "sign", cloned.root / "keys/acme.pem", *left_out) == 0
+    outcome = cloned.run("verify", "bricks/sql", *KEY)
+    assert (outcome.code, "holds README.md, which keys/acme.pub has not signed" in outcome.err) == (4, True)
+    assert "left out when the folder was signed" in outcome.err
+    (folder / "README.md").unlink()
+    assert cloned.run("verify", "bricks/sql", *KEY).code == 0
+    cloned.write({"more/.git/config.json": "{}"}, "bricks/sql")
+    outcome = cloned.run("verify", "bricks/sql", *KEY)
+    assert (outcome.code, "holds more/.git/config.json" in outcome.err) == (4, True)
+
+
+@pytest.mark.parametrize("files", [{}, {".git/HEAD": "x"}, {"model.sig": "{}"}])
+def test_nothing_is_not_signed(files: dict[str, str], locked: Sandbox) -> None:
+    (locked.root / "empty").mkdir()
+    locked.write(files, "empty")
+    outcome = sign(locked, "empty")
+    assert (outcome.code, "holds nothing that could be signed" in outcome.err) == (1, True)
 
 
 def test_an_artifact_that_is_not_what_its_record_says_is_not_signed(built: Sandbox) -> None:
