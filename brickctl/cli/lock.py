@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from brickctl.cli import options
 from brickctl.cli.changes import show_lock
+from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
@@ -27,12 +29,29 @@ def command(context: click.Context, *, project: Path | None, check: bool, offlin
     weights, no weights.
     """
     if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
     from brickctl.workflows import lock
     from brickctl.workflows.session import open_session
 
     session = open_session(options.needed_project(project), console, offline=offline)
     show_lock(console, lock.check(session) if check else lock.refresh(session))
+
+
+def _refuse_options(context: click.Context, verb: str) -> None:
+    """Options before a verb are those of `lock`, and would be passed over: `--project` above all.
+
+    Raises:
+        UsageFault: there is one.
+    """
+    given = [
+        option.opts[-1]
+        for option in context.command.params
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        hint = f"options of `{verb}` stand behind it: see `brickctl lock {verb} --help`"
+        raise UsageFault(f"`{given[0]}` stands before `{verb}`, where it has no effect", hint=hint)
 
 
 @command.command("export")

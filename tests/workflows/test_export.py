@@ -329,6 +329,23 @@ def test_lock_stays_what_it_was(project: Sandbox) -> None:
     assert project.run("lock", "--project", str(project.root), cwd=project.root.parent).code == 0
 
 
+@pytest.mark.parametrize("before", [("--project", "."), ("--check",), ("--json",), ("--quiet",), ("--offline",)])
+def test_options_that_stand_before_export_are_refused(before: tuple[str, ...], project: Sandbox) -> None:
+    assert project.run("lock").code == 0
+    outcome = project.run("lock", *before, "export", "--format", "requirements")
+    assert outcome.code == 2
+    said = outcome.json["error"]["message"] if before == ("--json",) else outcome.err
+    assert f"`{before[0]}` stands before `export`" in said
+
+
+def test_the_environment_is_no_option_that_stands_before_export(
+    project: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project.run("lock").code == 0
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert project.run("lock", "export", "--format", "requirements").code == 0
+
+
 def test_a_lock_that_is_stale_or_missing_is_not_exported(project: Sandbox) -> None:
     arguments = ("lock", "export", "--format", "requirements")
     assert project.run(*arguments).code == 1
