@@ -12,7 +12,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.belonging import GIT
+from brickctl.core.belonging import GIT, SIGNATURE
 from brickctl.core.digests import Sha256, is_sha256
 from brickctl.core.document import shown
 from brickctl.core.names import is_safe_path
@@ -25,6 +25,7 @@ from brickctl.errors import (
     Unsupported,
     UsageFault,
 )
+from brickctl.sources.selection import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 64_000_000
 _MOST_SHOWN = 3
+_PARTS = ("mediaType", "verificationMaterial", "dsseEnvelope")
 _HINT = 'install it: `pip install "brickctl[sign]"`'
 
 
@@ -142,13 +144,12 @@ def read_signature(path: Path, signers: Sequence[Signer], *, where: str) -> Sign
     """What one of the signers has signed.
 
     Raises:
-        IntegrityFault: it is no signature, or none of them made it.
+        IntegrityFault: it is damaged, or none of them made it.
         NotFound, UsageFault: a key cannot be read.
         Unsupported: the library is not there, or the files were signed in pieces.
     """
     need_library()
-    if path.stat().st_size > _LARGEST:
-        raise IntegrityFault(f"the signature of {where} is larger than {_LARGEST:,} bytes")
+    _check_form(path, where)
     reasons = []
     for signer in signers:
         opened = signer.open()
@@ -201,6 +202,21 @@ def check_digests(signed: Signed, found: Mapping[str, Sha256], *, where: str, hi
             raise IntegrityFault(message, causes=(cause,), hint=hint)
 
 
+def _check_form(path: Path, where: str) -> None:
+    """Refuse what is no bundle of Sigstore, in words that the library does not have."""
+    reason = f"it is larger than {_LARGEST:,} bytes"
+    if path.stat().st_size <= _LARGEST:
+        try:
+            document = read_json(path.read_bytes(), where=SIGNATURE)
+            missing = [part for part in _PARTS if part not in document]
+            reason = f"it is no bundle of Sigstore: `{missing[0]}` is missing" if missing else ""
+        except IntegrityFault as fault:
+            reason = "; ".join((fault.message, *fault.causes))
+    if reason:
+        hint = "get it anew from whoever signed it; if that is you, `brickctl sign` signs again"
+        raise IntegrityFault(f"the signature of {where} is damaged", causes=(reason,), hint=hint)
+
+
 def _verified(opened: Any, path: Path) -> Any:
     """The manifest in a signature that is good; the library's own call would go on to hash the folder."""
     from model_signing._signing import sign_sigstore, sign_sigstore_pb
@@ -221,7 +237,7 @@ def _files(manifest: Any, where: str) -> dict[str, Sha256]:
         name, digest = str(resource.identifier), str(resource.digest.digest_hex)
         if not is_safe_path(name) or not is_sha256(digest) or name in found:
             message = f"the signature of {where} lists `{shown(name)}`, which no folder can have so"
-            raise IntegrityFault(message)
+            raise IntegrityFault(message, hint="it has to be of a folder: ask its author to sign that")
         found[name] = Sha256(digest)
     return found
 
@@ -232,8 +248,15 @@ def _left_out(manifest: Any) -> frozenset[str]:
 
 
 def _reason(error: Exception) -> str:
+    """Why a signature does not count, or Sigstore does not answer; for much the library has no words of its own."""
     text = str(error).strip()
-    return shown(text.splitlines()[0]) if text else "it is not by this key, or what was signed has been changed"
+    if not text:
+        return "it is not by this key, or what was signed has been changed"
+    if text.startswith("Key mismatch"):
+        return "it was made with another key"
+    if isinstance(error, LookupError | TypeError | AttributeError) or "validation error" in text:
+        return "it is damaged, or was made in another way"
+    return shown(text.splitlines()[0])
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from brickctl.core.belonging import INDEXES, SIGNATURE, is_companion
-from brickctl.core.document import shown
+from brickctl.core.document import WHOLE, shown
 from brickctl.errors import IntegrityFault, PolicyViolation
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import hash_files, names_in, out_of_place
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Events
     from brickctl.workflows.signatures import Signer
 
-_WRONG = "it is not what was signed: build it again and sign that, or get it anew from whoever signed it"
+_WRONG = "it changed, or its signature is of another version: get it anew from whoever signed it, or sign what is yours"
 _OTHER = "its signature is of other files, perhaps of another version: do not use it before you know why"
 
 
@@ -77,7 +77,8 @@ def _signature(folder: Path) -> Path:
         mode = place.lstat().st_mode
     except FileNotFoundError:
         cause = f"it has no {SIGNATURE}: it was never signed, was built again since, or somebody took it away"
-        hint = f"sign it: `brickctl sign {shown(str(folder))} --key FILE`"
+        command = f"`brickctl sign {shown(str(folder), longest=WHOLE)} --key FILE`"
+        hint = f"if it is yours, sign it: {command}; else get it anew from whoever signed it"
         raise PolicyViolation(f"{folder} is not signed", causes=(cause,), hint=hint) from None
     if not stat.S_ISREG(mode):
         raise out_of_place(place, "it is not a file")

@@ -42,6 +42,7 @@ from brickctl.vocabulary.union import Addition, content, extend
 from brickctl.workflows.mergekit_recipe import read_mergekit
 from brickctl.workflows.provenance import FILE as RECORD
 from brickctl.workflows.provenance import read_statement
+from tests.fuzz.signatures import signature, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -283,6 +284,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "reference": _reference,
     "registry-line": _registry_line,
     "request": _request,
+    "signature": signature,
+    "signed": signed,
     "snapshot": _snapshot,
     "tokenizer": _tokenizer,
     "toml": _toml,
