@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
@@ -23,3 +25,11 @@ def make_key(folder: Path, name: str = "acme", curve: str = "P-256", password: b
     (folder / f"{name}.pem").write_bytes(key.private_bytes(pem, format_, how))
     (folder / f"{name}.pub").write_bytes(public)
     return folder / f"{name}.pem"
+
+
+def openssf(folder: Path, action: str, key: Path, *more: str) -> int:
+    """The exit code of the tool of OpenSSF that shall `sign` or `verify` a folder."""
+    named = "--private_key" if action == "sign" else "--public_key"
+    options = ["--signature", str(folder / "model.sig"), named, str(key), *more]
+    command = [sys.executable, "-m", "model_signing", action, "key", str(folder), *options]
+    return subprocess.run(command, capture_output=True, check=False).returncode

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import sandbox as bricks
-from tests.workflows.test_signatures import POLICY, make_key, sign, verify
+from tests.support.keys import make_key, openssf
+from tests.workflows.test_signatures import POLICY, sign, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,14 +137,6 @@ def test_the_folder_of_a_brick_is_exactly_what_was_signed(name: str, locked: San
     assert outcome.code == code, outcome.err
     assert words in outcome.err
     assert "hint:" in outcome.err
-
-
-def openssf(folder: Path, action: str, key: Path, *more: str) -> int:
-    """The exit code of the tool of OpenSSF."""
-    named = "--private_key" if action == "sign" else "--public_key"
-    options = ["--signature", str(folder / "model.sig"), named, str(key), *more]
-    command = [sys.executable, "-m", "model_signing", action, "key", str(folder), *options]
-    return subprocess.run(command, capture_output=True, check=False).returncode
 
 
 @pytest.fixture
