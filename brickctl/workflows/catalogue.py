@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE, Alias
@@ -28,8 +28,6 @@ from brickctl.workflows.wishes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from brickctl.core.brick import Brick, Pin
     from brickctl.core.dependency import Dependency
     from brickctl.core.lock import Locked
@@ -39,37 +37,13 @@ if TYPE_CHECKING:
     from brickctl.core.registry_line import RegistryEntry
     from brickctl.errors import Place
     from brickctl.resolve.problem import Candidate, Need
+    from brickctl.workflows.before import Before
     from brickctl.workflows.fit import Fit
     from brickctl.workflows.session import Session
 
 
 _MOST_UNNAMED = 1000
 """Bricks that brick.toml does not name, and that others need."""
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What the lock that was says.
-
-    Attributes:
-        settled: entries that are not to be chosen again.
-        standing: entries that are asked for in the words for which they were locked, settled or not.
-        pins: pins that are preferred where a choice is made.
-        exactly: the version or revision that is taken whatever is preferred, by name.
-        anew: names for which nothing is preferred.
-    """
-
-    settled: Mapping[Alias, Locked]
-    standing: Mapping[Alias, Locked]
-    pins: Mapping[Alias, Pin]
-    exactly: Mapping[Alias, str]
-    anew: frozenset[Alias]
-
-    def preferred(self, name: Alias, origin: str) -> Pin | None:
-        """The pin that was, by its name, or by where it comes from if it had another name."""
-        if name in self.pins or name in self.anew:
-            return self.pins.get(name)
-        return next((pin for pin in self.pins.values() if pin.origin == origin), None)
 
 
 class ProjectCatalogue:
@@ -298,9 +272,8 @@ class ProjectCatalogue:
         asked, reference = self.wanted(alias).need, self._requirements[alias].reference
         if not isinstance(reference, RegistryReference):
             return any(map(need.admits, self.offers(alias).candidates))
-        if (
-            alias in self._settled
-        ):  # versions only: a candidate has needs of its own, perhaps of what is asked about here
+        # Versions only: a candidate has needs of its own, perhaps of what is asked about here.
+        if alias in self._settled:
             versions = [self._settled[alias].pin.version]
         else:
             versions = [one.version for one in self._session.sources.versions(self._placed(alias, reference))]

@@ -12,7 +12,8 @@ from brickctl.core.staleness import echo, standing
 from brickctl.operations.target import read_recipe
 from brickctl.resolve.explanation import conflict, refuse_circles
 from brickctl.resolve.search import Unsolvable, search
-from brickctl.workflows.catalogue import Before, ProjectCatalogue
+from brickctl.workflows.before import Before
+from brickctl.workflows.catalogue import ProjectCatalogue
 from brickctl.workflows.fit import Fit
 from brickctl.workflows.inputs import pin_inputs
 from brickctl.workflows.parallel import in_parallel
