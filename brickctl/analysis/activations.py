@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 By = Literal["activation", "magnitude"]
 """What makes a neuron large: |a_i|, or ||a_i W_O[:, i]||_2, the length of what it adds to the output."""
 
+BY: tuple[By, ...] = ("activation", "magnitude")
+
 
 @contextmanager
 def listening(ffns: Sequence[Ffn], hear: Hear) -> Iterator[None]:
