@@ -10,8 +10,8 @@ from brickctl.analysis.batches import unwatched
 from brickctl.analysis.perplexity import mean_losses, predicted
 from brickctl.analysis.splitting.dividing import divide
 from brickctl.analysis.splitting.gating import Gate, gated
+from brickctl.analysis.splitting.hearing import hear
 from brickctl.analysis.splitting.lessons import lessons
-from brickctl.analysis.splitting.marks import marks_of
 from brickctl.analysis.splitting.method import methods
 from brickctl.analysis.splitting.training import LEARNING, MLP_STEPS, ROUTERS, Course, router_of
 
@@ -100,7 +100,7 @@ def split_curves(
     texts = tuple(trial.texts.values())
     dense = mean_losses(model, texts, watch=watch)
     hears = any(methods()[cut.method].hears for cut in cuts)
-    marks = marks_of(model, ffns, trial.heard, watch=watch) if hears else ()
+    marks = [one.marks for one in hear(model, ffns, [trial.heard], watch=watch)] if hears else []
     points = tuple(point for cut in cuts for point in _points(model, ffns, tuple(divide(ffns, marks, cut)), cut, trial))
     return Curves(labels=tuple(trial.texts), tokens=tuple(map(predicted, texts)), dense=dense, points=points)
 

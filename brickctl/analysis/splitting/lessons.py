@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import unwatched
-from brickctl.analysis.splitting.marks import read
+from brickctl.analysis.splitting.hearing import read
 from brickctl.analysis.splitting.passing import passing
 from brickctl.analysis.splitting.routers import Oracle
 

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from brickctl.analysis.activations import listening
-from brickctl.analysis.batches import unwatched
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-    from brickctl.analysis.batches import Watch
-    from brickctl.analysis.ffn import Ffn
-
-    Rows = Sequence[Sequence[int]]
 
 FIRING = 0.25
 """A neuron fires on a token where its |a| is among this share of the largest: a gate has no zero to fire above."""
@@ -51,22 +41,3 @@ class Marks:
             marks = np.unpackbits(packed[first : first + _CHUNK], axis=1, count=self._neurons).astype(np.float32)
             together += marks.T @ marks
         return together
-
-
-def marks_of(model: Any, ffns: Sequence[Ffn], rows: Rows, *, watch: Watch = unwatched) -> tuple[Marks, ...]:
-    """What fires in each FFN, in one pass over rows of tokens."""
-    marks = tuple(Marks(ffn.neurons) for ffn in ffns)
-    with listening(ffns, lambda index, activations: marks[index].add(activations)):
-        read(model, rows, watch=watch)
-    return marks
-
-
-def read(model: Any, rows: Rows, *, watch: Watch = unwatched) -> None:
-    """Let a model read rows of tokens, one at a time: so there is no padding, and nothing depends on a neighbour."""
-    import torch
-
-    decoder = model.get_decoder()
-    with torch.inference_mode():
-        for row in rows:
-            decoder(input_ids=torch.tensor([row], device=model.device), use_cache=False)
-            watch(len(row))

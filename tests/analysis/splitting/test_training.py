@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from brickctl.analysis.activations import listening
 from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.splitting.dividing import Cut, divide
+from brickctl.analysis.splitting.hearing import hear
 from brickctl.analysis.splitting.lessons import Lesson, lessons
-from brickctl.analysis.splitting.marks import FIRING, Marks, marks_of
+from brickctl.analysis.splitting.marks import FIRING, Marks
 from brickctl.analysis.splitting.partition import partition_of
 from brickctl.analysis.splitting.routers import LinearRouter, Oracle, group_sums, similarity
 from brickctl.analysis.splitting.training import Course, linear_router, logits_of, mlp_router
@@ -50,8 +52,22 @@ def test_marks_count_how_often_neurons_fire_together() -> None:
 def test_groups_that_are_planted_in_a_model_are_found(method: str) -> None:
     model = grouped_llama()
     ffns = find_ffns(model)
-    found = tuple(divide(ffns, marks_of(model, ffns, rows()), Cut(method=method, groups=GROUPS)))
+    found = tuple(divide(ffns, [one.marks for one in hear(model, ffns, [rows()])], Cut(method=method, groups=GROUPS)))
     assert [one.order.tolist() for one in found] == [wanted(at).order.tolist() for at in range(2)]
+
+
+def test_the_output_that_each_neuron_makes_is_heard_by_text() -> None:
+    """The shares of one text against the sum over its tokens, written out; the other text has no say in it."""
+    model = grouped_llama()
+    ffns = find_ffns(model)
+    one, other = rows(3), rows(2, seed=1)
+    found = hear(model, ffns, [one, other])[1].magnitudes()
+    kept: list[torch.Tensor] = []
+    with torch.inference_mode(), listening(ffns, lambda at, a: kept.append(a.clone()) if at else None):
+        model(torch.tensor(one))
+    sizes = kept[0].abs() * model.model.layers[1].mlp.down_proj.weight.norm(dim=0)
+    assert torch.allclose(found[0], (sizes / sizes.sum(dim=1, keepdim=True)).mean(dim=0), atol=1e-6)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
 
 
 def test_a_lesson_has_what_goes_in_and_the_share_of_each_group() -> None:
