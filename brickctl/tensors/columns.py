@@ -1,4 +1,4 @@
-"""Some columns of a matrix, in any order: no bit of them changes."""
+"""Some columns of a matrix, in any order, and columns of zeros between them: no bit of them changes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.regions import Region
+
+
+ZEROS = -1
+"""Stands for a column of zeros."""
 
 
 def pick_columns(node: Node, columns: Sequence[int]) -> Node:
@@ -34,4 +38,5 @@ def run_pick(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, Any]
     import torch
 
     columns = torch.tensor(arguments["columns"][block.left : block.right])
-    torch.index_select(inputs[0], 1, columns, out=out)
+    torch.index_select(inputs[0], 1, columns.clamp(min=0), out=out)
+    out[:, columns == ZEROS] = 0

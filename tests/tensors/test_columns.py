@@ -12,7 +12,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.nodes import Stored, blocks_of
 from brickctl.core.regions import BLOCK_ELEMENTS, Access, Region, Spec
 from brickctl.tensors.arithmetic import cast, scaled
-from brickctl.tensors.columns import pick_columns
+from brickctl.tensors.columns import ZEROS, pick_columns
 from tests.support.evaluating import evaluated
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def test_entries_of_a_vector_are_picked_too(tmp_path: Path) -> None:
     vector = torch.arange(9.0)
     found = evaluated(tmp_path, {"x": vector}, lambda nodes: pick_columns(nodes["x"], COLUMNS))
     assert torch.equal(found, vector[COLUMNS])
+
+
+def test_columns_of_zeros_stand_where_they_are_asked_for(tmp_path: Path) -> None:
+    matrix = torch.full((2, 3), torch.inf)
+    found = evaluated(tmp_path, {"x": matrix}, lambda nodes: pick_columns(nodes["x"], [2, ZEROS, 0, ZEROS]))
+    assert found.tolist() == [[torch.inf, 0.0, torch.inf, 0.0]] * 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])
