@@ -30,6 +30,7 @@ COMPANIONS = (
     "config.json",
     "adapter_config.json",
     "mask_config.json",
+    "neurons_config.json",
     "unified_config.json",
     "generation_config.json",
     "tokenizer*",
