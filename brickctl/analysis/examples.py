@@ -60,6 +60,11 @@ def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T,
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageFault(f"`{file}` is not UTF-8", place=Place(file=file, line=line)) from None
+    return parse_lines(content, file, parse)
+
+
+def parse_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+    """As `read_lines`, of a text that was read before."""
     # split at "\n" alone: U+2028 may stand inside a JSON string, and splitlines would cut it there
     lines = content.removesuffix("\n").split("\n") if content else []
     if not lines:

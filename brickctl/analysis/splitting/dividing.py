@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from brickctl.analysis.batches import unwatched
 from brickctl.analysis.splitting.method import Layer, methods
 from brickctl.analysis.splitting.partition import shared_neurons
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from brickctl.analysis.batches import Watch
     from brickctl.analysis.ffn import Ffn
     from brickctl.analysis.splitting.marks import Marks
     from brickctl.analysis.splitting.partition import Partition
@@ -36,7 +38,7 @@ class Cut:
         return min(self.groups, max(1, int((share * neurons - always) / size + 1e-9)))
 
 
-def divide(ffns: Sequence[Ffn], marks: Sequence[Marks], cut: Cut) -> Iterator[Partition]:
+def divide(ffns: Sequence[Ffn], marks: Sequence[Marks], cut: Cut, *, watch: Watch = unwatched) -> Iterator[Partition]:
     """The partition of one FFN after the other; `marks` may be empty where the method does not listen.
 
     Raises:
@@ -54,6 +56,7 @@ def divide(ffns: Sequence[Ffn], marks: Sequence[Marks], cut: Cut) -> Iterator[Pa
             coactivations=partial(_coactivations, marks, at),
         )
         yield method.split(layer)
+        watch(1)
 
 
 def _inward(ffn: Ffn) -> tuple[NDArray[np.float32], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.activations import listening
@@ -9,7 +10,7 @@ from brickctl.analysis.batches import unwatched
 from brickctl.analysis.splitting.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from brickctl.analysis.ffn import Ffn
 
     Rows = Sequence[Sequence[int]]
+
+_TOKENS_AT_ONCE = 2048
 
 
 class Heard:
@@ -57,11 +60,17 @@ def hear(model: Any, ffns: Sequence[Ffn], texts: Sequence[Rows], *, watch: Watch
 
 
 def read(model: Any, rows: Rows, *, watch: Watch = unwatched) -> None:
-    """Let a model read rows of tokens, one at a time: so there is no padding, and nothing depends on a neighbour."""
+    """Let a model read rows of tokens: the shortest first, and those of one length together, so that none is padded."""
     import torch
 
     decoder = model.get_decoder()
     with torch.inference_mode():
-        for row in rows:
-            decoder(input_ids=torch.tensor([row], device=model.device), use_cache=False)
-            watch(len(row))
+        for batch in _alike(rows):
+            decoder(input_ids=torch.tensor(batch, device=model.device), use_cache=False)
+            watch(len(batch) * len(batch[0]))
+
+
+def _alike(rows: Rows) -> Iterator[list[list[int]]]:
+    for length, same in groupby(sorted(rows, key=len), key=len):
+        alike, most = [list(row) for row in same], max(1, _TOKENS_AT_ONCE // length)
+        yield from (alike[first : first + most] for first in range(0, len(alike), most))

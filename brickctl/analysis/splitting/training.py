@@ -116,3 +116,9 @@ def logits_of(router: LinearRouter, lesson: Lesson, active: int) -> tuple[float,
     ordered = logits.sort(dim=1, descending=True).values
     gaps = (ordered[:, active - 1] - ordered[:, active]).sort().values
     return float(spread), float(gaps[len(gaps) // 100])
+
+
+def carried(scores: torch.Tensor, lesson: Lesson, active: int) -> float:
+    """The share of the activation in the `active` groups that score best, in the mean over tokens."""
+    best = scores.topk(active, dim=1, sorted=False).indices
+    return float(lesson.shares.gather(1, best).sum(dim=1).mean())

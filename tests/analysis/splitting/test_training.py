@@ -11,7 +11,7 @@ import torch
 from brickctl.analysis.activations import listening
 from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.splitting.dividing import Cut, divide
-from brickctl.analysis.splitting.hearing import hear
+from brickctl.analysis.splitting.hearing import hear, read
 from brickctl.analysis.splitting.lessons import Lesson, lessons
 from brickctl.analysis.splitting.marks import FIRING, Marks
 from brickctl.analysis.splitting.partition import partition_of
@@ -83,6 +83,19 @@ def test_a_lesson_has_what_goes_in_and_the_share_of_each_group() -> None:
 
 def _group_of_subject(layer: int, subject: int) -> int:
     return int(wanted(layer).labels[int(np.argmax(subjects(layer) == subject))])
+
+
+def test_rows_of_one_length_are_read_together_and_none_is_padded() -> None:
+    model = grouped_llama()
+    read_together: list[tuple[int, ...]] = []
+    watched: list[int] = []
+    handle = model.model.register_forward_pre_hook(
+        lambda _, __, named: read_together.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    with handle:
+        read(model, [[1] * 40, [1] * 3, [2] * 40, *[[3] * 60] * 40], watch=watched.append)
+    assert read_together == [(1, 3), (2, 40), (34, 60), (6, 60)]
+    assert watched == [3, 80, 2040, 360]
 
 
 def test_similarity_takes_the_mean_of_unit_rows() -> None:
