@@ -15,7 +15,7 @@ from brickctl.core.document import shown
 from brickctl.core.manifest import Input
 from brickctl.core.names import did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
-from brickctl.errors import Misfit
+from brickctl.errors import Misfit, asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +78,10 @@ class Split:
 
     def make(self, bench: Bench) -> Findings:
         """Let the model read the text, and write what was found of every FFN."""
+        with asked_for(self.place):
+            return self._made(bench)
+
+    def _made(self, bench: Bench) -> Findings:
         from brickctl.analysis.load import load
         from brickctl.analysis.splitting.calibration import calibrate, parse_calibration
         from brickctl.analysis.splitting.grouping import Recipe, group_neurons
@@ -107,7 +111,7 @@ class Split:
         for ffn in ffns:
             if ffn.expert is not None or f"{ffn.name}.gate_proj.weight" not in bench.start.tensors:
                 cause = f"`{ffn.name}` has no `gate_proj`, `up_proj` and `down_proj` of its own"
-                raise Misfit("this model cannot be split", causes=(cause,), place=self.place)
+                raise Misfit("this model cannot be split", causes=(cause,))
         return ffns
 
     def _write(self, bench: Bench, found: Sequence[Grouped], labels: Sequence[str]) -> None:
@@ -121,7 +125,7 @@ class Split:
         shared = dict.fromkeys(one.partition.shared for one in found)
         if len(shared) > 1:
             cause = f"the FFNs would have {' or '.join(map(str, shared))} neurons that are always on"
-            raise Misfit("this model cannot be split with shared neurons", causes=(cause,), place=self.place)
+            raise Misfit("this model cannot be split with shared neurons", causes=(cause,))
         tensors = {f"{one.ffn.name}.{name}": tensor for one in found for name, tensor in one.tensors().items()}
         save_file(tensors, bench.folder / "model.safetensors", {"format": "pt"})
         shapes = {name: node.spec.shape for name, node in bench.start.tensors.items()}
@@ -146,12 +150,15 @@ def _stage(events: Events, label: str, total: int) -> Iterator[Watch]:
 
 
 def read_split(derived: Derived) -> Split:
-    """Read `{ op = "split", method = "coactivation", experts = 16, calibration = PATH, router = "linear", ... }`.
+    """Read `{ op = "split", method = "shared", experts = 64, calibration = PATH, router = "linear", active = 32 }`.
 
-    `calibration` has lines of `{"text": ...}`, or of `{"text": ..., "label": ...}`, of which about `tokens` (20,000)
-    are read. `shared` (0.125), for the method `shared` alone, is the share of neurons that are always on. `router` is
-    `linear`, `similarity`, `mlp` or `none`, and is made for `active` of the experts (half of them); `tune-steps` are
-    steps of training (0 for a linear one, which is solved for first, 500 for an MLP). `seed` (0) decides what is drawn.
+    Every FFN gets `experts` groups of neurons, all of one size. `coactivation` puts together what fires together on the
+    text, `kmeans` what has similar weights, `shared` leaves a share of the neurons (`shared`, 0.125) always on, those
+    that fire most often, and puts the others together as `coactivation` does; `contiguous` and `random` are to compare
+    with. `calibration` has lines of `{"text": ...}`, or of `{"text": ..., "label": ...}`, of which about `tokens`
+    (20,000) are read; with labels the brick says what each group and each neuron is for. The `router` is `linear`
+    (what a mixture of experts can hold), `similarity`, `mlp` or `none`; it is made for `active` experts (half of them),
+    in `tune-steps` steps (0 for a linear one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
     """
     table = derived.table.fresh()
     method = _choice(table, "method", tuple(methods()))

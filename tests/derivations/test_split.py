@@ -74,13 +74,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         append(folder, entry("shared", method="shared", experts=16, router="similarity", **plainly))
         append(folder, entry("taught", method="kmeans", router="mlp", **{"tune-steps": 3}, **plainly))
         append(folder, entry("bare", method="contiguous", router="none", **plainly))
-        append(folder, TARGETS)
+        append(folder, entry("again", **plainly) + 'from = { target = "experts" }\n' + TARGETS)
         yield folder
 
 
 @pytest.fixture(scope="module")
 def everything(project: Path) -> dict[str, Made]:
-    return made(project)
+    return made(project, "groups", "shared", "taught", "bare")
 
 
 def test_groups_have_what_labels_and_a_linear_router_give(everything: dict[str, Made]) -> None:
@@ -153,6 +153,15 @@ def test_the_groups_are_built_into_experts_and_into_a_smaller_model(project: Pat
     assert json.loads((experts / "config.json").read_text())["num_local_experts"] == 8
 
 
+@pytest.mark.usefixtures("everything")
+def test_a_mixture_of_experts_is_not_split_again(project: Path) -> None:
+    with pytest.raises(Misfit, match="this model cannot be split") as raised:
+        made(project, "again")
+    assert raised.value.causes == (
+        "`model.layers.0.mlp.experts.0` has no `gate_proj`, `up_proj` and `down_proj` of its own",
+    )
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -196,5 +205,8 @@ def test_text_or_a_model_that_does_not_fit_is_refused(
 ) -> None:  # fmt: skip
     folder = append(starter_project(tmp_path, monkeypatch), entry("x", calibration="x.jsonl", **keys))
     (folder / "x.jsonl").write_text(lines + "\n")
-    with pytest.raises(fault, match=message):
+    with pytest.raises(fault, match=message) as raised:
         made(folder)
+    assert raised.value.place is not None
+    assert raised.value.place.file in ("x.jsonl", "brick.toml")
+    assert raised.value.place.line is not None

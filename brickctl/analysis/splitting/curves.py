@@ -98,18 +98,29 @@ def split_curves(
         Misfit: the neurons of an FFN make no such groups, or the FFNs are experts already.
     """
     texts = tuple(trial.texts.values())
-    dense = mean_losses(model, texts, watch=watch)
+    return Curves(
+        labels=tuple(trial.texts),
+        tokens=tuple(map(predicted, texts)),
+        dense=mean_losses(model, texts, watch=watch),
+        points=tuple(measure(model, ffns, cuts, trial, watch=watch)),
+    )
+
+
+def measure(
+    model: Any, ffns: Sequence[Ffn], cuts: Sequence[Cut], trial: Trial, *, watch: Watch = unwatched
+) -> Iterator[Point]:
+    """The points of `split_curves`, one after the other as they are measured."""
     hears = any(methods()[cut.method].hears for cut in cuts)
     marks = [one.marks for one in hear(model, ffns, [trial.heard], watch=watch)] if hears else []
-    points = tuple(point for cut in cuts for point in _points(model, ffns, tuple(divide(ffns, marks, cut)), cut, trial))
-    return Curves(labels=tuple(trial.texts), tokens=tuple(map(predicted, texts)), dense=dense, points=points)
+    for cut in cuts:
+        yield from _points(model, ffns, tuple(divide(ffns, marks, cut)), cut, trial, watch)
 
 
 def _points(
-    model: Any, ffns: Sequence[Ffn], partitions: Sequence[Partition], cut: Cut, trial: Trial
+    model: Any, ffns: Sequence[Ffn], partitions: Sequence[Partition], cut: Cut, trial: Trial, watch: Watch
 ) -> Iterator[Point]:
     is_taught = any(router in LEARNING for router in trial.routers)
-    learnt = lessons(model, ffns, partitions, trial.heard) if is_taught else (None,) * len(ffns)
+    learnt = lessons(model, ffns, partitions, trial.heard, watch=watch) if is_taught else (None,) * len(ffns)
     for router in trial.routers:
         steps = trial.steps if router == "mlp" else 0  # a matrix is solved for
         course = Course(active=max(1, cut.groups // 2), steps=steps, seed=cut.seed)
@@ -117,7 +128,7 @@ def _points(
         gates = [Gate(*one) for one in zip(partitions, made, strict=True)]
         for active in dict.fromkeys(cut.active_groups(share, ffns[0].neurons) for share in trial.shares):
             with gated(ffns, gates, active):
-                losses = mean_losses(model, tuple(trial.texts.values()))
+                losses = mean_losses(model, tuple(trial.texts.values()), watch=watch)
             yield Point(cut=cut, router=router, active=active, share=_share(partitions, active), losses=losses)
 
 
