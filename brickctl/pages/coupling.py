@@ -21,8 +21,10 @@ _CELL = (60, 30)
 def coupling(section: Table) -> Figure | None:
     """The change of every label's loss when one brick is taken out of the set."""
     bricks, labels = reading.names(section, "bricks"), reading.names(section, "labels")
+    if not bricks or not labels:
+        return None
     values = reading.matrix(section, "coupling", len(labels))
-    if not bricks or len(values) != len(bricks) or not any(value is not None for row in values for value in row):
+    if len(values) != len(bricks) or not any(value is not None for row in values for value in row):
         return None
     return Figure(
         name="bricks-coupling",

@@ -102,9 +102,11 @@ def _strongest(section: Table, labels: Sequence[str]) -> tuple[Numbers, ...]:
     top = section.table_or_none("top")
     if top is None:
         return ()
+    keys = reading.keys(top)
     rows = tuple(
         (label, reading.integer(one, "layer"), reading.integer(one, "neuron"), decimal(one.number_or_none("score")))
         for label in labels
-        for one in reading.tables(top, label)
+        if label in keys
+        for one in reading.tables(top, keys[label])
     )
     return (Numbers(caption="The strongest neurons", columns=("label", "layer", "neuron", "score"), rows=rows),)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "\N{EN DASH}"
 _SPACE = "\N{NO-BREAK SPACE}"
-_HUGE = 1e6
+_LARGE, _HUGE = 1e5, 1e6
 
 
 def percent(share: float | None) -> str:
@@ -28,6 +28,13 @@ def bare_change(value: float) -> str:
     """A change in per cent where the sign `%` stands elsewhere: `+704`."""
     sign = "\N{MINUS SIGN}" if value < 0 else "+"
     return f"{sign}{_digits(abs(value))}"
+
+
+def short_change(value: float) -> str:
+    """A change in a small cell: no sign where it is above zero, one decimal place below ten."""
+    size = abs(value)
+    text = f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < _LARGE else f"{size:.0e}"  # noqa: PLR2004 - two digits
+    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def decimal(value: float | None, places: int = 3) -> str:
@@ -73,10 +80,11 @@ def listed(names: Iterable[str]) -> str:
 
 def _digits(value: float) -> str:
     """Two digits that count, or all before the point: 0.45, 1.2, 1, 12, 704."""
-    if value == 0 or not math.isfinite(value):
+    size = abs(value)
+    if size == 0 or not math.isfinite(value):
         return f"{value:g}"
-    if value >= _HUGE:
+    if size >= _HUGE:
         return f"{value:.1e}"
-    places = max(0, 1 - math.floor(math.log10(value)))
+    places = max(0, 1 - math.floor(math.log10(size)))
     text = f"{value:,.{min(places, 4)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -23,6 +23,8 @@ _NULL = "Labels permuted"
 def overlap(section: Table) -> Figure | None:
     """The overlap of the top sets beside the overlap that permuted labels give, in the same colours."""
     labels = reading.names(section, "labels")
+    if not labels:
+        return None
     measured, null = (reading.square(section, key, len(labels)) for key in ("overlap", "null"))
     if not measured:
         return None

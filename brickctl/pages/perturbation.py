@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from brickctl.pages import charts, reading
 from brickctl.pages.figure import Figure, Numbers, Panel
 from brickctl.pages.levels import changes
-from brickctl.pages.numerals import change, decimal, listed, middle, percent, several
+from brickctl.pages.numerals import change, decimal, listed, middle, percent, several, short_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ _CONTROL, _GAP = charts.apart("random"), charts.apart("")
 def perturbation(section: Table) -> Figure | None:
     """A matrix for each share that was pruned: rows pruned, columns measured, random pruning below."""
     labels = reading.names(section, "labels")
+    if not labels:
+        return None
     perplexity = reading.row(section, "perplexity", len(labels))
     shares = [one for one in reading.tables(section, "shares") if reading.square(one, "change", len(labels))]
     if not shares:
@@ -81,13 +83,13 @@ def _caveat(shares: Sequence[Table], labels: Sequence[str]) -> str:
 def _panel(one: Table, labels: Sequence[str]) -> Panel:
     values, control = reading.square(one, "change", len(labels)), reading.row(one, "control", len(labels))
     drawn = [
-        charts.Cell(row=labels[at], column=labels[column], value=value, text=_short(value), marked=at == column)
+        charts.Cell(row=labels[at], column=labels[column], value=value, text=short_change(value), marked=at == column)
         for at, row in enumerate(values)
         for column, value in enumerate(row)
         if value is not None
     ]
     drawn += [
-        charts.Cell(row=_CONTROL, column=label, value=value, text=_short(value))
+        charts.Cell(row=_CONTROL, column=label, value=value, text=short_change(value))
         for label, value in zip(labels, control, strict=False)
         if value is not None
     ]
@@ -96,12 +98,6 @@ def _panel(one: Table, labels: Sequence[str]) -> Panel:
     size = (_CELL[0] * len(labels), _CELL[1] * len(labels) + _CELL[1] * (len(rows) - len(labels)))
     title = f"{percent(one.number_or_none('share'))} pruned: change in per cent"
     return Panel(title=title, describes=_says(one, labels), spec=charts.cells(drawn, table, changes(), size=size))
-
-
-def _short(value: float) -> str:
-    """A change in a cell: whole per cent, with a decimal place below ten."""
-    text = f"{abs(value):.1f}" if abs(value) < 10 else f"{abs(value):.0f}"  # noqa: PLR2004 - two digits that count
-    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def _numbers(one: Table, labels: Sequence[str]) -> Numbers:

@@ -86,8 +86,13 @@ def mapping(table: Table, key: str) -> dict[str, float]:
     below = table.table_or_none(key)
     if below is None:
         return {}
-    numbers = {shown(one): below.number_or_none(one) for one in below}
+    numbers = {one: below.number_or_none(raw) for one, raw in keys(below).items()}
     return {one: value for one, value in numbers.items() if value is not None}
+
+
+def keys(table: Table) -> dict[str, str]:
+    """The keys of a table by how they are shown, which is how `names` shows them."""
+    return {shown(raw, longest=_LONGEST_NAME): raw for raw in table}
 
 
 def integer(table: Table, key: str) -> str:

@@ -22,9 +22,11 @@ _BASE, _ALL = charts.apart("no brick"), charts.apart("all bricks")
 def skills(section: Table) -> Figure | None:
     """Losses of the base, of each brick alone and of all, coloured by their change from the base."""
     bricks, labels = reading.names(section, "bricks"), reading.names(section, "labels")
+    if not bricks or not labels:
+        return None
     base = reading.row(section, "base", len(labels))
     alone = reading.matrix(section, "alone", len(labels))
-    if not base or len(alone) != len(bricks) or not bricks:
+    if not base or len(alone) != len(bricks):
         return None
     everything = reading.row(section, "all", len(labels))
     rows = {_BASE: base, **dict(zip(bricks, alone, strict=True)), **({_ALL: everything} if everything else {})}
@@ -53,7 +55,8 @@ def _fewest(section: Table, labels: Sequence[str]) -> str:
     found = section.table_or_none("fewest")
     if found is None:
         return ""
-    sets = [(label, reading.names(found, label)) for label in labels if found.has(label)]
+    keys = reading.keys(found)
+    sets = [(label, reading.names(found, keys[label])) for label in labels if label in keys]
     words = [f"{label} needs {listed(names) if names else 'none'}" for label, names in sets]
     return f" Fewest bricks that are as good as all: {'; '.join(words)}." if words else ""
 

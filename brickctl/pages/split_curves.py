@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.pages import charts, reading
 from brickctl.pages.figure import Figure, Numbers, Panel
-from brickctl.pages.numerals import decimal, percent
+from brickctl.pages.numerals import UNKNOWN, decimal, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,13 +89,13 @@ def _numbers(rows: Sequence[Table], dense: float | None) -> Numbers:
     cells = tuple(
         (
             reading.name(row, "method") or "",
-            reading.name(row, "router") or "",
+            reading.name(row, "router") or UNKNOWN,
             percent(row.number_or_none("share")),
             decimal(row.number_or_none("loss")),
             decimal(row.number_or_none("perplexity"), 2),
         )
         for row in rows
     )
-    whole = () if dense is None else (("dense", "", percent(1), decimal(dense), ""),)
+    whole = () if dense is None else (("dense", UNKNOWN, percent(1), decimal(dense), UNKNOWN),)
     columns = ("method", "router", "active", "loss", "perplexity")
     return Numbers(caption="Loss in nats per token", columns=columns, rows=(*whole, *cells))

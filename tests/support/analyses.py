@@ -139,11 +139,15 @@ def _perturbation(chance: Random, labels: tuple[str, ...]) -> dict[str, Any]:
         controls = [[scale * chance.uniform(0.5, 19) for _ in labels] for _ in range(3)]
         control = [sorted(column)[1] for column in zip(*controls, strict=True)]
         shares.append({"share": share, "change": change, "control": control, "controls": controls})
-    return {"labels": list(labels), "perplexity": [6.9, 9.8, 34.5, 28.4, 21.2][: len(labels)], "shares": shares}
+    return {
+        "labels": list(labels),
+        "perplexity": [(6.9, 9.8, 34.5, 28.4, 21.2)[at % 5] for at in range(len(labels))],
+        "shares": shares,
+    }
 
 
 def _bricks(chance: Random, labels: tuple[str, ...]) -> dict[str, Any]:
-    base = [3.1, 2.7, 3.9, 3.4, 3.0][: len(labels)]
+    base = [(3.1, 2.7, 3.9, 3.4, 3.0)[at % 5] for at in range(len(labels))]
     alone = [
         [loss * (0.45 if at == column else chance.uniform(0.97, 1.12)) for column, loss in enumerate(base)]
         for at in range(len(BRICKS))
