@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.pages import charts, reading
 from brickctl.pages.figure import Figure, Numbers, Panel
-from brickctl.pages.numerals import decimal, listed, several
+from brickctl.pages.numerals import decimal, listed, percent, several
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def functionality(section: Table) -> Figure | None:
         says=_says(best, random),
         caveat=_caveat(section, rows),
         panels=tuple(_panel(rows, label, random.get(label)) for label in labels if best[label]),
-        tables=(_numbers(rows), *_strongest(section, labels)),
+        tables=(_numbers(rows), *_strongest(section, labels), _chance(section, labels)),
     )
 
 
@@ -110,3 +110,10 @@ def _strongest(section: Table, labels: Sequence[str]) -> tuple[Numbers, ...]:
         for one in reading.tables(top, keys[label])
     )
     return (Numbers(caption="The strongest neurons", columns=("label", "layer", "neuron", "score"), rows=rows),)
+
+
+def _chance(section: Table, labels: Sequence[str]) -> Numbers:
+    """What a neuron that knows nothing reaches: a little more than the share of the texts that have the label."""
+    prevalence, random = reading.mapping(section, "prevalence"), reading.mapping(section, "random")
+    rows = tuple((label, percent(prevalence.get(label)), decimal(random.get(label))) for label in labels)
+    return Numbers(caption="Chance", columns=("label", "share of the texts", "expected score"), rows=rows)

@@ -179,7 +179,7 @@ def test_a_mixture_of_many_experts_stays_small() -> None:
     longest = max(len(list(table.all("tr"))) for table in read(text).all("table"))
     assert longest == MOST_ROWS + 1
     rows = 32 * 8 * 7
-    assert f"{rows - MOST_ROWS} further rows" in text
+    assert f"{rows - MOST_ROWS:,} further rows" in text
 
 
 def test_each_figure_has_a_picture() -> None:

@@ -90,11 +90,11 @@ def test_long_names_do_not_widen_it(visit: Callable[..., Any]) -> None:
 
 
 def test_the_dark_page_is_dark_with_its_plots(whole: str, visit: Callable[..., Any]) -> None:
-    def colours(scheme: str) -> list[str]:
-        found: list[str] = visit(whole, scheme=scheme).evaluate(
-            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('svg text')).fill]"
-        )
-        return found
+    shown = "one => getComputedStyle(document.querySelector(one))"
+
+    def colours(scheme: str) -> tuple[str, str]:
+        tab = visit(whole, scheme=scheme)
+        return tab.evaluate(f"({shown})('body').backgroundColor"), tab.evaluate(f"({shown})('svg text').fill")
 
     light, dark = colours("light"), colours("dark")
     assert light[0] == "rgb(255, 255, 255)"

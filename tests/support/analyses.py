@@ -81,7 +81,7 @@ def _counts(chance: Random, rate: float) -> list[int]:
 
 
 def _specialisation(chance: Random, rows: list[tuple[int, int | None]], labels: tuple[str, ...]) -> dict[str, Any]:
-    strength = {label: 0.92 - 0.13 * at for at, label in enumerate(labels)}
+    strength = {label: max(0.4, 0.92 - 0.13 * at) for at, label in enumerate(labels)}
     base = 1 / len(labels)
     depth = max(layer for layer, _ in rows) + 1
     found = [
