@@ -134,13 +134,13 @@ def test_bricks_are_compared_with_the_base() -> None:
         "labels": ["a", "b"],
         "base": [4.0, 2.0],
         "all": [2.0, 2.0],
-        "alone": [[2.0, 2.02], [3.9, 2.2]],
+        "alone": [[2.0, 1.99], [3.9, 2.2]],
         "without": [[4.0, 2.1], [2.0, 1.9]],
         "coupling": [[100, 5], [0, -5]],
         "fewest": {"a": ["x"], "b": []},
     }
     says = words(figure("bricks-skills", **section).says)
-    assert "Alone, x helps a most (-50 %)." in says  # what y does for a is none, and no brick helps b
+    assert "Alone, x helps a most (-50 %)." in says  # half a per cent for b is none
     assert "a needs x; b needs none" in says
     coupled = words(figure("bricks-coupling", **section).says)
     assert "without x, the loss of a changes by +100 %" in coupled
