@@ -32,7 +32,6 @@ class Axis:
     domain: tuple[float, float] | None = None
     expression: str | None = None
     whole: bool = False
-    zero: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Grid:
     """Which rows and columns there are, in their order, and what they are called together.
 
     A row without a cell is a gap. Of many names only the `ticks` are written.
@@ -88,36 +87,29 @@ def lines(
 
     A line differs from the others in colour and in dashes.
     """
-    values = [
-        {"x": at, "y": value, "line": line.name}
-        for line in drawn
-        for at, value in line.points
-        if value is not None or not points
-    ]
+    values = [{"x": at, "y": value, "line": line.name} for line in drawn for at, value in line.points]
     mark = {"type": "line", "interpolate": "linear", "strokeWidth": 2, "point": {"size": 24} if points else False}
     curves = {"data": {"values": values}, "mark": mark, "encoding": _line_encoding(drawn, x, y, size[0])}
     layers = [curves, *(_rule(*rule) if rule is not None else ())]
     return _plot({"width": size[0], "height": size[1], "layer": layers})
 
 
-def cells(drawn: Sequence[Cell], table: Table, levels: Levels, *, size: tuple[int, int]) -> Spec:
+def cells(drawn: Sequence[Cell], grid: Grid, levels: Levels, *, size: tuple[int, int]) -> Spec:
     """Coloured cells, each in the colour of its level, with its text in a colour that can be read on it.
 
     Where cells have texts there is no legend, which would only say again what they say.
     """
     values = [_datum(cell, levels) for cell in drawn]
-    places = {"x": _names(table.columns, table.column_title, "column", table.column_ticks)}
-    places["y"] = _names(table.rows, table.row_title, "row", table.row_ticks)
+    places = {"x": _names(grid.columns, grid.column_title, "column", grid.column_ticks)}
+    places["y"] = _names(grid.rows, grid.row_title, "row", grid.row_ticks)
     written = any(cell.text for cell in drawn)
     rect = {"mark": {"type": "rect", "stroke": named("surface"), "strokeWidth": int(written)}}
     text = {"mark": {"type": "text", "fontSize": _SMALL}}
+    frame = {"mark": {"type": "rect", "filled": False, "stroke": named("ink"), "strokeWidth": 1.5}}
     layers = [
         rect | {"encoding": {"color": _level_colour(levels, "", legend=not written)}},
         text | {"encoding": {"text": {"field": "text"}, "color": _level_colour(levels, "on-", legend=False)}},
-        {
-            "transform": [{"filter": "datum.marked"}],
-            "mark": {"type": "rect", "filled": False, "stroke": named("ink"), "strokeWidth": 1.5},
-        },
+        frame | {"transform": [{"filter": "datum.marked"}]},
     ]
     return _plot(
         {
@@ -174,7 +166,7 @@ def _number(field: str, axis: Axis, *, grid: bool) -> dict[str, Any]:
         shown["labelExpr"] = axis.expression
     if axis.whole:
         shown |= {"tickMinStep": 1, "format": "d"}
-    scale: dict[str, Any] = {"zero": axis.zero, "nice": axis.domain is None and not axis.whole}
+    scale: dict[str, Any] = {"zero": False, "nice": axis.domain is None and not axis.whole}
     if axis.domain is not None:
         scale["domain"] = list(axis.domain)
     return {"field": field, "type": "quantitative", "axis": shown, "scale": scale}

@@ -56,11 +56,11 @@ def _panel(values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> Pane
         for column, value in enumerate(row)
         if value is not None
     ]
-    table = charts.Table(rows=tuple(bricks), columns=tuple(labels), row_title="removed", column_title="measured")
+    grid = charts.Grid(rows=tuple(bricks), columns=tuple(labels), row_title="removed", column_title="measured")
     size = (_CELL[0] * len(labels), _CELL[1] * len(bricks))
     title = "Change of loss in per cent"
     words = _says(values, bricks, labels)
-    return Panel(title=title, describes=words, spec=charts.cells(drawn, table, changes(), size=size))
+    return Panel(title=title, describes=words, spec=charts.cells(drawn, grid, changes(), size=size))
 
 
 def _tables(section: Table, values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> tuple[Numbers, ...]:

@@ -73,7 +73,7 @@ def _panel(title: str, layers: Shares, bins: tuple[str, ...]) -> Panel:
         for column, value in zip(bins, values, strict=True)
         if value > 0
     ]
-    table = charts.Table(
+    grid = charts.Grid(
         rows=names,
         columns=bins,
         row_title="layer",
@@ -82,7 +82,7 @@ def _panel(title: str, layers: Shares, bins: tuple[str, ...]) -> Panel:
         column_ticks=bins[:: max(1, len(bins) // 5)],
     )
     size = (len(bins) * max(1, _WIDTH // len(bins)), _ROW * len(names))  # whole pixels: no seams between cells
-    spec = charts.cells(drawn, table, shares(_BOUNDS), size=size)
+    spec = charts.cells(drawn, grid, shares(_BOUNDS), size=size)
     words = f"{title}: the share of the values of each layer in {len(bins)} bins, from zero to the maximum of a token."
     return Panel(title=f"{title}: per cent of a layer in a bin", describes=words, spec=spec)
 

@@ -82,11 +82,11 @@ def _panel(title: str, values: Matrix, labels: Sequence[str], levels: Levels) ->
         for column, value in enumerate(row)
         if at != column and value is not None
     ]
-    table = charts.Table(rows=tuple(labels), columns=tuple(labels), row_title="", column_title="")
+    grid = charts.Grid(rows=tuple(labels), columns=tuple(labels), row_title="", column_title="")
     size = (_CELL[0] * len(labels), _CELL[1] * len(labels))
     median = percent(middle(_off_diagonal(values)))
     words = f"{title}: what the top sets of two labels share. {median} in the median."
-    return Panel(title=f"{title}, in per cent", describes=words, spec=charts.cells(drawn, table, levels, size=size))
+    return Panel(title=f"{title}, in per cent", describes=words, spec=charts.cells(drawn, grid, levels, size=size))
 
 
 def _numbers(title: str, values: Matrix, labels: Sequence[str]) -> Numbers:

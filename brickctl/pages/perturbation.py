@@ -94,10 +94,10 @@ def _panel(one: Table, labels: Sequence[str]) -> Panel:
         if value is not None
     ]
     rows = (*labels, _GAP, _CONTROL) if control else tuple(labels)
-    table = charts.Table(rows=rows, columns=tuple(labels), row_title="pruned", column_title="measured")
+    grid = charts.Grid(rows=rows, columns=tuple(labels), row_title="pruned", column_title="measured")
     size = (_CELL[0] * len(labels), _CELL[1] * len(labels) + _CELL[1] * (len(rows) - len(labels)))
     title = f"{percent(one.number_or_none('share'))} pruned: change in per cent"
-    return Panel(title=title, describes=_says(one, labels), spec=charts.cells(drawn, table, changes(), size=size))
+    return Panel(title=title, describes=_says(one, labels), spec=charts.cells(drawn, grid, changes(), size=size))
 
 
 def _numbers(one: Table, labels: Sequence[str]) -> Numbers:

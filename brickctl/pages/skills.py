@@ -73,11 +73,11 @@ def _panel(rows: dict[str, Row], labels: Sequence[str], base: Row) -> Panel:
         for at, value in enumerate(row)
         if value is not None
     ]
-    table = charts.Table(rows=tuple(rows), columns=tuple(labels), row_title="", column_title="")
+    grid = charts.Grid(rows=tuple(rows), columns=tuple(labels), row_title="", column_title="")
     size = (_CELL[0] * len(labels), _CELL[1] * len(rows))
     words = "Loss of the base, of each brick alone and of all of them, on each label."
     title = "Loss; blue is better than the base"
-    return Panel(title=title, describes=words, spec=charts.cells(drawn, table, changes(), size=size))
+    return Panel(title=title, describes=words, spec=charts.cells(drawn, grid, changes(), size=size))
 
 
 def _numbers(rows: dict[str, Row], labels: Sequence[str]) -> Numbers:
