@@ -80,7 +80,7 @@ def similarity(rows: torch.Tensor, partition: Partition) -> LinearRouter:
     """
     import torch
 
-    unit = torch.nn.functional.normalize(rows.float(), dim=1)
+    unit = torch.nn.functional.normalize(rows.float().cpu(), dim=1)
     return LinearRouter(group_sums(unit.T, partition).T.contiguous() / partition.size)
 
 
