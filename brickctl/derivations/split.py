@@ -118,7 +118,7 @@ class Split:
         """The files of the brick.
 
         Raises:
-            Misfit: FFNs of several widths do not leave the same number of neurons on.
+            Misfit: FFNs of several widths do not leave the same number of neurons on, or a measurement is not finite.
         """
         from safetensors.torch import save_file
 
@@ -127,6 +127,10 @@ class Split:
             cause = f"the FFNs would have {' or '.join(map(str, shared))} neurons that are always on"
             raise Misfit("this model cannot be split with shared neurons", causes=(cause,))
         tensors = {f"{one.ffn.name}.{name}": tensor for one in found for name, tensor in one.tensors().items()}
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                cause = f"`{name}` would hold NaN or infinity: activations of the model overflow on this text"
+                raise Misfit("this model cannot be split", causes=(cause,))
         save_file(tensors, bench.folder / "model.safetensors", {"format": "pt"})
         shapes = {name: node.spec.shape for name, node in bench.start.tensors.items()}
         document = {
@@ -208,7 +212,7 @@ def _read_steps(table: Table, router: str) -> int:
 
 
 def _choice(table: Table, key: str, known: tuple[str, ...], default: str | None = None) -> str:
-    value = table.string_or_none(key) or default
+    value = table.string_or_none(key) if table.has(key) or default is None else default
     if value is None:
         raise table.missing(f"{table.named(key)} is missing", key, hint=f"one of {', '.join(known)}")
     if value not in known:

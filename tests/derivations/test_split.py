@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from brickctl.analysis.load import unmatched_keys
+from brickctl.analysis.splitting.dividing import Cut
+from brickctl.derivations.split import Split
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
@@ -210,3 +213,28 @@ def test_text_or_a_model_that_does_not_fit_is_refused(
     assert raised.value.place is not None
     assert raised.value.place.file in ("x.jsonl", "brick.toml")
     assert raised.value.place.line is not None
+
+
+def found(shared: int, mass: float) -> Any:
+    """As much of an FFN that was split as is written."""
+    return SimpleNamespace(
+        ffn=SimpleNamespace(name=f"layers.{shared}.mlp"),
+        partition=SimpleNamespace(shared=shared),
+        tensors=lambda: {"mass": torch.tensor([mass])},
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "cause"),
+    [
+        ([found(0, 1.0), found(0, float("nan"))], "`layers.0.mlp.mass` would hold NaN or infinity: activations of the"),
+        ([found(4, 1.0), found(8, 1.0)], "the FFNs would have 4 or 8 neurons that are always on"),
+    ],
+)
+def test_what_no_build_could_use_is_not_written(parts: list[Any], cause: str, tmp_path: Path) -> None:
+    split = Split(calibration="x.jsonl", cut=Cut(method="shared", groups=4), router=None, active=2, steps=0, tokens=10)
+    bench: Any = SimpleNamespace(folder=tmp_path, start=SimpleNamespace(tensors={}))
+    with pytest.raises(Misfit) as raised:
+        split._write(bench, parts, [])
+    assert raised.value.causes[0].startswith(cause)
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from brickctl.analysis.splitting.clustering import balanced_clusters
 from brickctl.analysis.splitting.method import Layer, splitting_method
 from brickctl.analysis.splitting.partition import Partition, partition_of
+from brickctl.errors import Misfit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +20,16 @@ def kmeans(layer: Layer) -> Partition:
 
     A neuron is the point [g / ||g||, u / ||u||] of its gate row g and its up row u (without a gate u alone), and each
     cluster has as many points as any other. A row of zeros stays one.
+
+    Raises:
+        Misfit: a weight is not finite.
     """
-    unit = [_unit(rows) for rows in layer.inward()]
+    import numpy as np
+
+    inward = layer.inward()
+    if not all(np.isfinite(rows).all() for rows in inward):
+        raise Misfit("an FFN has weights that are NaN or infinite")
+    unit = [_unit(rows) for rows in inward]
     products = sum(rows @ rows.T for rows in unit[1:]) + unit[0] @ unit[0].T
     return partition_of(balanced_clusters(products, layer.groups, layer.seed), layer.groups)
 

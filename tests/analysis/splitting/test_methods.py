@@ -117,6 +117,14 @@ def test_neurons_of_zeros_do_no_harm_to_kmeans() -> None:
     assert split("kmeans", layer_of(marks, groups=4)).size == 6
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
+    marks = random_marks(0).astype(np.float32)
+    marks[0, 5] = value
+    with pytest.raises(Misfit, match="NaN or infinite"):
+        split("kmeans", layer_of(marks, groups=4))
+
+
 def test_the_neurons_that_fire_most_are_shared() -> None:
     """Neurons 3 and 20 fire on every token, and 9 on more tokens than any of the rest."""
     marks = random_marks(3)
