@@ -148,8 +148,10 @@ def _histogram(size: torch.Tensor) -> torch.Tensor:
 
 def _neurons_for_energy(magnitude: torch.Tensor) -> torch.Tensor:
     """The least numbers of neurons that carry each of `ENERGIES`, summed over tokens, on the CPU."""
+    import torch
+
     energy = magnitude.square().sort(dim=1, descending=True).values.cumsum(dim=1)
     wanted = energy.new_tensor(ENERGIES) * energy[:, -1:]
     # a token whose energy is zero needs none: its cumulated energy is nowhere below what is wanted
-    reached = [(energy < share[:, None]).sum(dim=1) + (share > 0) for share in wanted.T]
-    return energy.new_tensor([int(one.sum()) for one in reached]).long().cpu()
+    reached = [(energy < share[:, None]).sum() + (share > 0).sum() for share in wanted.T]
+    return torch.stack(reached).cpu()

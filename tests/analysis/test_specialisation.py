@@ -80,7 +80,7 @@ def test_bins_find_the_same_as_whole_scores(found: FuncScores) -> None:
     limit = 40 * LAYERS * NEURONS * 4
     binned = func_scores(find_ffns(model), instances, permutations=(0,), batch_size=32, limit=limit)
     assert "bins" in binned.structure
-    assert (binned.scores - found.scores).abs().max() < 0.02
+    assert (binned.scores - found.scores).abs().max() < 0.05
     assert partition(binned).overlap == partition(found).overlap
 
 
