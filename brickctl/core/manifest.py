@@ -42,9 +42,15 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """A file of the project that a step reads: its path relative to brick.toml, and which line asks for it."""
+    """A file of the project that a step or a derivation reads, and which line asks for it.
+
+    Attributes:
+        path: relative to brick.toml.
+        largest: how many bytes it may have.
+    """
 
     path: str
+    largest: int = field(default=1_000_000, compare=False)
     place: Place | None = field(default=None, compare=False)
 
 
@@ -54,6 +60,22 @@ class Step:
 
     op: str
     table: Table = field(compare=False)
+    place: Place | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """`[derived.NAME]`: a brick that is made from a model, in the words of the manifest; its `op` reads the table.
+
+    It is made from the model that the brick `start` stands for (the base itself, unless another is named), or from
+    what `target` is built into.
+    """
+
+    name: Alias
+    op: str
+    table: Table = field(compare=False)
+    start: Alias = BASE
+    target: Alias | None = None
     place: Place | None = field(default=None, compare=False)
 
 
@@ -102,11 +124,22 @@ class Manifest:
     base: Requirement
     registries: Mapping[str, str] = field(default_factory=dict)
     bricks: Mapping[Alias, Requirement] = field(default_factory=dict)
+    derived: Mapping[Alias, Derived] = field(default_factory=dict)
     targets: Mapping[Alias, Target] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
     @property
     def requirements(self) -> Mapping[Alias, Requirement]:
-        """The base and every brick, by alias."""
+        """The base and every brick that is fetched, by alias."""
         return {BASE: self.base, **self.bricks}
+
+    @property
+    def usable(self) -> Mapping[Alias, Requirement | Derived]:
+        """Every brick that a step may name, fetched or derived."""
+        return {**self.bricks, **self.derived}
+
+    def place_of(self, alias: Alias) -> Place | None:
+        """The line that asks for a brick; None for what no line names."""
+        found = self.requirements.get(alias) or self.derived.get(alias)
+        return None if found is None else found.place

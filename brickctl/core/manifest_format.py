@@ -1,7 +1,6 @@
 """Reading brick.toml: text in, a `Manifest` out, every mistake with its line.
 
-What is accepted is enforced. A key that belongs to the format and is not built yet is refused by name; a key that
-belongs to nothing is refused with the name that was probably meant.
+What is accepted is enforced: a key that belongs to nothing is refused with the name that was probably meant.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from brickctl import __version__
+from brickctl.core.derived_format import read_derived
 from brickctl.core.document import read_toml, shown
 from brickctl.core.licenses import parse_license
 from brickctl.core.manifest import BUILTIN, Manifest, Project, Requirement
@@ -40,13 +40,12 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
 
     Raises:
         ManifestInvalid: not TOML, an unknown key, or a value that cannot be.
-        Unsupported: `requires-brickctl` asks for another brickctl, or a key is known and not built yet.
+        Unsupported: `requires-brickctl` asks for another brickctl.
     """
     top = read_toml(text, file=file)
     project_table = _required_table(top, "project")
     _check_required_version(project_table)
     base_table = _required_table(top, "base")
-    refuse_unbuilt(top, "derived")
     for table in (top, project_table):
         _refuse_cutoff(table)
     registries = _read_registries(top.table_or_none("registries"))
@@ -54,11 +53,19 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
     base = _read_requirement(base_table, BASE, project.default_registries, registries)
     bricks = _read_bricks(top.table_or_none("bricks"), project.default_registries, registries)
     targets = read_targets(top.table_or_none("targets"))
+    derived = read_derived(top.table_or_none("derived"), bricks)
     checks = read_checks(top.tables_or_none("checks") or (), targets)
     policy = read_policy(top.table_or_none("policy"))
     top.finish()
     return Manifest(
-        project=project, base=base, registries=registries, bricks=bricks, targets=targets, checks=checks, policy=policy
+        project=project,
+        base=base,
+        registries=registries,
+        bricks=bricks,
+        derived=derived,
+        targets=targets,
+        checks=checks,
+        policy=policy,
     )
 
 
@@ -67,17 +74,6 @@ def _refuse_cutoff(table: Table) -> None:
     if table.has("exclude-newer"):
         hint = 'write `exclude-newer = "7 days"` below `[policy]`'
         raise table.error("`exclude-newer` belongs in [policy]", key="exclude-newer", hint=hint)
-
-
-def refuse_unbuilt(table: Table, key: str) -> None:
-    """Refuse a key of the format that this brickctl does not enforce yet.
-
-    Raises:
-        Unsupported: the key is there.
-    """
-    if table.has(key):
-        message = f"`{key}` is not supported by this brickctl ({__version__})"
-        raise Unsupported(message, place=table.place(key), hint="leave it out, or upgrade brickctl")
 
 
 def _required_table(top: Table, key: str) -> Table:
