@@ -1,4 +1,4 @@
-"""Delta: a task vector, tuned minus base, in less than its own size: its largest entries, or all of them in few bits."""
+"""Delta: a task vector, tuned minus base, made smaller: its largest entries alone, or all of them in few bits."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from brickctl.tensors.placed import MOST_ELEMENTS, placed
 from brickctl.tensors.quantised import BITS, dequantised, specs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node, Stored
+    from brickctl.core.regions import Spec
 
 FILE = "delta_config.json"
 FORMAT = "brickctl-delta-1"
 PLACES, VALUES = ".places", ".values"
 CODES, FACTORS = ".codes", ".factors"
 WHOLE = ".whole"
+LARGEST_GROUP = 1 << 20
+"""Columns that may share a factor."""
 
 _PARTS = ((PLACES, VALUES), (CODES, FACTORS), (WHOLE,))
-_LARGEST_GROUP = 1 << 20
 _DAMAGED = "the file is damaged, or was written by something else; extract it again"
 
 
@@ -107,7 +109,7 @@ def _read_config(brick: Brick, base: LazyModel) -> Storage:
     storage = Storage(bits=bits, group=(table.integer_or_none("group") or 0) if bits is not None else 0)
     if bits is not None and bits not in BITS:
         raise table.error(f"{table.named('bits')} is {bits}; this brickctl reads 8, 4 and 1", hint=_DAMAGED)
-    if not 0 <= storage.group <= _LARGEST_GROUP:
+    if not 0 <= storage.group <= LARGEST_GROUP:
         raise table.error(f"{table.named('group')} is {storage.group}, which no group can have", hint=_DAMAGED)
     if table.string("interface") != interface(base):
         cause = "it was extracted for a base whose tensors have other names or shapes"
@@ -131,24 +133,28 @@ def _delta(brick: Brick, name: str, storage: Storage, base: LazyModel) -> Node:
         cause = f"`{name}` of `{BASE}` is stored as {spec.dtype.code}"
         hint = "use the bf16 or fp32 release of the model"
         raise Unsupported("quantised weights cannot be merged", causes=(cause,), hint=hint)
-    tensors = brick.contents.tensors
-    there = tuple(part for parts in _PARTS for part in parts if name + part in tensors)
-    parts = [tensors[name + part] for part in there]
-    if there == (WHOLE,) and parts[0].spec.dtype.is_mergeable and parts[0].spec.shape == spec.shape:
-        return cast(parts[0], DType.F64)
-    if there == (PLACES, VALUES) and storage.bits is None and _are_sparse(parts, spec.elements):
-        return placed(*parts, spec.shape, name)
-    if there == (CODES, FACTORS) and storage.bits is not None:
-        wanted = specs_of(spec.shape, storage.bits, storage.group)
-        if tuple(part.spec for part in parts) == wanted:
-            return dequantised(*parts, spec.shape, storage.bits, storage.group)
-    shapes = ", ".join(f"{part} {one.spec.dtype.code} {list(one.spec.shape)}" for part, one in zip(there, parts))
-    raise _unreadable(brick, f"what it has of `{name}`, {list(spec.shape)} in the base, makes no delta: {shapes}")
+    there = {part: brick.contents.tensors.get(name + part) for parts in _PARTS for part in parts}
+    match {part: one for part, one in there.items() if one is not None}:
+        case {".whole": whole, **others} if not others and _is_whole(whole, spec):
+            return cast(whole, DType.F64)
+        case {".places": places, ".values": values, **others} if not others and storage.bits is None:
+            if _are_sparse(places.spec, values.spec, spec.elements):
+                return placed(places, values, spec.shape, name)
+        case {".codes": codes, ".factors": factors, **others} if not others and storage.bits is not None:
+            if (codes.spec, factors.spec) == specs_of(spec.shape, storage.bits, storage.group):
+                return dequantised(codes, factors, spec.shape, storage.bits, storage.group)
+    have = (f"{part} {one.spec.dtype.code} {list(one.spec.shape)}" for part, one in there.items() if one is not None)
+    message = f"what it has of `{name}`, {list(spec.shape)} in the base, makes no delta: {', '.join(have) or 'nothing'}"
+    raise _unreadable(brick, message)
 
 
-def _are_sparse(parts: Sequence[Stored], elements: int) -> bool:
+def _is_whole(stored: Stored, spec: Spec) -> bool:
+    """Whether a tensor can be the difference of one that is stored whole."""
+    return stored.spec.dtype.is_mergeable and stored.spec.shape == spec.shape
+
+
+def _are_sparse(places: Spec, values: Spec, elements: int) -> bool:
     """Whether these can be the places and values of a tensor of so many elements."""
-    places, values = (part.spec for part in parts)
     fit = places.dtype is DType.I32 and values.dtype.is_mergeable and places.shape == values.shape
     return fit and len(places.shape) == 1 and 0 < places.elements <= elements <= MOST_ELEMENTS
 

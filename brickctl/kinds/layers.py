@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import Table, shown
 from brickctl.core.numbers import split_layer
 from brickctl.errors import Misfit, asked_for
-from brickctl.kinds.kind import Change, Changes, register, tuned_model
+from brickctl.kinds.expert import is_buffer
+from brickctl.kinds.kind import Changes, register, tuned_model
 from brickctl.kinds.module import laid_over
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class Blocks:
     end: int
 
     def of(self, model: LazyModel) -> Mapping[str, Node]:
-        """The tensors of a model that lie in these layers."""
-        return {name: node for name, node in model.tensors.items() if self.has(name)}
+        """The tensors of a model that lie in these layers, without buffers that it computes for itself."""
+        inside = ((name, node) for name, node in model.tensors.items() if self.has(name))
+        return {name: node for name, node in inside if node.spec.dtype.is_mergeable or not is_buffer(name, node.spec)}
 
     def has(self, name: str) -> bool:
         """Whether a tensor of this name lies in one of these layers."""
@@ -118,7 +120,9 @@ def _check_names(brick: Brick, blocks: Blocks, base: LazyModel) -> None:
     strange = next((name for name in there if name not in needed), None)
     lacking = next((name for name in needed if name not in there), None)
     if strange is not None:
-        cause = f"it has `{shown(strange)}`, which is in none of the layers {blocks.first} to {blocks.end - 1} of the base"
+        cause = (
+            f"it has `{shown(strange)}`, which is in none of the layers {blocks.first} to {blocks.end - 1} of the base"
+        )
     elif lacking is not None:
         cause = f"the base has `{lacking}` and it does not"
     else:
