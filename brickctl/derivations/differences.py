@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.errors import IntegrityFault, Misfit, Unsupported
+from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.expert import is_buffer
 from brickctl.tensors.arithmetic import subtract
 
@@ -34,13 +34,13 @@ class Difference:
         """The difference tuned - base, in fp64 and in the shape of the base.
 
         Raises:
-            IntegrityFault: it holds NaN or infinity.
+            Misfit: it holds NaN or infinity.
         """
-        delta = bench.tensor(subtract(self.tuned, self.base))
-        if not bool(delta.isfinite().all()):
+        try:
+            return bench.tensor(subtract(self.tuned, self.base))
+        except Misfit as fault:
             message = f"the difference of `{self.name}` is not finite"
-            raise IntegrityFault(message, hint="the model or the base holds NaN or infinity there")
-        return delta
+            raise Misfit(message, causes=fault.causes, hint=fault.hint) from None
 
 
 def differences(bench: Bench, place: Place | None) -> tuple[Difference, ...]:

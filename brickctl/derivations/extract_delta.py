@@ -133,7 +133,7 @@ def read_extract_delta(derived: Derived) -> ExtractDelta:
     Raises:
         ManifestInvalid: not exactly one of `density` and `bits`, or a number that cannot be.
     """
-    table = derived.table.without("op").without("from")
+    table = derived.table.fresh()
     density, bits = table.number_or_none("density"), table.integer_or_none("bits")
     if (density is None) is (bits is None):
         said = "has neither `density` nor `bits`" if bits is None else "has both `density` and `bits`"

@@ -93,7 +93,7 @@ def read_extract_layers(derived: Derived) -> ExtractLayers:
     Raises:
         ManifestInvalid: no range of layers.
     """
-    table = derived.table.without("op").without("from")
+    table = derived.table.fresh()
     layers, stack = read_layers(table), table.string_or_none("stack")
     if layers is None:
         raise table.missing(f"{table.where} has no `layers`", "layers", hint=_EXAMPLE)

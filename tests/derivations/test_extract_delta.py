@@ -176,11 +176,12 @@ def test_a_copy_of_the_base_in_another_type_has_none_either(models: tuple[Path, 
     assert not list((tmp_path / "x").iterdir())
 
 
-def test_what_is_not_finite_is_refused_by_name(models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_not_finite_is_refused_by_name_and_file(models: tuple[Path, Path], tmp_path: Path) -> None:
     coder = tuned(models[0], tmp_path / "coder")
     edit_tensors(coder, lambda tensors: {**tensors, "lm_head.weight": tensors["lm_head.weight"] * float("inf")})
-    with pytest.raises(IntegrityFault, match=r"`lm_head\.weight` is not finite"):
+    with pytest.raises(Misfit, match=r"`lm_head\.weight` is not finite") as caught:
         extract((models[0], coder), "bits = 8", tmp_path / "x")
+    assert "coder/model.safetensors holds NaN or infinity" in str(caught.value)
 
 
 HEAD = "lm_head.weight"

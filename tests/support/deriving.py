@@ -6,26 +6,23 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.model import Artifact
 from brickctl.core.names import Alias
-from brickctl.core.nodes import blocks_of
 from brickctl.core.plan import Plan
 from brickctl.derivations.derivation import read_derivation
 from brickctl.operations.target import read_recipe
 from brickctl.tensors.blobs import Blobs
-from brickctl.tensors.buffers import Buffers
-from brickctl.tensors.evaluate import Evaluator
 from brickctl.tensors.layout import lay_out
-from brickctl.tensors.results import Results
+from brickctl.tensors.whole_tensors import WholeTensors
 from tests.support.building import Prepared, Runner, gather, manifest
 from tests.support.projects import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import torch
 
     from brickctl.core.digests import Sha256
     from brickctl.core.manifest import Input
@@ -56,12 +53,8 @@ class Workbench:
         return folder
 
     def tensor(self, node: Node) -> torch.Tensor:
-        """In this thread, block by block: nothing is written, which would take longer than all arithmetic."""
         with Blobs(self.paths) as blobs:
-            evaluator = Evaluator(blobs, Buffers(1 << 24), Results(1 << 24), 1 << 24)
-            parts = [evaluator.evaluate(node, region) for region in blocks_of(node)]
-            found = torch.cat([part.matrix.flatten() for part in parts]).clone()
-        return found.reshape(node.spec.shape)
+            return WholeTensors(blobs).tensor(node)
 
     def text(self, one: Input) -> str:
         return self.ingredients.read_input(one)
