@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import readable_json
 from brickctl.derivations.derivation import Findings, Tolerance, register
-from brickctl.derivations.storing import WEIGHTS
+from brickctl.derivations.storing import WEIGHTS, as_built
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.layers import FILE, Blocks
 from brickctl.operations.layered import Layered, choose_stack
@@ -53,7 +53,7 @@ class ExtractLayers:
             for name, node in found.items():
                 if not node.spec.dtype.is_mergeable:
                     raise self._quantised(name, node.spec.dtype.code)
-                file.add(name, bench.tensor(node))
+                file.add(name, bench.tensor(as_built(name, bench.start, bench.ingredients.base)))
                 bench.events.advance(_LABEL, node.spec.bytes)
         bench.events.finish(_LABEL)
         (bench.folder / FILE).write_bytes(readable_json(blocks.document(bench.start)))

@@ -20,9 +20,8 @@ from brickctl.derivations.adapter_document import adapter_document, tied_to
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.derivations.differences import Difference, differences, no_difference
 from brickctl.derivations.linear_modules import Module, modules_of
-from brickctl.derivations.storing import each, figure, read_dtype
+from brickctl.derivations.storing import as_built, each, figure, read_dtype
 from brickctl.errors import Misfit, Unsupported
-from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.tensor_file import new_tensor_file
 from brickctl.tensors.truncation import of_energy, of_rank, residual
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.manifest import Derived
-    from brickctl.core.nodes import Node
     from brickctl.derivations.derivation import Bench
     from brickctl.errors import Place
     from brickctl.tensors.tensor_file import TensorFile
@@ -145,14 +143,14 @@ class _Extraction:
         holds_modules = any(other.startswith(f"{path}.") for other in self.modules)
         is_saved = self._lora.save_others and self.modules[path] is Module.OTHER and not holds_modules
         if is_saved:
-            self._save(one.name, one.tuned)
+            self._save(one.name)
             self.saved[path] = None
         self._tell(one.name, None, "whole" if is_saved else "left out", 0.0 if is_saved else 1.0)
 
-    def _save(self, name: str, node: Node) -> None:
+    def _save(self, name: str) -> None:
         """Store a tensor of the model under its own name."""
-        exact = node if node.spec.dtype is not DType.F64 else cast(node, DType.F32)
-        self._file.add(_PREFIX + name, self._bench.tensor(exact))
+        node = as_built(name, self._bench.start, self._bench.ingredients.base)
+        self._file.add(_PREFIX + name, self._bench.tensor(node))
         self._whole[name] = None
 
     def finish(self) -> None:
@@ -167,11 +165,10 @@ class _Extraction:
             causes = tuple(f"`{row['tensor']}` changed" for row in self.rows[:3])
             hint = "no linear layer did, so that a LoRA would be empty: use `extract-delta`"
             raise Misfit("there is nothing that a LoRA holds", causes=causes, place=self._lora.place, hint=hint)
-        model = self._bench.start
-        beside = (name for name in model.tensors if name.rpartition(".")[0] in self.saved)
+        beside = (name for name in self._bench.start.tensors if name.rpartition(".")[0] in self.saved)
         for name in (*beside, *tied_to(self._bench, tuple(self.saved))):
             if name not in self._whole:
-                self._save(name, model.node(name))
+                self._save(name)
 
     def notes(self) -> Iterator[str]:
         """What the user should know of the whole."""

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Stored
+from brickctl.tensors.arithmetic import cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from brickctl.core.document import Table
+    from brickctl.core.model import LazyModel
+    from brickctl.core.nodes import Node
     from brickctl.derivations.derivation import Bench
     from brickctl.derivations.differences import Difference
 
@@ -42,6 +46,13 @@ def each(found: Sequence[Difference], bench: Bench) -> Iterator[Difference]:
         yield one
         bench.events.advance(_LABEL, one.base.spec.bytes)
     bench.events.finish(_LABEL)
+
+
+def as_built(name: str, model: LazyModel, base: LazyModel) -> Node:
+    """A tensor of a model in the type in which a build would store it, where it is arithmetic upon the base."""
+    node = model.node(name)
+    is_computed = node.spec.dtype is DType.F64 and not isinstance(node, Stored)
+    return cast(node, base.node(name).spec.dtype) if is_computed and name in {*base.tensors, *base.ties} else node
 
 
 def figure(number: float) -> float:

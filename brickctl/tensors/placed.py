@@ -43,10 +43,14 @@ def placed(places: Node, values: Node, shape: tuple[int, ...], name: str) -> Nod
     `name` is how messages call the tensor.
     """
     spec = Spec(DType.F64, shape)
-    op = Op.make("ascending-places", 1, elements=spec.elements, tensor=name)
-    checked = Map(places.spec, op, (Input(places, Access.ALL),), whole_rows=True)
-    inputs = Input(checked, Access.ALL), Input(values, Access.ALL)
+    inputs = Input(ascending(places, spec.elements, name), Access.ALL), Input(values, Access.ALL)
     return Map(spec, Op.make("placed", 1, columns=spec.columns), inputs)
+
+
+def ascending(places: Node, count: int, name: str) -> Node:
+    """Places (n,) below `count`, of which a build makes sure that they ascend."""
+    op = Op.make("ascending-places", 1, elements=count, tensor=name)
+    return Map(places.spec, op, (Input(places, Access.ALL),), whole_rows=True)
 
 
 @kernel("ascending-places", scratch=16, overwrites=False)
@@ -61,7 +65,7 @@ def run_ascending_places(inputs: Sequence[Tensor], out: Tensor, arguments: Mappi
     outside = int(places[0]) < 0 or int(places[-1]) >= arguments["elements"]
     if outside or bool((places[1:] <= places[:-1]).any()):
         what = "lie outside of it" if outside else "do not ascend"
-        message = f"a delta contradicts itself: places in `{arguments['tensor']}` {what}"
+        message = f"a brick contradicts itself: places in `{arguments['tensor']}` {what}"
         raise IntegrityFault(message, hint="extract it again, or ask its publisher for another file")
     out.copy_(inputs[0])
 
