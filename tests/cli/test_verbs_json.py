@@ -119,7 +119,8 @@ def only_object(outcome: Outcome) -> dict[str, object]:
 def test_every_verb_is_tried() -> None:
     verbs = set(app.application(brickctl.cli)._modules)
     frame = {
-        "app", "changes", "composing", "console", "failures", "findings", "options", "output", "progress", "suggestions",
+        "app", "changes", "composing", "console", "failures", "findings", "options", "output", "progress",
+        "suggestions",
     }  # fmt: skip
     assert set(FAILURES) == set(SUCCESSES) | {"test", "mirror", "derive"} == verbs - frame
 
