@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.core.manifest import Derived
+    from brickctl.core.model import LazyModel
     from brickctl.derivations.derivation import Bench
     from brickctl.errors import Place
 
@@ -58,13 +59,13 @@ class ExtractNeurons:
     def make(self, bench: Bench) -> Findings:
         """Store the neurons of the group, FFN by FFN."""
         partition, modules = self._partition(bench), self._modules(bench)
-        bench.events.start(_LABEL, len(modules))
+        bench.events.start(_LABEL, sum(_size(ffn, bench.start) for ffn in modules))
         with new_tensor_file(bench.folder / WEIGHTS) as file:
             for ffn in modules:
                 neurons = partition.groups(ffn.path)[self.group]
                 for name, tensor in self._tensors(bench, ffn, neurons):
                     file.add(name, tensor)
-                bench.events.advance(_LABEL, 1)
+                bench.events.advance(_LABEL, _size(ffn, bench.start))
         bench.events.finish(_LABEL)
         (bench.folder / FILE).write_bytes(readable_json(config(bench.ingredients.base, self.group)))
         rows = ({"ffn": ffn.path, "neurons": len(partition.groups(ffn.path)[self.group])} for ffn in modules)
@@ -117,6 +118,11 @@ class ExtractNeurons:
                 message = "neurons of quantised weights are no brick"
                 raise Unsupported(message, causes=(cause,), place=self.place, hint=hint)
             yield name, bench.tensor(node).index_select(-1 if is_outward(name) else 0, places.long())
+
+
+def _size(ffn: Ffn, model: LazyModel) -> int:
+    """Bytes of the tensors of an FFN, which are read whole."""
+    return sum(model.tensors[name].spec.bytes for name in tensors_of(ffn, model))
 
 
 def read_extract_neurons(derived: Derived) -> ExtractNeurons:
