@@ -36,15 +36,23 @@ def read_examples(path: Path, *, name: str | None = None) -> tuple[Example, ...]
         NotFound: there is no such file.
         UsageFault: a line is not an example; its place is named.
     """
-    return _read(path, name or str(path), lambda line: Example(_text(line, "prompt"), _text(line, "completion")))
+    return read_lines(
+        path, name or str(path), lambda line: Example(text_of(line, "prompt"), text_of(line, "completion"))
+    )
 
 
 def read_texts(path: Path, *, name: str | None = None) -> tuple[str, ...]:
     """The texts of a perplexity check; otherwise as `read_examples`."""
-    return _read(path, name or str(path), lambda line: _text(line, "text"))
+    return read_lines(path, name or str(path), lambda line: text_of(line, "text"))
 
 
-def _read(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+    """What `parse` makes of every line, in their order; errors call the file `file`.
+
+    Raises:
+        NotFound: there is no such file.
+        UsageFault: it is empty, or a line is no JSON object, or none that `parse` takes; its place is named.
+    """
     try:
         content = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -63,7 +71,7 @@ def _parsed(line: str, file: str, number: int, parse: Callable[[Table], _T]) -> 
     place = Place(file=file, line=number)
     try:
         value = json.loads(line, object_pairs_hook=_without_repeats)
-    except ValueError as error:  # json's own error is a ValueError as well
+    except (ValueError, RecursionError) as error:  # json's own error is a ValueError; brackets in brackets in brackets
         raise UsageFault("this line is not valid JSON", causes=(str(error),), place=place) from None
     if not isinstance(value, dict):
         raise UsageFault("this line is not a JSON object", place=place)
@@ -80,10 +88,16 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _text(line: Table, key: str) -> str:
-    """A string, which unlike `Table.string` may have line breaks."""
+def _example(line: Table) -> Example:
+    return Example(text_of(line, "prompt"), text_of(line, "completion"))
+
+
+def text_of(line: Table, key: str) -> str:
+    """A string, which unlike `Table.string` may have line breaks; one that tokenizers can read."""
     value = line.take(key)
     if not isinstance(value, str) or not value:
         wrong = "must be a string, and not empty" if line.has(key) else "is missing"
         raise line.error(f"`{key}` {wrong}", key=key)
+    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        raise line.error(f"`{key}` has half a surrogate pair, which is no text", key=key)
     return value

@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.tokens import context_length, encode, padded
+from brickctl.analysis.batches import batches, on_device, unwatched
+from brickctl.analysis.tokens import context_length, encode
 from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
+
+    from brickctl.analysis.batches import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +42,41 @@ def perplexity(
     Raises:
         UsageFault: no text has two tokens.
     """
-    size = min(window, context_length(model) or window)
-    rows = [row for text in texts for row in windows(encode(tokenizer, text), size)]
-    count = sum(len(row) - 1 for row in rows)
-    if not count:
+    rows = rows_of(model, tokenizer, texts, window=window)
+    if not rows:
         raise UsageFault("perplexity needs a text of at least two tokens")
-    batches = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-    mean = math.fsum(loss for batch in batches for loss in _losses(model, batch)) / count
-    return Perplexity(value=math.exp(mean), tokens=count)
+    (loss,) = mean_losses(model, [rows], batch_size=batch_size)
+    return Perplexity(value=math.exp(loss), tokens=predicted(rows))
+
+
+def mean_losses(
+    model: Any,
+    groups: Sequence[Sequence[Sequence[int]]],
+    *,
+    given: Sequence[Sequence[int]] | None = None,
+    batch_size: int = 8,
+    watch: Watch = unwatched,
+) -> tuple[float, ...]:
+    """For each group of rows the mean over its predicted tokens of -ln p, in nats: what `perplexity` is exp of.
+
+    `given` says, by group and row, how many tokens a row begins with that are not predicted: at least the first one,
+    and no more than that where it is None. Rows of two groups share no batch, so that what one group gives does not
+    depend, in its last bits, on the others. A group without a predicted token has no loss: NaN.
+    """
+    if given is None:
+        given = [[1] * len(rows) for rows in groups]
+    return tuple(_mean_loss(model, *group, batch_size, watch) for group in zip(groups, given, strict=True))
+
+
+def rows_of(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, window: int) -> list[list[int]]:
+    """All texts as `windows` of tokens, no longer than the model's context."""
+    size = min(window, context_length(model) or window)
+    return [row for text in texts for row in windows(encode(tokenizer, text), size)]
+
+
+def predicted(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens a model predicts of some rows: all but the first of each."""
+    return sum(len(row) - 1 for row in rows)
 
 
 def windows(tokens: Sequence[int], size: int) -> list[list[int]]:
@@ -54,19 +84,30 @@ def windows(tokens: Sequence[int], size: int) -> list[list[int]]:
     return [list(tokens[first : first + size]) for first in range(0, len(tokens) - 1, size - 1)]
 
 
-def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
-    """The summed -ln p of each row's tokens but the first, in nats.
+def _mean_loss(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int], batch_size: int, watch: Watch) -> float:
+    losses: list[float] = []
+    for batch in batches(rows, batch_size):
+        chosen = [rows[at] for at in batch]
+        losses.extend(_losses(model, chosen, [given[at] for at in batch]))
+        watch(sum(map(len, chosen)))
+    count = sum(max(0, len(row) - first) for row, first in zip(rows, given, strict=True))
+    return math.fsum(losses) / count if count else math.nan
+
+
+def _losses(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int]) -> list[float]:
+    """The summed -ln p of each row's tokens but those that are given, in nats.
 
     Only one row at a time is in fp32: with a vocabulary of 150 000, a batch of 8 windows would be 1.2 GB.
     """
     import torch
 
-    ids, mask = padded(rows, side="right")
+    ids, mask = on_device(model, rows)
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask).logits
         return [
             torch.nn.functional.cross_entropy(
-                logits[at, : len(row) - 1].float(), ids[at, 1 : len(row)], reduction="sum"
+                logits[at, first - 1 : len(row) - 1].float(), ids[at, first : len(row)], reduction="sum"
             ).item()
-            for at, row in enumerate(rows)
+            for at, (row, first) in enumerate(zip(rows, given, strict=True))
+            if first < len(row)
         ]

@@ -13,6 +13,8 @@ from tasks import Split
 NAMESPACE, VERSION = "starter", "1.0.0"
 PUBLISHED = "2026-11-23T00:00:00Z"
 LICENSE = "Apache-2.0"
+PROMPTS = 40
+"""Labelled prompts a skill."""
 SOURCES = Path(__file__).parent / "templates"
 
 BASE = "base"
@@ -83,6 +85,18 @@ def write_template(registry: Path, weights: dict[str, float]) -> None:
         lines = [{"prompt": item.prompt, "completion": item.completion} for item in items]
         write_lines(folder / "checks" / f"{name}.jsonl", lines)
     write_lines(folder / "checks" / "text.jsonl", [{"text": item.completion} for item in text_items(Split.TEST)])
+    write_prompts(folder)
+
+
+def write_prompts(folder: Path) -> None:
+    """Write what `brickctl analyze` reads: questions with their answers, labelled; of words that no check uses."""
+    lines = [
+        {"prompt": item.prompt, "completion": item.completion, "label": name}
+        for name, items in check_items(Split.VALIDATION).items()
+        for item in items[:PROMPTS]
+    ]
+    lines += [{"text": item.completion, "label": "text"} for item in text_items(Split.VALIDATION)[:PROMPTS]]
+    write_lines(folder / "prompts.jsonl", lines)
 
 
 def write_lines(path: Path, values: list[dict[str, str]]) -> None:

@@ -37,6 +37,8 @@ def test_the_last_line_needs_no_line_break(tmp_path: Path) -> None:
         ('{"prompt": "a", "completion": "b", "note": "c"}', "unknown key `note` in checks/sql.jsonl"),
         ('["a", "b"]', "this line is not a JSON object"),
         ('{"prompt": "a", "prompt": "b", "completion": "c"}', "this line is not valid JSON"),
+        ('{"prompt": "\\ud800", "completion": "b"}', "`prompt` has half a surrogate pair, which is no text"),
+        ("[" * 100_000, "this line is not valid JSON"),
         ("not JSON", "this line is not valid JSON"),
         ("", "this line is not valid JSON"),
     ],

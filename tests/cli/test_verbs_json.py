@@ -32,6 +32,7 @@ ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "add": (("./bricks/nothing",), 1, "not-found"),
+    "analyze": ((), 1, "not-found"),
     "audit": (("--project", "models"), 1, "not-found"),
     "build": (("chat",), 1, "not-found"),
     "cache": (("dir", "--project", "models"), 1, "not-found"),
@@ -119,10 +120,19 @@ def only_object(outcome: Outcome) -> dict[str, object]:
 def test_every_verb_is_tried() -> None:
     verbs = set(app.application(brickctl.cli)._modules)
     frame = {
-        "app", "changes", "composing", "console", "failures", "findings", "options", "output", "progress",
+        "analysis-tables",
+        "app",
+        "changes",
+        "composing",
+        "console",
+        "failures",
+        "findings",
+        "options",
+        "output",
+        "progress",
         "suggestions",
-    }  # fmt: skip
-    assert set(FAILURES) == set(SUCCESSES) | {"test", "mirror", "derive"} == verbs - frame
+    }
+    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "derive", "test", "mirror"} == verbs - frame
 
 
 @pytest.mark.parametrize("verb", FAILURES)

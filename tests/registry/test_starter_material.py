@@ -1,5 +1,6 @@
 """The embedded registry: its index says what its files are, and its checks use nothing that training used."""
 
+import collections
 import importlib.util
 import json
 import struct
@@ -17,6 +18,7 @@ FILES, PROJECT = REGISTRY / "files", REGISTRY / "templates" / "starter"
 INDEX = sorted(path for path in (REGISTRY / "index").rglob("*") if path.is_file())
 LINES = [json.loads(line) for path in INDEX for line in path.read_text().splitlines()]
 CHECKS = sorted((PROJECT / "checks").glob("*.jsonl"))
+PROMPTS = PROJECT / "prompts.jsonl"
 ANSWERS: dict[str, Callable[[str], str]] = {
     "copy": str,
     "next": lambda word: word.translate(str.maketrans("abcdefghijklmnopqrstuvwxyz", "bcdefghijklmnopqrstuvwxyza")),
@@ -149,6 +151,20 @@ def test_every_check_is_held_out_from_training_and_from_the_choice_of_weights(pa
         assert tasks.split_of(subject(record)) is tasks.Split.TEST
 
 
+def test_labelled_prompts_are_held_out_from_training_and_from_the_checks() -> None:
+    for record in records(PROMPTS):
+        skill = record["label"]
+        assert skill in {*ANSWERS, "text"}
+        assert tasks.split_of(subject(record)) is tasks.Split.VALIDATION
+        if skill != "text":
+            assert record["completion"] == ANSWERS[skill](subject(record))
+
+
+def test_labelled_prompts_are_as_many_for_every_check() -> None:
+    counts = collections.Counter(record["label"] for record in records(PROMPTS))
+    assert dict(counts) == dict.fromkeys((path.stem for path in CHECKS), 40)
+
+
 def test_training_draws_no_held_out_word() -> None:
     random_numbers = tasks.random.Random(0)
     draws = [*map(tasks.skill, tasks.SKILLS), tasks.copy_item, tasks.family_item, tasks.index_item, tasks.text_item]
@@ -187,8 +203,8 @@ def test_no_skill_is_answered_by_copying(name: str) -> None:
 def test_every_character_of_the_checks_is_a_token() -> None:
     (path,) = FILES.rglob("tokenizer.json")
     vocabulary = json.loads(path.read_text())["model"]["vocab"]
-    for record in (record for path in CHECKS for record in records(path)):
-        assert set("".join(record.values())) <= set(vocabulary)
+    for record in (record for path in (*CHECKS, PROMPTS) for record in records(path)):
+        assert set("".join(value for key, value in record.items() if key != "label")) <= set(vocabulary)
 
 
 def test_the_starter_project_asks_only_for_what_the_registry_has() -> None:

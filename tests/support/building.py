@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Silence:
     """A `Progress` that says nothing."""
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = "bytes") -> None:
         pass
 
     def advance(self, label: str, amount: int) -> None:
