@@ -45,6 +45,7 @@ class Artifact:
         weights: folder below the artifact -> computed tensors that are stored there, by name (the masks of a merge).
         notes: what the user should know about the result, one sentence each.
         restacked: whether a stitch gave layers other numbers than they have in the base.
+        regrouped: whether a split or a prune gave FFNs other neurons than they have in the base.
     """
 
     root: LazyModel
@@ -52,3 +53,4 @@ class Artifact:
     weights: Mapping[str, Mapping[str, Node]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     restacked: bool = False
+    regrouped: bool = False

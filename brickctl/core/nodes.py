@@ -215,10 +215,22 @@ def key(node: Node) -> Sha256:
 
 
 def blocks_of(node: Node) -> Iterator[Region]:
-    """The rectangles in which a node is made; of packed bits so few bytes that they come from a block of elements."""
-    packs = isinstance(node, Map) and any(entry.access is Access.PACKED for entry in node.inputs)
-    elements = BLOCK_ELEMENTS // 8 if packs else BLOCK_ELEMENTS
-    return blocks(node.spec, whole_rows=needs_whole_rows(node), elements=elements)
+    """The rectangles in which a node is made; so small that what they come from is no larger than a block."""
+    return blocks(node.spec, whole_rows=needs_whole_rows(node), elements=_elements_at_once(node))
+
+
+def _elements_at_once(node: Node) -> int:
+    """Elements of a block: fewer where each comes from several, as packed bits do, or a few columns of wide rows."""
+    if not isinstance(node, Map):
+        return BLOCK_ELEMENTS
+    if any(entry.access is Access.PACKED for entry in node.inputs):
+        return BLOCK_ELEMENTS // 8
+    among = [entry.node.spec.columns for entry in node.inputs if entry.access is Access.AMONG]
+    if among:
+        return max(1, BLOCK_ELEMENTS * node.spec.columns // max(among))
+    if len(node.inputs) == 1 and node.inputs[0].access is Access.BLOCK:
+        return _elements_at_once(node.inputs[0].node)  # such as a cast, which comes on top of everything
+    return BLOCK_ELEMENTS
 
 
 def needs_whole_rows(node: Node) -> bool:

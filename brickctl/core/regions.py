@@ -83,6 +83,7 @@ class Access(Enum):
     ALL = "all"  # the whole tensor
     PACKED = "packed"  # the same rows, eight columns for each of the block
     BITS = "bits"  # the same rows, one column for each eight of the block
+    AMONG = "among"  # the same rows, every column, few of which the block may have
 
     __hash__ = object.__hash__  # as that of `DType`
 
@@ -91,7 +92,7 @@ class Access(Enum):
         match self:
             case Access.BLOCK:
                 found = block
-            case Access.ROWS:
+            case Access.ROWS | Access.AMONG:
                 found = Region(block.top, block.bottom, 0, spec.columns)
             case Access.COLUMNS:
                 found = Region(0, spec.rows, block.left, block.right)

@@ -182,9 +182,13 @@ def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place 
     """Refuse to put bricks that were made for the layers of the base upon a model whose layers are others.
 
     Raises:
-        Misfit: a stitch has come before.
+        Misfit: a stitch has come before, or a split or a prune.
     """
     alias = next((alias for alias in aliases if alias != BASE), None)
+    if artifact.regrouped and alias is not None:
+        cause = "it was made for the FFNs of the base, and a step before has given them other neurons"
+        hint = f"let the step with `{alias}` come before the split or prune"
+        raise Misfit(f"`{alias}` does not fit the model as it is by now", causes=(cause,), place=place, hint=hint)
     if artifact.restacked and alias is not None:
         cause = "it was made for the layers of the base, and a stitch has given layers other numbers"
         hint = f"merge `{alias}` before the stitch, or in one of its slices"
@@ -201,6 +205,18 @@ def refuse_masked(artifact: Artifact, place: Place | None) -> None:
         cause = "an earlier step wrote masks, which are for the model as it was"
         hint = 'leave out `masks`, or go on from the model of a task: { op = "mask", ... }'
         raise ManifestInvalid("nothing can change a model after its masks", causes=(cause,), place=place, hint=hint)
+
+
+def refuse_stacked(artifact: Artifact, step: str, place: Place | None) -> None:
+    """Refuse a step that changes the model below adapters that stand beside it already.
+
+    Raises:
+        ManifestInvalid: an earlier step stacked adapters.
+    """
+    if artifact.parts:
+        cause = "an earlier step stacked adapters, which are for the layers as they were"
+        hint = f"merge these adapters into the model, or {step} without them"
+        raise ManifestInvalid(f"a {step} cannot follow a stack", causes=(cause,), place=place, hint=hint)
 
 
 class Reader(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.dtypes import DType
+from brickctl.core.nodes import Stored
 from brickctl.core.numbers import split_layer
 from brickctl.tensors.arithmetic import cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brickctl.core.dtypes import DType
     from brickctl.core.model import Artifact, LazyModel
     from brickctl.core.nodes import Node
 
@@ -32,10 +33,14 @@ def recast(artifact: Artifact, start: LazyModel, dtype: DType | None) -> Artifac
 
 
 class _Types:
-    """In which type the tensors of a model are stored; a layer that it does not have is like those that it has."""
+    """In which type the tensors of a model are stored; a layer that it does not have is like those that it has.
+
+    What is computed under a name that it does not have gets the type of most of its numbers.
+    """
 
     def __init__(self, start: LazyModel) -> None:
         self._start = start
+        self._usual = _most_frequent(start)
         self._by_layer: dict[tuple[str, str], DType] = {}
         for name, node in start.tensors.items():
             place = split_layer(name)
@@ -52,8 +57,19 @@ class _Types:
     def _stored(self, name: str, node: Node) -> DType:
         if name in self._start.tensors or name in self._start.ties:
             return self._start.node(name).spec.dtype
+        is_computed = node.spec.dtype is DType.F64 and not isinstance(node, Stored)
+        other = self._usual if is_computed else node.spec.dtype
         place = split_layer(name)
-        return node.spec.dtype if place is None else self._by_layer.get((place[0], place[2]), node.spec.dtype)
+        return other if place is None else self._by_layer.get((place[0], place[2]), other)
+
+
+def _most_frequent(model: LazyModel) -> DType:
+    """The type of most numbers of a model; fp64 where it has none."""
+    sizes: dict[DType, int] = {}
+    for node in model.tensors.values():
+        if node.spec.dtype.is_mergeable:
+            sizes[node.spec.dtype] = sizes.get(node.spec.dtype, 0) + node.spec.elements
+    return max(sizes, key=lambda dtype: sizes[dtype], default=DType.F64)
 
 
 def _must_change(config: Mapping[str, Any], dtype: DType) -> bool:

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.core.numbers import is_before_layers
-from brickctl.errors import ManifestInvalid, Misfit
+from brickctl.errors import Misfit
 from brickctl.operations.combine import untie
 from brickctl.operations.layer_config import Origin, restack
 from brickctl.operations.layered import Layered, check_layer, check_outside, choose_stack, make_of
-from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_restacked, register
+from brickctl.operations.operation import (
+    Ingredients,
+    Operation,
+    refuse_masked,
+    refuse_restacked,
+    refuse_stacked,
+    register,
+)
 from brickctl.operations.same_tokens import same_tokens
 from brickctl.operations.slice_sources import Names, SliceSources
 from brickctl.operations.slices import Layers, Slice, outside_of_base, read_slice
@@ -74,7 +81,7 @@ class Stitch:
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Stitch the layers of the running model and of the bricks together."""
         refuse_masked(artifact, self.place)
-        _refuse_adapters(artifact, self.place)
+        refuse_stacked(artifact, "stitch", self.place)
         stack = choose_stack(artifact.root, self.stack, self.place)
         return _Stitching(self, artifact, ingredients, stack).artifact()
 
@@ -215,14 +222,6 @@ def read_stitch(step: Step) -> Operation:
 def _read_outside(table: Table, key: str) -> Slice:
     inner = table.table_or_none(key)
     return outside_of_base() if inner is None else read_slice(inner, outside=True)
-
-
-def _refuse_adapters(artifact: Artifact, place: Place | None) -> None:
-    """Adapters that stand beside the model already are for its layers as they are."""
-    if artifact.parts:
-        cause = "an earlier step stacked adapters, which are for the layers as they were"
-        hint = "merge these adapters into the model, or stitch without them"
-        raise ManifestInvalid("a stitch cannot follow a stack", causes=(cause,), place=place, hint=hint)
 
 
 register("stitch", read_stitch)

@@ -37,7 +37,9 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "build": (("chat",), 1, "not-found"),
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
+    "derive": ((), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
+    "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
     "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
@@ -69,6 +71,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "cache": ("dir",),
     "completions": ("bash",),
     "doctor": ("--offline",),
+    "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
@@ -123,12 +126,13 @@ def test_every_verb_is_tried() -> None:
         "composing",
         "console",
         "failures",
+        "findings",
         "options",
         "output",
         "progress",
         "suggestions",
     }
-    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "test", "mirror"} == verbs - frame
+    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "derive", "test", "mirror"} == verbs - frame
 
 
 @pytest.mark.parametrize("verb", FAILURES)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
     "export-a-lock",
+    "extract-a-brick",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
     "run-in-ci",
@@ -135,6 +136,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
     run_above = {
         "build-without-a-manifest",
         "export-a-lock",
+        "extract-a-brick",
         "import-a-mergekit-recipe",
         "keep-bricks-up-to-date",
         "look-after-the-caches",

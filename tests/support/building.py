@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brickctl.core.manifest import Input
+    from brickctl.core.manifest import Input, Manifest
     from brickctl.core.model import Artifact
     from brickctl.core.ports import Progress
     from brickctl.tensors.device import Device
@@ -94,6 +94,15 @@ def sum_of(**weights: object) -> str:
 def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     """Everything up to the first byte of weights."""
     wanted = parse_manifest(text)
+    ingredients, paths = gather(wanted, scratch)
+    recipe = read_recipe(wanted, wanted.targets[target])
+    artifact = recipe.artifact(ingredients)
+    plan = Plan(tasks=lay_out(artifact, recipe.shard_size, ingredients.plain_files()), notes=artifact.notes)
+    return Prepared(artifact=artifact, plan=plan, paths=paths)
+
+
+def gather(wanted: Manifest, scratch: Path) -> tuple[Ingredients, dict[Sha256, Path]]:
+    """The base and the bricks of a manifest, and where their files are."""
     source = LocalSource(scratch, Ledger(scratch / "ledger"))
     bricks: dict[str, Brick] = {}
     paths: dict[Sha256, Path] = {}
@@ -103,7 +112,6 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
         kind = "base" if alias == BASE else requirement.kind or detect_kind(alias, contents).name
         bricks[alias] = Brick(name=alias, kind=kind, pin=pin, contents=contents, required_by=requirement.place)
         paths |= {file.sha256: (source.locate(pin) or {})[file.path] for file in pin.files}
-    recipe = read_recipe(wanted, wanted.targets[target])
 
     def read(_: Brick, file: File) -> bytes:
         return paths[file.sha256].read_bytes()
@@ -111,10 +119,7 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     def read_input(one: Input) -> str:
         return (scratch / one.path).read_text()
 
-    ingredients = Ingredients(bricks.pop(BASE), bricks, read, read_input)
-    artifact = recipe.artifact(ingredients)
-    plan = Plan(tasks=lay_out(artifact, recipe.shard_size, ingredients.plain_files()), notes=artifact.notes)
-    return Prepared(artifact=artifact, plan=plan, paths=paths)
+    return Ingredients(bricks.pop(BASE), bricks, read, read_input), paths
 
 
 def build(text: str, folder: Path, target: str = "t", **budget: int) -> Path:

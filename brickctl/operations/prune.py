@@ -1,0 +1,194 @@
+"""Prune: a smaller dense model, of the groups of neurons that some labels need."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.document import shown
+from brickctl.errors import ManifestInvalid, Unsupported
+from brickctl.kinds.neurons import Ffn, ffns
+from brickctl.operations.neuron_groups import PARTS, Asked, down, gate, named_brick, up
+from brickctl.operations.operation import Ingredients, Operation, register
+from brickctl.tensors.columns import pick_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from brickctl.core import manifest
+    from brickctl.core.document import Table
+    from brickctl.core.model import Artifact, LazyModel
+    from brickctl.core.names import Alias
+    from brickctl.core.nodes import Node
+    from brickctl.errors import Place
+    from brickctl.kinds.partition import Partition
+
+_WIDTH = "intermediate_size"
+_BIASES = ("gate_proj.bias", "up_proj.bias")
+_WHICH = 'write `keep = N` with `labels = [NAMES]` or `by = "mass"`, or else the numbers: `groups = [0, 3]`'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """A prune step: which groups stay, the same ones in every FFN (`groups`), or the `keep` heaviest of each.
+
+    `labels` are those whose output counts; None are all that the brick knows.
+    """
+
+    brick: Alias
+    groups: tuple[int, ...] | None = None
+    keep: int | None = None
+    labels: tuple[str, ...] | None = None
+    place: Place | None = dataclasses.field(default=None, compare=False)
+
+    reproducible = "bitwise"
+    computes = True
+    takes_layers = False
+    inputs = ()
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """The partition."""
+        return (self.brick,)
+
+    def document(self) -> Mapping[str, Any]:
+        """The step with every default written out."""
+        if self.groups is not None:
+            return {"op": "prune", "brick": self.brick, "groups": list(self.groups)}
+        which = {"by": "mass"} if self.labels is None else {"labels": list(self.labels)}
+        return {"op": "prune", "brick": self.brick, "keep": self.keep, **which}
+
+    def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
+        """Leave out the neurons of all other groups."""
+        asked = Asked("prune", self.brick, self.place)
+        partition = asked.partition(artifact, ingredients)
+        self._check_choice(partition)
+        root, modules = artifact.root, ffns(artifact.root)
+        self._refuse_others(root, modules)
+        kept = {ffn.path: self._kept(partition, ffn.path) for ffn in modules}
+        left = {ffn.path: _neurons(partition, ffn.path, kept[ffn.path]) for ffn in modules}
+        before, after = asked.width_of(modules), len(left[modules[0].path])
+        tensors = {**root.tensors, **_biases(root, left)}
+        for ffn in modules:
+            tensors |= _pruned(root, ffn, left[ffn.path])
+        config = self._narrowed(root.config, before, after)
+        model = dataclasses.replace(root, tensors=tensors, config=config, source_config=None)
+        notes = (f"{after} of {before} neurons of each FFN are left", *_told(partition, kept))
+        return dataclasses.replace(artifact, root=model, notes=(*artifact.notes, *notes), regrouped=True)
+
+    def _check_choice(self, partition: Partition) -> None:
+        """Make sure that the brick has the groups and labels that are named."""
+        found = partition.grouping
+        most = self.keep if self.groups is None else max(self.groups) + 1
+        if most is not None and most > found.groups:
+            wanted = f"{self.keep} groups" if self.groups is None else f"group {most - 1}"
+            cause = f"it has {found.groups}, numbered from 0"
+            raise ManifestInvalid(f"`{self.brick}` does not have {wanted}", causes=(cause,), place=self.place)
+        strange = next((label for label in self.labels or () if label not in found.labels), None)
+        if strange is not None:
+            cause = f"it has {', '.join(found.labels)}" if found.labels else "it was derived without labels"
+            message = f"`{self.brick}` knows no label `{shown(strange)}`"
+            raise ManifestInvalid(message, causes=(cause,), place=self.place)
+
+    def _kept(self, partition: Partition, ffn: str) -> tuple[int, ...]:
+        """The groups of one FFN that stay: the first of those that carry as much."""
+        if self.groups is not None:
+            return self.groups
+        mass = partition.mass(ffn)
+        rows = range(len(mass)) if self.labels is None else map(partition.grouping.labels.index, self.labels)
+        carried = mass[[*rows]].sum(axis=0).tolist()
+        return tuple(sorted(range(len(carried)), key=lambda group: (-carried[group], group))[: self.keep])
+
+    def _refuse_others(self, model: LazyModel, modules: Sequence[Ffn]) -> None:
+        """Refuse FFNs with further tensors, which may have a number for every neuron."""
+        known = (*PARTS, *_BIASES, "down_proj.bias")
+        for ffn in modules:
+            inside = (name for name in model.tensors if name.startswith(f"{ffn.path}."))
+            strange = next((name for name in inside if name.removeprefix(f"{ffn.path}.") not in known), None)
+            if strange is not None:
+                cause = f"`{strange}` is no part of an FFN that it knows"
+                raise Unsupported("prune cannot make this model smaller", causes=(cause,), place=self.place)
+
+    def _narrowed(self, config: Mapping[str, Any], before: int, after: int) -> Mapping[str, Any]:
+        """The configuration with the new width, wherever it has the old one."""
+        nested = config.get("text_config")
+        if config.get(_WIDTH) == before:
+            return {**config, _WIDTH: after}
+        if isinstance(nested, dict) and nested.get(_WIDTH) == before:
+            return {**config, "text_config": {**nested, _WIDTH: after}}
+        cause = f"it has no `{_WIDTH} = {before}`"
+        raise Unsupported("config.json cannot say how wide the FFNs become", causes=(cause,), place=self.place)
+
+
+def _neurons(partition: Partition, ffn: str, groups: Sequence[int]) -> tuple[int, ...]:
+    """The neurons that stay, in the order in which they were."""
+    members = partition.groups(ffn)
+    return tuple(sorted((*partition.shared(ffn), *(neuron for group in groups for neuron in members[group]))))
+
+
+def _pruned(model: LazyModel, ffn: Ffn, neurons: Sequence[int]) -> Mapping[str, Node]:
+    made = (
+        gate(model, ffn.path, neurons),
+        up(model, ffn.path, neurons),
+        down(model.tensors[f"{ffn.path}.down_proj.weight"], neurons),
+    )
+    return {f"{ffn.path}.{part}": node for part, node in zip(PARTS, made, strict=True)}
+
+
+def _biases(model: LazyModel, left: Mapping[str, Sequence[int]]) -> dict[str, Node]:
+    """The biases of the neurons that stay; that of the output is as before."""
+    names = ((f"{path}.{part}", neurons) for path, neurons in left.items() for part in _BIASES)
+    return {name: pick_columns(model.tensors[name], neurons) for name, neurons in names if name in model.tensors}
+
+
+def _told(partition: Partition, kept: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """How much of what all groups put out the ones that stay carry, for each label."""
+    labels = partition.grouping.labels or ("all text",)
+    mass = {ffn: partition.mass(ffn) for ffn in kept}
+    for row, label in enumerate(labels):
+        shares = [_share(mass[ffn][row], groups) for ffn, groups in kept.items()]
+        yield f"the groups that stay carry {sum(shares) / len(shares):.0%} of what all groups put out for {label}"
+
+
+def _share(mass: NDArray[np.float64], groups: Sequence[int]) -> float:
+    total = float(mass.sum())
+    return float(mass[list(groups)].sum()) / total if total else 1.0
+
+
+def read_prune(step: manifest.Step) -> Operation:
+    """Read `{ op = "prune", brick = NAME, keep = N, labels = [NAMES] }`, with `by = "mass"` instead of `labels`.
+
+    `brick` is a partition of neurons. Of every FFN the N groups stay that put out most for these labels, summed over
+    them, or by `mass` for all labels; or else, in all FFNs, the `groups = [NUMBERS]`. Shared neurons always stay.
+    """
+    table = step.table.fresh()
+    brick = named_brick(table, "prune")
+    keep, labels, by = table.integer_or_none("keep"), table.strings_or_none("labels"), table.string_or_none("by")
+    groups = _read_groups(table)
+    table.finish()
+    if (groups is None) == (keep is None) or (groups is not None and (labels is not None or by is not None)):
+        raise table.missing("a prune needs to be told which groups stay", "keep", "groups", hint=_WHICH)
+    if keep is not None and ((labels is None) == (by is None) or by not in (None, "mass")):
+        raise table.missing("a prune needs to be told what counts", "labels", "by", hint=_WHICH)
+    if keep is not None and keep < 1:
+        raise table.error("`keep` must be at least 1", key="keep")
+    if labels is not None and (not labels or len(dict.fromkeys(labels)) != len(labels)):
+        raise table.error("`labels` names at least one label, and each once", key="labels")
+    return Prune(brick=brick, groups=groups, keep=keep, labels=labels, place=step.place)
+
+
+def _read_groups(table: Table) -> tuple[int, ...] | None:
+    values = table.take("groups")
+    if values is None:
+        return None
+    is_list = isinstance(values, list) and values and all(type(value) is int and value >= 0 for value in values)
+    if not is_list or len(dict.fromkeys(values)) != len(values):
+        raise table.error("`groups` is a list of numbers from 0 on, each once", key="groups")
+    return tuple(sorted(values))
+
+
+register("prune", read_prune)

@@ -1,0 +1,77 @@
+"""Bricks of kind neurons, made by hand: what `brickctl derive` would write for a model folder."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from brickctl.core.digests import interface_digest, prefixed
+from brickctl.kinds.neurons import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+_GATE = ".gate_proj.weight"
+
+
+def shapes(model: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors of a model folder."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in sorted(model.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+    return found
+
+
+def modules(model: Path) -> dict[str, tuple[int, int]]:
+    """The FFNs of a model folder: path of the module -> neurons and hidden size."""
+    return {name.removesuffix(_GATE): shape for name, shape in shapes(model).items() if name.endswith(_GATE)}  # type: ignore[misc]
+
+
+def config(model: Path, *, groups: int, shared: int = 0, **settings: Any) -> dict[str, Any]:
+    """`neurons_config.json` of a brick for a model."""
+    usual = {"format": FORMAT, "method": "random", "router": None, "labels": []}
+    return {
+        **usual,
+        "interface": prefixed(interface_digest(shapes(model))),
+        "groups": groups,
+        "shared": shared,
+    } | settings
+
+
+def partition(model: Path, folder: Path, *, groups: int, seed: int = 0, **settings: Any) -> Path:
+    """Save a random partition, with random shares and a random linear router if `router` says so."""
+    found = config(model, groups=groups, **settings)
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, Tensor] = {}
+    for path, (neurons, hidden) in modules(model).items():
+        tensors[f"{path}.order"] = order(neurons, groups, found["shared"], generator)
+        rows = max(len(found["labels"]), 1)
+        tensors[f"{path}.mass"] = torch.rand(rows, groups, generator=generator)
+        if found["router"] in ("linear", "similarity"):
+            tensors[f"{path}.router.weight"] = torch.randn(groups, hidden, generator=generator) / hidden**0.5
+            tensors[f"{path}.logits"] = torch.tensor([1.0, 0.01], dtype=torch.float64)
+    return save(folder, found, tensors)
+
+
+def save(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """Save a brick."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "neurons_config.json").write_text(json.dumps(document))
+    save_file(dict(tensors), folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def order(neurons: int, groups: int, shared: int, generator: torch.Generator) -> Tensor:
+    """A random partition in the canonical order: shared ones, then groups by their smallest neuron, all ascending."""
+    drawn = torch.randperm(neurons, generator=generator)
+    members = drawn[shared:].reshape(groups, -1).sort(dim=1).values
+    members = members[members[:, 0].argsort()]
+    return torch.cat([drawn[:shared].sort().values, members.reshape(-1)]).to(torch.int32)
