@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": command_line.page,
     "environment.md": formats.environment,
     "errors-and-exit-codes.md": errors.page,
+    "derivations.md": plugins.derivations,
     "kinds.md": plugins.kinds,
     "lock.md": formats.lock,
     "manifest.md": formats.manifest,

@@ -51,13 +51,13 @@ def command(
     """
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import build
-    from brickctl.workflows.lock import current_lock, mode_for
+    from brickctl.workflows.lock import lock_for, mode_for
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
     recipes = build.read_recipes(session, targets)
-    lock = current_lock(session, mode, write=not (check or dry_run))
+    lock = lock_for(session, mode, recipes, write=not (check or dry_run))
     budget = Budget(threads=threads, memory=memory, device=device)
     folders = [session.artifact_folder(recipe.name) for recipe in recipes]
     if dry_run:

@@ -33,6 +33,12 @@ def bricks(context: click.Context, parameter: click.Parameter, typed: str) -> li
     return [] if manifest is None else _fitting(context, parameter, typed, manifest.bricks)
 
 
+def derived(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The derived bricks of the project."""
+    manifest = _manifest(context)
+    return [] if manifest is None else _fitting(context, parameter, typed, manifest.derived)
+
+
 def base_and_bricks(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
     """The base and the bricks of the project."""
     manifest = _manifest(context)

@@ -45,13 +45,13 @@ def command(
     """
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import measure
-    from brickctl.workflows.lock import current_lock, mode_for
+    from brickctl.workflows.lock import lock_for, mode_for
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
     checks = measure.read_checks(session, names)
-    lock = current_lock(session, mode)
+    lock = lock_for(session, mode, measure.recipes_of(session, checks))
     run = measure.skills if bricks else measure.gate
     scores = list(run(session, lock, checks, Budget(threads=threads, memory=memory)))
     gates = [score for score in scores if score.model == score.check.target]

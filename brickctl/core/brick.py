@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
 
 
+DERIVED = "derived:"
+"""How the source of a brick begins that the project makes itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class File:
     """One file of a brick: POSIX path relative to the brick's folder, size in bytes, digest of its content."""
@@ -27,7 +31,8 @@ class File:
 class Pin:
     """Exactly which bytes a reference means: what a source found, before anyone looked into the files.
 
-    `source` is `hf:owner/name`, `path:folder` or `index:namespace/name/version`. `files` is sorted by path.
+    `source` is `hf:owner/name`, `path:folder`, `index:namespace/name/version` or `derived:name`. `files` is sorted by
+    path.
     """
 
     source: str
@@ -43,6 +48,11 @@ class Pin:
     def digest(self) -> Sha256:
         """Tree digest over the files."""
         return tree_digest((file.path, file.sha256) for file in self.files)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the project has made it itself."""
+        return self.source.startswith(DERIVED)
 
     @property
     def origin(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.manifest import Derived
-from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
+from brickctl.core.names import BASE, Alias, is_alias
 from brickctl.core.reference_format import check_alias
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
 
 
-def read_derived(table: Table | None, bricks: Collection[Alias], targets: Collection[Alias]) -> Mapping[Alias, Derived]:
-    """Read every derived brick, and make sure that each one has a name of its own and starts somewhere.
+def read_derived(table: Table | None, bricks: Collection[Alias]) -> Mapping[Alias, Derived]:
+    """Read every derived brick, and make sure that each one has a name of its own.
 
     Raises:
-        ManifestInvalid: a name that a brick has already, no `op`, or a model that does not exist.
+        ManifestInvalid: a name that a brick has already, or no `op`.
     """
     if table is None:
         return {}
@@ -31,20 +31,14 @@ def read_derived(table: Table | None, bricks: Collection[Alias], targets: Collec
         if name in bricks:
             message = f"`{name}` is a brick of [bricks] and of [derived]"
             raise table.error(message, key=name, hint="give one of them another name")
-    tables = {name: found for name in names if (found := table.table_or_none(name)) is not None}
-    known = {BASE, *bricks, *tables}
-    return {name: _read(name, entry, known, targets) for name, entry in tables.items()}
+    return {name: _read(name, entry) for name in names if (entry := table.table_or_none(name)) is not None}
 
 
-def _read(name: Alias, table: Table, bricks: Collection[Alias], targets: Collection[Alias]) -> Derived:
+def _read(name: Alias, table: Table) -> Derived:
     op = table.string("op")
     start, target = _read_start(table)
-    found, there = (start, bricks) if target is None else (target, targets)
-    if found not in there:
-        what = "brick" if target is None else "target"
-        hint = did_you_mean(found, there) or f"there are {', '.join(sorted(there)) or 'none'}"
-        raise table.error(f"`{shown(found)}` is no {what} of this project", key="from", hint=hint)
-    return Derived(name=name, op=op, table=table, start=start, target=target, place=table.place())
+    own = table.without("op").without("from")
+    return Derived(name=name, op=op, table=own, start=start, target=target, place=table.place())
 
 
 def _read_start(table: Table) -> tuple[Alias, Alias | None]:

@@ -26,8 +26,8 @@ class Locked:
     """One entry: a pin, and what was found in the files when it was made.
 
     `declared_base` is the base that the brick itself names, where it names one; `dependencies` are what its registry
-    says that it needs. In a lock that was read from a file,
-    `pin.license` is `license`, or None where that is `unknown`.
+    says that it needs. `recipe` says, of a derived brick, what it was made by and from. In a lock that was read from a
+    file, `pin.license` is `license`, or None where that is `unknown`.
     """
 
     alias: Alias
@@ -37,13 +37,15 @@ class Locked:
     license: str
     declared_base: str | None = None
     dependencies: tuple[Dependency, ...] = ()
+    recipe: Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
     """The whole of brick.lock.
 
-    `inputs` are the files of the project that targets read, by path.
+    `derived` are the bricks that were made from others; one that was never made has no entry.
+    `inputs` are the files of the project that targets and derivations read, by path.
     `manifest` is what brick.toml said when the lock was made: `base`, `bricks` and `registries` as plain tables, in the
     normal form that `brickctl.core.staleness.echo` gives.
     """
@@ -51,6 +53,7 @@ class Lock:
     base: Locked
     bricks: Mapping[Alias, Locked] = field(default_factory=dict)
     dependencies: Mapping[Alias, Locked] = field(default_factory=dict)
+    derived: Mapping[Alias, Locked] = field(default_factory=dict)
     inputs: Mapping[str, File] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     engine: int = ENGINE
@@ -58,8 +61,8 @@ class Lock:
 
     @property
     def entries(self) -> Mapping[Alias, Locked]:
-        """The base, every brick, and what these need, by name."""
-        return {BASE: self.base, **self.bricks, **self.dependencies}
+        """The base, every brick, what these need, and what was derived, by name."""
+        return {BASE: self.base, **self.bricks, **self.dependencies, **self.derived}
 
 
 def same_entry(one: Locked | None, other: Locked | None) -> bool:

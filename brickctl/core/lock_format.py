@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.brick import Pin
+from brickctl.core.brick import DERIVED, Pin
 from brickctl.core.dependency import read_dependencies
 from brickctl.core.digests import prefixed
 from brickctl.core.document import read_toml, shown
@@ -58,6 +58,7 @@ def encode(lock: Lock) -> str:
         ["[base]", *_encode_entry(lock.base)],
         *_encode_named("brick", lock.bricks),
         *_encode_named("dependency", lock.dependencies),
+        *_encode_named("derived", lock.derived),
         *(["[[input]]", *_encode_input(lock.inputs[path])] for path in sorted(lock.inputs)),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
@@ -94,6 +95,7 @@ def _encode_entry(locked: Locked) -> list[str]:
         "license": locked.license,
         "digest": prefixed(pin.digest),
         "interface": prefixed(locked.interface),
+        "recipe": None if locked.recipe is None else prefixed(locked.recipe),
     }
     lines = [f"{key} = {_string(value)}" for key, value in fields.items() if value is not None]
     if locked.dependencies:
@@ -141,6 +143,7 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
         raise top.error(f"{file} has no [base]", hint=AGAIN)
     bricks = _read_entries(top.tables_or_none("brick") or (), lambda table, name: _alias(table, name, "name"))
     dependencies = _read_entries(top.tables_or_none("dependency") or (), _dependency_name)
+    derived = _read_derived(top.tables_or_none("derived") or ())
     inputs = _read_inputs(top.tables_or_none("input") or ())
     locked = _read_entry(base, BASE)
     top.finish()
@@ -148,6 +151,7 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
         base=locked,
         bricks=bricks,
         dependencies=dependencies,
+        derived=derived,
         inputs=inputs,
         manifest=manifest,
         engine=engine,
@@ -224,6 +228,15 @@ def _dependency_name(table: Table, name: str) -> Alias:
     return Alias(name)
 
 
+def _read_derived(tables: tuple[Table, ...]) -> Mapping[Alias, Locked]:
+    """Bricks that the project makes itself: what they have beside others is a recipe, and no place elsewhere."""
+    entries = _read_entries(tables, lambda table, name: _alias(table, name, "name"))
+    for table, (name, entry) in zip(tables, entries.items(), strict=True):
+        if entry.recipe is None:
+            raise table.error(f"`{name}` is no derived brick: its source is {entry.pin.source}", hint=AGAIN)
+    return entries
+
+
 def _read_inputs(tables: tuple[Table, ...]) -> Mapping[str, File]:
     inputs: dict[str, File] = {}
     last = ""
@@ -239,7 +252,8 @@ def _read_inputs(tables: tuple[Table, ...]) -> Mapping[str, File]:
 
 def _read_entry(table: Table, alias: Alias) -> Locked:
     kind, license_name = read_kind(table), table.string("license")
-    source = read_source(table)
+    is_derived = table.has("recipe") and table.string("source") == f"{DERIVED}{alias}"
+    source = f"{DERIVED}{alias}" if is_derived else read_source(table)
     brick, version, registry = read_name(table, "brick"), read_version(table), table.string_or_none("registry")
     if len({brick is None, version is None, registry is None}) != 1:
         raise table.error(f"{table.where} must have all of `brick`, `version` and `registry`, or none", hint=AGAIN)
@@ -266,6 +280,7 @@ def _read_entry(table: Table, alias: Alias) -> Locked:
         license=license_name,
         declared_base=table.string_or_none("declared-base"),
         dependencies=read_dependencies(table),
+        recipe=read_digest(table, "recipe") if is_derived else None,
     )
     if locked.dependencies and registry is None:
         raise table.error(f"{table.where} has `dependencies`, and only bricks of a registry do", key="dependencies")

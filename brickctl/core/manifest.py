@@ -42,9 +42,15 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """A file of the project that a step reads: its path relative to brick.toml, and which line asks for it."""
+    """A file of the project that a step or a derivation reads, and which line asks for it.
+
+    Attributes:
+        path: relative to brick.toml.
+        largest: how many bytes it may have.
+    """
 
     path: str
+    largest: int = field(default=1_000_000, compare=False)
     place: Place | None = field(default=None, compare=False)
 
 

@@ -53,7 +53,7 @@ def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
     base = _read_requirement(base_table, BASE, project.default_registries, registries)
     bricks = _read_bricks(top.table_or_none("bricks"), project.default_registries, registries)
     targets = read_targets(top.table_or_none("targets"))
-    derived = read_derived(top.table_or_none("derived"), bricks, targets)
+    derived = read_derived(top.table_or_none("derived"), bricks)
     checks = read_checks(top.tables_or_none("checks") or (), targets)
     policy = read_policy(top.table_or_none("policy"))
     top.finish()

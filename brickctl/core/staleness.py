@@ -22,6 +22,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEXT = ", "
 """Between registries of which the next is asked if those before it have no such name."""
 
+_GONE = "`{0}` is in the lock and no longer in brick.toml"
+
 _WANTS = {
     "kind": "{0} has the kind {1}",
     "license": "{0} has the license {1}",
@@ -50,6 +52,7 @@ def stale_reasons(manifest: Manifest, lock: Lock) -> tuple[str, ...]:
     reasons = [*_differences("the base", wanted["base"], locked.get("base", {}))]
     reasons += _brick_reasons(wanted.get("bricks", {}), locked.get("bricks", {}), lock)
     reasons += _registry_reasons(wanted.get("registries", {}), locked.get("registries", {}))
+    reasons += [_GONE.format(name) for name in lock.derived if name not in manifest.derived]
     if not reasons:
         asked = manifest.requirements
         named = {BASE: lock.base, **lock.bricks}
@@ -134,7 +137,7 @@ def _echo_requirement(requirement: Requirement) -> dict[str, str]:
 def _brick_reasons(wanted: Mapping[str, Any], locked: Mapping[str, Any], lock: Lock) -> Iterator[str]:
     for name in sorted({*wanted, *locked, *lock.bricks}):
         if name not in wanted:
-            yield f"`{name}` is in the lock and no longer in brick.toml"
+            yield _GONE.format(name)
         elif name not in locked or name not in lock.bricks:
             yield f"`{name}` is in brick.toml and not in the lock"
         else:

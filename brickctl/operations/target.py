@@ -94,7 +94,7 @@ def read_recipe(manifest: Manifest, target: Target) -> Recipe:
     """
     operations = tuple(read_step(step) for step in target.apply)
     for step, operation in zip(target.apply, operations, strict=True):
-        check_aliases(step, operation, manifest.bricks)
+        check_aliases(step, operation, manifest.usable)
     start = None if target.start is None else read_recipe(manifest, manifest.targets[target.start])
     return Recipe(
         name=target.name, start=start, dtype=target.dtype, shard_size=target.shard_size, operations=operations

@@ -14,6 +14,7 @@ from brickctl.core.document import shown
 from brickctl.core.manifest import BUILTIN
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.errors import LockInvalid, ManifestInvalid
+from brickctl.sources.derived import DerivedSource
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.local import SCHEME as PATH
 from brickctl.sources.local import LocalSource
@@ -69,6 +70,7 @@ class Sources:
         self._indexes: dict[str, Index] = {}
         self._turns = Turns()
         self._local = LocalSource(root, ledger)
+        self._derived = DerivedSource(root, ledger)
 
     def pin(self, reference: Reference, old: Pin | None = None) -> Pin:
         """As `Source.pin`."""
@@ -163,6 +165,8 @@ class Sources:
     def _for(self, pin: Pin) -> Source:
         if pin.source.startswith(PATH):
             return self._local
+        if pin.is_derived:
+            return self._derived
         if pin.source.startswith(INDEX):
             return self._registry
         if pin.source.startswith(HUB):

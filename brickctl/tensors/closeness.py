@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256
@@ -38,6 +39,43 @@ def distance(one: Path, other: Path) -> tuple[float, str]:
         return max(((reader.ratio(*pair), name) for name, pair in pairs), default=(0.0, ""))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """How far two tensors of one name are apart, or two files that are no tensors.
+
+    Attributes:
+        distance: max|a - b| / max|b| of floats, less what rounding may do.
+        share: of the entries of what is no float, in [0, 1]; 1 where names, shapes or types differ.
+    """
+
+    name: str
+    distance: float = 0.0
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        if self.share:
+            return f"`{self.name}` differs in {self.share:.1%} of its entries"
+        return f"`{self.name}` is {self.distance:.2g} of its largest value apart"
+
+
+def apart(one: Path, other: Path) -> tuple[Apart, ...]:
+    """The tensors in which two safetensors files differ, in the order of their names."""
+    first, second = ({entry.name: entry for entry in read_header(path).entries} for path in (one, other))
+    found: list[Apart] = []
+    with Blobs({_ONE: one, _OTHER: other}) as blobs:
+        reader = _Reader(blobs, Buffers(_MEMORY))
+        for name in sorted({*first, *second}):
+            left, right = first.get(name), second.get(name)
+            if left is None or right is None or left.spec != right.spec:
+                found.append(Apart(name=name, share=1.0))
+            else:
+                nodes = Stored(left.spec, _ONE, left.begin), Stored(right.spec, _OTHER, right.begin)
+                is_float = left.spec.dtype.is_mergeable
+                amount = reader.ratio(*nodes) if is_float else reader.share(*nodes)
+                found.append(Apart(name=name, **{"distance" if is_float else "share": amount}))
+    return tuple(pair for pair in found if pair.distance > 0.0 or pair.share)
+
+
 class _Reader:
     """Reads two tensors block by block."""
 
@@ -47,7 +85,7 @@ class _Reader:
 
     def ratio(self, one: Stored, other: Stored) -> float:
         if not one.spec.dtype.is_mergeable:
-            return 0.0 if self._is_equal(one, other) else float("inf")
+            return 0.0 if self._content(one) == self._content(other) else float("inf")
         import torch
 
         difference = largest = 0.0
@@ -62,11 +100,17 @@ class _Reader:
             largest = max(largest, float(right.abs().max()))
         return difference / largest if largest else difference
 
-    def _is_equal(self, one: Stored, other: Stored) -> bool:
-        contents = [bytearray(one.spec.bytes), bytearray(one.spec.bytes)]
-        for node, content in zip((one, other), contents, strict=True):
-            self._blobs.read(node.blob, node.offset, memoryview(content))
-        return contents[0] == contents[1]
+    def share(self, one: Stored, other: Stored) -> float:
+        """Of the entries of two tensors of any type, how many differ."""
+        import numpy as np
+
+        entries = [np.frombuffer(self._content(node), dtype=f"V{node.spec.dtype.itemsize}") for node in (one, other)]
+        return float((entries[0] != entries[1]).mean()) if one.spec.elements else 0.0
+
+    def _content(self, node: Stored) -> bytearray:
+        content = bytearray(node.spec.bytes)
+        self._blobs.read(node.blob, node.offset, memoryview(content))
+        return content
 
     def _block(self, node: Stored, region: Region) -> Tensor:
         """A copy, in the type of the file."""

@@ -48,8 +48,7 @@ def _read(session: Session, brick: Brick, file: File) -> bytes:
 
 def locked_brick(session: Session, locked: Locked) -> Brick:
     """One brick of a lock."""
-    requirement = session.manifest.requirements.get(locked.alias)
-    place = None if requirement is None else requirement.place
+    place = session.manifest.place_of(locked.alias)
     with asked_for(place):
         contents = session.sources.inspect(locked.pin)
         cause = _contradiction(locked, contents)

@@ -230,12 +230,12 @@ def _digest_now(session: Session, place: Path) -> Sha256 | None:
 
 
 def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
-    bricks = [lock.bricks[alias] for alias in recipe.aliases]
+    bricks = [lock.entries[alias] for alias in recipe.aliases]
     return provenance.definition(recipe, lock.base, bricks, [lock.inputs[one.path] for one in recipe.inputs])
 
 
 def _card(recipe: Recipe, lock: Lock) -> bytes:
-    return model_card.model_card(recipe, lock.base, [lock.bricks[alias] for alias in recipe.aliases])
+    return model_card.model_card(recipe, lock.base, [lock.entries[alias] for alias in recipe.aliases])
 
 
 def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:

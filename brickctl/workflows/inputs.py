@@ -13,6 +13,7 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.document import shown
 from brickctl.errors import IntegrityFault, ManifestInvalid, NotFound, PolicyViolation
 from brickctl.operations.target import read_recipe
+from brickctl.workflows.derived import inputs_of_derived
 from brickctl.workflows.session import CACHES, DIST, LOCK
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Input, Manifest
     from brickctl.workflows.session import Session
 
-_LARGEST = 1_000_000
-
 
 def inputs_of(manifest: Manifest) -> Iterator[Input]:
-    """What all targets read, but for those that cannot be read themselves."""
+    """What all targets and derived bricks read, but for those that cannot be read themselves."""
     for target in manifest.targets.values():
         with suppress(ManifestInvalid):
             yield from read_recipe(manifest, target).inputs
+    yield from inputs_of_derived(manifest)
 
 
 def pin_inputs(root: Path, inputs: Iterable[Input]) -> dict[str, File]:
@@ -55,9 +55,9 @@ def stale_inputs(root: Path, lock: Lock, inputs: Iterable[Input]) -> Iterator[st
     now = pin_inputs(root, inputs)
     for path in sorted({*now, *lock.inputs}):
         if path not in now:
-            yield f"`{shown(path)}` is in the lock, and no target reads it"
+            yield f"`{shown(path)}` is in the lock, and nothing in brick.toml reads it"
         elif path not in lock.inputs:
-            yield f"`{path}` is read by a target, and not in the lock"
+            yield f"`{path}` is read by something in brick.toml, and not in the lock"
         elif now[path] != lock.inputs[path]:
             yield f"`{path}` holds something else than was locked"
 
@@ -99,7 +99,7 @@ def _content(root: Path, one: Input) -> bytes:
             cause = f"it is, or lies behind, a link to {where}"
             hint = "replace the link by the file itself"
             raise PolicyViolation(f"`{one.path}` lies outside the project", causes=(cause,), place=one.place, hint=hint)
-        content = _read(where)
+        content = _read(where, one.largest)
     except FileNotFoundError:
         hint = "a path in brick.toml is relative to it"
         cause = f"{path} does not exist"
@@ -107,33 +107,33 @@ def _content(root: Path, one: Input) -> bytes:
     except (OSError, RuntimeError) as error:  # the latter for a link that leads to itself, before Python 3.13
         cause = (isinstance(error, OSError) and error.strerror) or "a link leads to itself"
         raise ManifestInvalid(f"`{one.path}` cannot be read", causes=(cause,), place=one.place) from None
-    reason = "is no file" if content is None else _no_text(content)
+    reason = "is no file" if content is None else _no_text(content, one.largest)
     if content is None or reason is not None:
         raise ManifestInvalid(f"`{one.path}` {reason}", place=one.place, hint="name a file of text, saved as UTF-8")
     return content
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, largest: int) -> bytes | None:
     """What a file holds, up to more than it may hold; None for what is no file, which could make one wait."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
         content = b""
-        while len(content) <= _LARGEST and (more := os.read(descriptor, _LARGEST + 1)):
+        while len(content) <= largest and (more := os.read(descriptor, largest + 1)):
             content += more
         return content
     finally:
         os.close(descriptor)
 
 
-def _no_text(content: bytes) -> str | None:
+def _no_text(content: bytes, largest: int) -> str | None:
     if not content:
         return "is empty"
     if content.startswith(codecs.BOM_UTF8):
         return "begins with a byte order mark, which every prompt would begin with"
-    if len(content) > _LARGEST:
-        return f"has more than {_LARGEST:,} bytes"
+    if len(content) > largest:
+        return f"has more than {largest:,} bytes"
     try:
         content.decode()
     except UnicodeDecodeError as error:

@@ -13,7 +13,7 @@ from brickctl.core.staleness import standing
 if TYPE_CHECKING:
     from brickctl.core.brick import Pin
     from brickctl.core.lock import Lock, Locked
-    from brickctl.core.manifest import Manifest, Requirement
+    from brickctl.core.manifest import Derived, Manifest, Requirement
     from brickctl.core.reference import Reference
 
 _SHORT = 12
@@ -57,14 +57,18 @@ class Item:
 
 
 def inventory(manifest: Manifest, lock: Lock | None) -> tuple[Item, ...]:
-    """The base and every brick, in the order of brick.toml, then what these need and the lock alone names."""
+    """The base and every brick, fetched or derived, in the order of brick.toml, then what the lock alone names."""
     entries = {} if lock is None else standing(manifest, lock)
     named = tuple(
         _wanted(requirement) if alias not in entries else _locked(entries[alias], place_of(requirement.reference))
         for alias, requirement in manifest.requirements.items()
     )
+    made = {} if lock is None else lock.derived
+    derived = tuple(
+        _locked(made[name], made_from(one)) if name in made else _unmade(one) for name, one in manifest.derived.items()
+    )
     needed = () if lock is None else lock.dependencies.values()
-    return (*named, *(_locked(entry, entry.pin.origin) for entry in needed if entry.alias in entries))
+    return (*named, *derived, *(_locked(entry, entry.pin.origin) for entry in needed if entry.alias in entries))
 
 
 def label(pin: Pin) -> str:
@@ -95,6 +99,23 @@ def _wanted(requirement: Requirement) -> Item:
         source=place_of(requirement.reference),
         locked=None,
     )
+
+
+def _unmade(derived: Derived) -> Item:
+    return Item(
+        alias=derived.name,
+        kind=None,
+        revision="-",
+        size=None,
+        license=UNKNOWN,
+        source=made_from(derived),
+        locked=None,
+    )
+
+
+def made_from(derived: Derived) -> str:
+    """By what a derived brick is made, and from what: `split from base`."""
+    return f"{derived.op} from {derived.start if derived.target is None else f'target {derived.target}'}"
 
 
 def place_of(reference: Reference) -> str:

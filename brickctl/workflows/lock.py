@@ -12,14 +12,16 @@ from brickctl.core.names import Alias, did_you_mean
 from brickctl.core.reference import PathReference
 from brickctl.core.staleness import stale_reasons
 from brickctl.errors import LockStale, NotFound, UsageFault
+from brickctl.workflows.derived import require_derived, stale_derived, wanted_bricks
 from brickctl.workflows.inputs import input_changes, inputs_of, stale_inputs
 from brickctl.workflows.policy import check_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.manifest import Manifest
+    from brickctl.operations.target import Recipe
     from brickctl.workflows.session import Session
 
 
@@ -58,8 +60,10 @@ class LockResult:
     inputs: tuple[tuple[str, str], ...] = ()
 
 
-def current_lock(session: Session, mode: LockMode, *, write: bool = True) -> Lock:
+def current_lock(session: Session, mode: LockMode, *, write: bool = True, derived: bool = True) -> Lock:
     """The lock that a command shall work with; refreshed where the mode allows, and on disk if it is to `write`.
+
+    Without `derived` nothing is asked about derived bricks, for those who are about to make them.
 
     Raises:
         LockStale: it is missing or says something else, and may not be changed.
@@ -79,12 +83,27 @@ def current_lock(session: Session, mode: LockMode, *, write: bool = True) -> Loc
         reasons = stale_reasons(session.manifest, old)
         says = says if reasons else "what the files say that targets read"
         reasons += tuple(stale_inputs(session.root, old, inputs_of(session.manifest)))
+        if mode is LockMode.LOCKED and derived and not reasons:
+            says = "what derived bricks would be made of"
+            reasons += tuple(stale_derived(session.manifest, old))
     if old is not None and not reasons:
         check_policy(session, old, ())
         return old
     if mode is not LockMode.REFRESH:
         raise _stale(reasons, says)
     return refresh(session).lock if write else _resolve(session, old, _folders(session.manifest))
+
+
+def lock_for(session: Session, mode: LockMode, recipes: Iterable[Recipe], *, write: bool = True) -> Lock:
+    """As `current_lock`, for building recipes: what they use of derived bricks must have been made, of what is locked.
+
+    Raises:
+        LockStale: it was not.
+    """
+    lock = current_lock(session, mode, write=write)
+    aliases = [alias for recipe in recipes for alias in recipe.aliases]
+    require_derived(session.manifest, lock, aliases, compare=mode is not LockMode.FROZEN)
+    return lock
 
 
 def refresh(session: Session) -> LockResult:
@@ -133,6 +152,10 @@ def update(session: Session, names: Collection[str], precise: str | None = None)
     if precise is not None and len(names) != 1:
         raise UsageFault("--precise takes one brick to one version", hint="name exactly one brick before it")
     old = session.read_lock()
+    for name in names:
+        if name in session.manifest.derived:
+            hint = f"run `brickctl derive {name}`; `--force` makes it again although nothing changed"
+            raise UsageFault(f"`{name}` is derived, and not fetched", hint=hint)
     known = [*session.manifest.requirements, *(() if old is None else old.dependencies)]
     for name in names:
         if name not in known:
@@ -143,9 +166,12 @@ def update(session: Session, names: Collection[str], precise: str | None = None)
 
 
 def _lock(session: Session, anew: Collection[Alias], exactly: Mapping[Alias, str] = MappingProxyType({})) -> LockResult:
+    wanted_bricks(session.manifest)  # what cannot be read is told of before anything is asked for
     old = session.read_lock()
     lock = _resolve(session, old, anew, exactly)
     changes, inputs = changes_between(old, lock), input_changes(old, lock)
+    for reason in stale_derived(session.manifest, lock):
+        session.events.note(f"{reason}: `brickctl derive` makes it")
     return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
 
 

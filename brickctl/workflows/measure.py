@@ -20,6 +20,7 @@ from brickctl.operations.target import Recipe, read_recipe
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.replace import check_replaceable
+from brickctl.workflows.session import SKILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +71,12 @@ def read_checks(session: Session, names: Sequence[str]) -> tuple[Check, ...]:
     return chosen
 
 
+def recipes_of(session: Session, checks: Sequence[Check]) -> tuple[Recipe, ...]:
+    """The recipes of the targets that checks are about."""
+    targets = dict.fromkeys(check.target for check in checks)
+    return tuple(read_recipe(session.manifest, session.manifest.targets[target]) for target in targets)
+
+
 def gate(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
     """Every check on its own target, built first where that is needed; targets in the order of the manifest."""
     for target in session.manifest.targets.values():
@@ -83,7 +90,7 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
 
     The models of base and bricks are made one after another in the project's cache, and removed again.
     """
-    place = session.caches / "skills"
+    place = session.caches / SKILLS
     refuse_link(place)
     tested = [
         target for name, target in session.manifest.targets.items() if any(name == check.target for check in checks)

@@ -58,8 +58,8 @@ def check_signature(session: Session, entry: Locked) -> None:
         IntegrityFault: it has one that is by nobody of the signers, or about other files.
     """
     policy = session.manifest.policy
-    if policy.signatures != "required" or policy.for_brick(entry.alias).unsigned:
-        return
+    if policy.signatures != "required" or policy.for_brick(entry.alias).unsigned or entry.pin.is_derived:
+        return  # what the project makes itself comes from nobody
     from brickctl.workflows.signatures import KeySigner
     from brickctl.workflows.signed import signer_of_brick
 
@@ -77,6 +77,8 @@ def check_signature(session: Session, entry: Locked) -> None:
 def _check_source(session: Session, entry: Locked) -> None:
     policy = session.manifest.policy
     origin = entry.pin.origin
+    if entry.pin.is_derived:  # it comes from what it was made of, each of which is held against the rule
+        return
     if origin.startswith(_FOLDER):
         origin = _FOLDER + posixpath.normpath(origin.removeprefix(_FOLDER))
     if not policy.allows_source(entry.alias, origin):
@@ -162,8 +164,7 @@ def _age_violation(
 
 def place_of_entry(session: Session, entry: Locked) -> Place | None:
     """The line that asks for an entry, if brick.toml names it."""
-    requirement = session.manifest.requirements.get(entry.alias)
-    return None if requirement is None else requirement.place
+    return session.manifest.place_of(entry.alias)
 
 
 def _named(entry: Locked) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE
 from brickctl.operations.target import Recipe, read_recipe
+from brickctl.workflows.derived import wanted_bricks
 from brickctl.workflows.inventory import Item, inventory
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ def project_tree(manifest: Manifest, lock: Lock | None) -> ProjectTree:
     """
     recipes = tuple(read_recipe(manifest, target) for target in manifest.targets.values())
     used = [alias for recipe in recipes for alias in recipe.aliases]
+    used += [alias for one in wanted_bricks(manifest).values() for alias in one.aliases]
     return ProjectTree(
         name=manifest.project.name,
         items={item.alias: item for item in inventory(manifest, lock)},
         recipes=recipes,
-        unused=tuple(alias for alias in manifest.bricks if alias not in used),
+        unused=tuple(alias for alias in manifest.usable if alias not in used),
     )
 
 

@@ -15,6 +15,7 @@ from brickctl.sources.naming import place_label
 from brickctl.workflows.caches import walk
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.made_shards import MadeShards
+from brickctl.workflows.session import SCRATCH, SKILLS
 
 if TYPE_CHECKING:
     import re
@@ -100,14 +101,16 @@ def _downloads(caches: Caches, lock: Lock | None, ledger: Ledger) -> Iterator[Pa
 
 
 def _of_project(caches: Caches) -> Iterator[Path]:
-    """Unfinished files of the project's cache, and models that a killed `brickctl test --bricks` left."""
+    """Unfinished files of the project's cache, and models that a killed `test --bricks` or `derive` left."""
     if caches.project is None:
         return
-    skills = caches.project / "skills"
-    refuse_link(caches.project, skills)
-    if skills.is_dir():
-        yield from sorted(path for path in skills.iterdir() if path.is_dir() and not path.is_symlink())
-    yield from _named((path for path in walk(caches.project) if not path.is_relative_to(skills)), UNFINISHED)
+    passing = [caches.project / name for name in (SKILLS, SCRATCH)]
+    refuse_link(caches.project, *passing)
+    for place in passing:
+        if place.is_dir():
+            yield from sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
+    others = (path for path in walk(caches.project) if not any(map(path.is_relative_to, passing)))
+    yield from _named(others, UNFINISHED)
 
 
 def _set_aside(caches: Caches) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from brickctl.resolve.explanation import conflict, refuse_circles
 from brickctl.resolve.search import Unsolvable, search
 from brickctl.workflows.before import Before
 from brickctl.workflows.catalogue import ProjectCatalogue
+from brickctl.workflows.derived import inputs_of_derived
 from brickctl.workflows.fit import Fit
 from brickctl.workflows.inputs import pin_inputs
 from brickctl.workflows.parallel import in_parallel
@@ -47,13 +48,15 @@ def resolve(
     """
     targets = session.manifest.targets
     recipes = [read_recipe(session.manifest, target) for name, target in targets.items() if name not in unfinished]
-    inputs = pin_inputs(session.root, (one for recipe in recipes for one in recipe.inputs))
+    inputs_of_recipes = (one for recipe in recipes for one in recipe.inputs)
+    inputs = pin_inputs(session.root, (*inputs_of_recipes, *inputs_of_derived(session.manifest)))
     wishes = _Wishes(session, old, frozenset(anew), exactly, Fit(recipes))
     entries = wishes.entries()
     lock = Lock(
         base=entries[BASE],
         bricks={alias: entries[alias] for alias in sorted(session.manifest.bricks)},
         dependencies={name: entry for name, entry in entries.items() if name not in session.manifest.requirements},
+        derived=_kept(session, old),
         inputs=inputs,
         manifest=echo(session.manifest),
     )
@@ -62,6 +65,12 @@ def resolve(
     for recipe in recipes:
         _warn_of_missing_ground(session, lock, recipe, news)
     return lock
+
+
+def _kept(session: Session, old: Lock | None) -> Mapping[Alias, Locked]:
+    """What was derived and is still asked for, be it of what is locked now or of what was: deriving makes it anew."""
+    made = {} if old is None else old.derived
+    return {name: made[name] for name in sorted(session.manifest.derived) if name in made}
 
 
 def _warn_of_missing_ground(session: Session, lock: Lock, recipe: Recipe, news: Collection[Alias]) -> None:

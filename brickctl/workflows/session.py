@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MANIFEST = "brick.toml"
 LOCK = "brick.lock"
 CACHES = ".brickctl"
+SKILLS = "skills"
+SCRATCH = "deriving"
 DIST = "dist"
 
 

@@ -252,7 +252,7 @@ def _compare_target(
         return result
     recipe = read_recipe(session.manifest, artifact.target)
     try:
-        bricks = [lock.bricks[alias] for alias in recipe.aliases]
+        bricks = [lock.entries[alias] for alias in recipe.aliases]
         inputs = [lock.inputs[one.path] for one in recipe.inputs]
     except KeyError as missing:
         hint = "run `brickctl lock`"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.core.names import did_you_mean
+from brickctl.core.names import BASE, did_you_mean
 from brickctl.core.needs import edges
 from brickctl.errors import NotFound
 from brickctl.operations.operation import read_step
-from brickctl.workflows.inventory import label
+from brickctl.workflows.derived import wanted_bricks
+from brickctl.workflows.inventory import label, made_from
 from brickctl.workflows.licenses import needed_lock
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def _reasons(manifest: Manifest, needs: Sequence[Edge], entry: Locked) -> Iterat
     for asker, dependency, needed in needs:
         if needed is entry:
             yield Reason(by=asker.alias, words=str(dependency))
+    if entry.alias in manifest.derived:
+        derived = manifest.derived[entry.alias]
+        yield Reason(by="brick.toml" if derived.place is None else str(derived.place), words=made_from(derived))
+    for one in wanted_bricks(manifest).values():
+        if entry.alias in one.aliases or (entry.alias == BASE and one.recipe is None and one.derived.start == BASE):
+            yield Reason(by=f"[derived.{one.name}]", words=one.derived.op)
     for target in manifest.targets.values():
         for at, step in enumerate(target.apply):
             if entry.alias in read_step(step).aliases:

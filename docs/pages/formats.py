@@ -18,6 +18,7 @@ from brickctl.core.belonging import COMPANIONS, INDEXES
 from brickctl.core.manifest import SHARD_SIZE
 from brickctl.core.regions import BLOCK_ELEMENTS
 from brickctl.core.sizes import format_size
+from brickctl.derivations.derivation import readers as derivations
 from brickctl.kinds.kind import kinds
 from brickctl.merging.method import methods
 from brickctl.operations.operation import readers
@@ -48,6 +49,7 @@ def manifest() -> str:
         template=code((builtin_registry() / "templates/starter/brick.toml").read_text(encoding="utf-8"), "toml"),
         dtypes=listed(target_format._DTYPES),  # noqa: SLF001 - as above
         shard_size=format_size(SHARD_SIZE).replace(" ", ""),
+        derivations=listed(derivations()),
         operations=listed(readers()),
         methods=listed(methods()),
         kinds=listed(kinds()),

@@ -12,6 +12,7 @@ from pages.markdown import arguments, document, filled, listed, prose, sentence,
 
 from brickctl.core.nodes import Op
 from brickctl.core.parameters import Parameter, describe
+from brickctl.derivations.derivation import readers as derivation_readers
 from brickctl.kinds import base
 from brickctl.kinds.adapters import config, lora
 from brickctl.kinds.adapters.adapter_type import adapter_types, unmergeable_types
@@ -77,11 +78,17 @@ def _told(found: Declared) -> str:
 
 def operations() -> str:
     """`operations.md`."""
-    return filled("operations.md", operations="\n\n".join(map(_operation, readers())))
+    return filled("operations.md", operations="\n\n".join(_section(*found) for found in readers().items()))
 
 
-def _operation(name: str) -> str:
-    reader = readers()[name]
+def derivations() -> str:
+    """`derivations.md`."""
+    found = derivation_readers().items()
+    return filled("derivations.md", derivations="\n\n".join(_section(*one) for one in found))
+
+
+def _section(name: str, reader: Any) -> str:
+    """What is told of an operation or derivation by its module and by the function that reads it."""
     told = sentence(sys.modules[reader.__module__]).partition(": ")[2]
     form = prose(reader).removeprefix("Read ")
     return f"## {name}\n\n{told[:1].upper()}{told[1:]}\n\nWritten {form}"

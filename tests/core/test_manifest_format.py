@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from brickctl.core.dtypes import DType
 from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import Alias
 from brickctl.core.reference import HubReference, PathReference, RegistryReference
 from brickctl.errors import BrickctlError, ManifestInvalid, Unsupported
 
@@ -180,18 +181,13 @@ def test_a_mistake_is_named_with_its_line_and_what_to_do(
     assert error.hint == hint
 
 
-@pytest.mark.parametrize(
-    ("text", "key", "line"),
-    [
-        (SMALL + "[derived.legal]\nop = 'edit'\n", "derived", 5),
-    ],
-)
-def test_a_key_that_is_known_and_not_built_is_refused_by_name(text: str, key: str, line: int) -> None:
-    error = fault(text)
-    assert isinstance(error, Unsupported)
-    assert error.message.startswith(f"`{key}` is not supported by this brickctl")
-    assert error.place is not None
-    assert error.place.line == line
+def test_a_derived_brick_keeps_its_table_for_the_derivation_that_reads_it() -> None:
+    manifest = parse_manifest(SMALL + "[derived.legal]\nop = 'edit'\nfrom = { target = 'chat' }\nfacts = 'f.jsonl'\n")
+    derived = manifest.derived[Alias("legal")]
+    assert (derived.op, derived.start, derived.target) == ("edit", "base", "chat")
+    assert derived.table.keys() == ("facts",)
+    assert manifest.place_of(derived.name) == derived.place
+    assert derived.name in manifest.usable
 
 
 def test_a_manifest_for_another_brickctl_says_so_before_its_unknown_keys_are_judged() -> None:

@@ -37,7 +37,8 @@ TEXTS: dict[str, str] = {
     "a kind that is no word": manifest(more=', kind = "An Adapter"'),
     "a licence": manifest(more=', license = "free"'),
     "a reference without a scheme": HEAD.replace("path:base", "acme/base"),
-    "a key that is not built yet": f"{HEAD}\n[derived.sql]\n",
+    "a derived brick that says not how": f"{HEAD}\n[derived.sql]\n",
+    "a derived brick made of nothing": f'{HEAD}\n[derived.sql]\nop = "split"\nfrom = 3\n',
     "a brickctl of the future": HEAD.replace("\n\n", '\nrequires-brickctl = ">=99"\n\n', 1),
 }
 
