@@ -90,7 +90,8 @@ def shelf_of(lock: Lock) -> Shelf:
         if pin.brick is not None:
             stock.add(pin.brick, pin.digest[:_COMMIT_LENGTH], entry, [*([pin.version] if pin.version else ()), MAIN])
         elif not pin.source.startswith(_HUB):
-            stock.notes.append(f"`{entry.alias}` lies in a folder, has no name on a Hub, and is not served")
+            where = "was made here" if pin.is_derived else "lies in a folder"
+            stock.notes.append(f"`{entry.alias}` {where}, has no name on a Hub, and is not served")
     return Shelf(repositories=stock.repositories(), notes=tuple(stock.notes))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.licenses import UNKNOWN
 from brickctl.core.manifest import BUILTIN
-from brickctl.core.names import BASE, did_you_mean, is_alias
+from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.reference import PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.core.staleness import standing
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.core.brick import Contents, Pin
+    from brickctl.core.manifest import Derived
     from brickctl.core.ports import Events, Source
     from brickctl.workflows.session import Session
 
@@ -102,10 +103,15 @@ def _sources(*, offline: bool) -> Source:
 
 def _of_project(session: Session | None, alias: str) -> Description:
     """A brick of the project: what is locked, or what would be."""
+    derived = {} if session is None else session.manifest.derived
+    if session is not None and alias in derived:
+        return _of_derived(session, derived[Alias(alias)])
     known = {} if session is None else session.manifest.requirements
     requirement = next((found for name, found in known.items() if name == alias), None)
     if session is None or requirement is None:
-        hint = did_you_mean(alias, known) or "write a reference for other bricks: `hf:owner/name`, `./folder`"
+        hint = (
+            did_you_mean(alias, [*known, *derived]) or "write a reference for other bricks: `hf:owner/name`, `./folder`"
+        )
         message = f"`{alias}` is no brick of this project"
         if session is None:
             message = f"there is no project here that could have a brick `{alias}`"
@@ -115,6 +121,22 @@ def _of_project(session: Session | None, alias: str) -> Description:
     pin = session.sources.pin(requirement.reference) if locked is None else locked.pin
     kind = BASE if alias == BASE else requirement.kind
     return _described(alias, session.sources, pin, license_name=requirement.license, kind=kind)
+
+
+def _of_derived(session: Session, derived: Derived) -> Description:
+    """A derived brick as it is locked, whether or not it is out of date.
+
+    Raises:
+        NotFound: it was never made, or is not on this machine.
+    """
+    lock = session.read_lock()
+    entry = None if lock is None else lock.derived.get(derived.name)
+    if entry is None:
+        hint = f"run `brickctl derive {derived.name}`"
+        raise NotFound(f"`{derived.name}` was never made", place=derived.place, hint=hint)
+    for file in entry.pin.files:
+        session.sources.fetch(entry.pin, file, session.events)
+    return _described(derived.name, session.sources, entry.pin, license_name=entry.license, kind=entry.kind)
 
 
 def _described(name: str, sources: Source, pin: Pin, *, license_name: str | None, kind: str | None) -> Description:

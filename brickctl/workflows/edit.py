@@ -15,6 +15,7 @@ from brickctl.core.reference import RegistryReference
 from brickctl.errors import Busy, ManifestInvalid, UsageFault
 from brickctl.operations.operation import read_step
 from brickctl.operations.target import read_recipe
+from brickctl.workflows.derived import wanted_bricks
 from brickctl.workflows.files import write_texts_of_user
 from brickctl.workflows.lock import Change, changes_between
 from brickctl.workflows.requirement import Asked, requirement_for
@@ -119,6 +120,10 @@ def _uses(manifest: Manifest, names: Sequence[str]) -> Iterator[tuple[str, str, 
             for name in read_step(step).aliases:
                 if name in names:
                     yield name, f"[targets.{target.name}] apply[{at}]", step.place
+    for wanted in wanted_bricks(manifest).values():
+        for name in (wanted.derived.start, *wanted.derivation.aliases):
+            if name in names:
+                yield name, f"[derived.{wanted.name}]", wanted.derived.place
 
 
 def _write(session: Session, read: str, text: str, *, locking: bool = True) -> tuple[Change, ...]:

@@ -17,10 +17,13 @@ from brickctl.workflows import lock as locking
 from brickctl.workflows.bench import Means
 from brickctl.workflows.build import read_recipes
 from brickctl.workflows.derive import Made, Work, check, derive
+from brickctl.workflows.describe import describe
+from brickctl.workflows.edit import remove
 from brickctl.workflows.install import install
 from brickctl.workflows.inventory import inventory
 from brickctl.workflows.lock import LockMode, lock_for
 from brickctl.workflows.project_tree import project_tree
+from brickctl.workflows.vendor import vendor
 from brickctl.workflows.why import why
 from tests.support import scaling
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -329,3 +332,47 @@ def test_the_record_says_what_the_brick_was_made_of(project: Path) -> None:
 def test_what_is_made_of_a_brick_has_its_licence(project: Path) -> None:
     append(project, '[derived.mine]\nop = "scale"\nfrom = "upper"\nlines = "data/lines.txt"\n')
     assert made(project, "mine")["mine"].entry.license == "Apache-2.0"
+
+
+def test_a_derived_brick_is_described(project: Path) -> None:
+    with pytest.raises(NotFound, match="`loud` was never made"):
+        describe(project, "loud", Listener(), offline=True)
+    entry = made(project)["loud"].entry
+    told = describe(project, "loud", Listener(), offline=True)
+    assert (told.kind, told.pin.digest, told.license) == ("module", entry.pin.digest, "Apache-2.0")
+
+
+def test_what_a_derived_brick_is_made_of_is_not_removed(project: Path) -> None:
+    append(project, '[derived.mine]\nop = "scale"\nfrom = "odd"\nlines = "data/lines.txt"\n')
+    rewrite(project, "bundle", "bundled")
+    text = (project / "brick.toml").read_text()
+    with pytest.raises(UsageFault, match="`odd` is still used") as used:
+        remove(opened(project), ["odd"])
+    assert any(cause.startswith("[derived.mine] uses `odd`") for cause in used.value.causes)
+    assert (project / "brick.toml").read_text() == text
+
+
+def test_a_derived_brick_is_carried_with_the_project(project: Path) -> None:
+    loud = made(project)["loud"].entry
+    vendor(opened(project), LockMode.LOCKED, project / "vendor")
+    shutil.rmtree(project / ".brickctl")
+
+    installed = install(opened(project), LockMode.LOCKED)
+
+    assert installed.lock.derived[Alias("loud")].pin.digest == loud.pin.digest
+    assert not made(project)["loud"].fresh
+    assert built(project, LockMode.LOCKED)
+
+
+def test_a_derived_brick_is_used_elsewhere_like_any_other(project: Path) -> None:
+    loud = made(project)["loud"]
+    assert loud.folder is not None
+    norm = built(project)["model.norm.weight"]
+    shutil.copytree(loud.folder, project / "bricks/loud")
+    rewrite(project, LOUD, LOUD.replace(LOUD[: LOUD.index("[targets")], ""))
+    rewrite(project, "[bricks]\n", '[bricks]\nloud = { source = "path:bricks/loud", kind = "module" }\n')
+
+    assert built(project)["model.norm.weight"].equal(norm)
+    lock = opened(project).read_lock()
+    assert lock is not None
+    assert lock.bricks[Alias("loud")].pin.digest == loud.entry.pin.digest
