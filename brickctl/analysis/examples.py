@@ -1,7 +1,7 @@
 """Examples to check a model with: JSON lines, read strictly.
 
 An exact-match file has `{"prompt": ..., "completion": ...}` on every line, a perplexity file `{"text": ...}`: strings
-that are not empty, and no other key.
+that are not empty, and no other key. What statistics are made from may have both.
 """
 
 from __future__ import annotations
@@ -44,6 +44,21 @@ def read_texts(path: Path, *, name: str | None = None) -> tuple[str, ...]:
     return _read(path, name or str(path), lambda line: _text(line, "text"))
 
 
+def parse_calibration(content: str, *, name: str) -> tuple[Example, ...]:
+    """Examples or texts, a line each, from what a file holds that errors call `name`; a text completes nothing.
+
+    Raises:
+        UsageFault: a line is neither; its place is named.
+    """
+    return _parsed_lines(content, name, _example_or_text)
+
+
+def _example_or_text(line: Table) -> Example:
+    if line.has("text"):
+        return Example("", _text(line, "text"))
+    return Example(_text(line, "prompt"), _text(line, "completion"))
+
+
 def _read(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
     try:
         content = path.read_bytes().decode("utf-8")
@@ -52,6 +67,10 @@ def _read(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageFault(f"`{file}` is not UTF-8", place=Place(file=file, line=line)) from None
+    return _parsed_lines(content, file, parse)
+
+
+def _parsed_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
     # split at "\n" alone: U+2028 may stand inside a JSON string, and splitlines would cut it there
     lines = content.removesuffix("\n").split("\n") if content else []
     if not lines:
