@@ -24,6 +24,7 @@ GUIDES_TO_PROJECTS = [
     "export-a-lock",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
+    "merge-by-fisher-or-regmean",
     "run-in-ci",
     "sign-and-verify",
     "stitch-layers",
