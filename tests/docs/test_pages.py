@@ -25,6 +25,7 @@ GUIDES_TO_PROJECTS = [
     "extract-a-brick",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
+    "merge-by-fisher-or-regmean",
     "run-in-ci",
     "see-inside-a-model",
     "sign-and-verify",

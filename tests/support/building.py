@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import Brick, File
 from brickctl.core.digests import Sha256, tree_digest
@@ -79,10 +80,24 @@ class Runner:
 
 
 def manifest(base: Path, bricks: Mapping[str, Path], apply: str, settings: str = "", more: str = "") -> str:
-    """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows."""
-    lines = [f'{alias} = {{ source = "path:{folder}" }}' for alias, folder in bricks.items()]
+    """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows.
+
+    The statistics that merges name as those of a brick, `NAME-fisher` or `NAME-gram`, are made up beside that brick.
+    """
+    asked = dict.fromkeys(re.findall(r'statistics = "([a-z0-9]+)-(fisher|gram)"', apply + more))
+    known = {f"{alias}-{name}": _statistics(base, bricks[alias], name) for alias, name in asked}
+    lines = [f'{alias} = {{ source = "path:{folder}" }}' for alias, folder in (*bricks.items(), *known.items())]
     parts = ('[project]\nname = "test"', f'[base]\nsource = "path:{base}"', "[bricks]", *lines)
     return "\n".join((*parts, "[targets.t]", settings, f"apply = [{apply}]", more))
+
+
+def _statistics(base: Path, model: Path, statistic: Any) -> Path:
+    from tests.support.statistics import write_statistics  # with torch, which some builds are to do without
+
+    folder = model.with_name(f"{model.name}-{statistic}")
+    if not folder.exists():
+        write_statistics(folder, statistic, model, base)
+    return folder
 
 
 def sum_of(**weights: object) -> str:
