@@ -57,7 +57,7 @@ class Fisher:
 
         loaded, rows = self.text.load(bench)
         tokens = sum(len(row.tokens) for row in rows)
-        bench.events.start(_LABEL, tokens)
+        bench.events.start(_LABEL, tokens, "tokens")
         found = diagonal_fisher(
             loaded.model,
             rows,

@@ -48,7 +48,7 @@ class Gram:
 
         loaded, rows = self.text.load(bench)
         tokens = sum(len(row.tokens) for row in rows)
-        bench.events.start(_LABEL, tokens)
+        bench.events.start(_LABEL, tokens, "tokens")
         made = input_grams(loaded.model, rows, advance=lambda count: bench.events.advance(_LABEL, count))
         bench.events.finish(_LABEL)
         base = bench.ingredients.base

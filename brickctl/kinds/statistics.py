@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.digests import interface_digest, prefixed
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.errors import Misfit, Unsupported
+from brickctl.kinds.base import interface
 from brickctl.kinds.kind import Changes, register, tuned_model
 
 if TYPE_CHECKING:
@@ -84,11 +84,6 @@ def config(
         "examples": examples,
         "tokens": tokens,
     }
-
-
-def interface(base: LazyModel) -> str:
-    """Which tensors of which shapes a base has, tied ones left out."""
-    return prefixed(interface_digest({name: node.spec.shape for name, node in base.tensors.items()}))
 
 
 def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel) -> None:
