@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.digests import prefixed
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.errors import Misfit, Unsupported
