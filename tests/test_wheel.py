@@ -50,6 +50,7 @@ def test_the_wheel_holds_the_package_the_registry_and_the_licence_and_nothing_el
     parts = ("config.json", "index", "files", "templates")
     packed = [path for part in parts for path in (ROOT / "registry" / part, *(ROOT / "registry" / part).rglob("*"))]
     here |= {f"brickctl/{path.relative_to(ROOT).as_posix()}" for path in packed if path.is_file()}
+    here |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "brickctl" / "pages" / "templates").iterdir()}
     machine = "machine.c", "philox.h", "libmachine.so"
     here |= {"brickctl/py.typed", *(f"brickctl/tensors/fused/{name}" for name in machine)}
     assert {name for name in names if ".dist-info/" not in name} == here
