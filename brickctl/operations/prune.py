@@ -152,7 +152,8 @@ def _told(partition: Partition, kept: Mapping[str, Sequence[int]]) -> Iterator[s
     mass = {ffn: partition.mass(ffn) for ffn in kept}
     for row, label in enumerate(labels[:_MOST_TOLD]):
         shares = [_share(mass[ffn][row], groups) for ffn, groups in kept.items()]
-        yield f"the groups that stay carry {sum(shares) / len(shares):.0%} of what all groups put out for {shown(label)}"
+        carried = sum(shares) / len(shares)
+        yield f"the groups that stay carry {carried:.0%} of what all groups put out for {shown(label)}"
 
 
 def _share(mass: NDArray[np.float64], groups: Sequence[int]) -> float:
