@@ -53,8 +53,8 @@ def exact_match(
     """How many greedy answers equal their completion.
 
     Prompts go in raw: no chat template, only the tokenizer's own special tokens. The answer ends where the model ends
-    it, or a few tokens after the completion's length. A completion that ends in a line break is a matter of lines: the
-    answer is cut after as many lines as the completion has, so what the model says next does not count.
+    it, or a few tokens after the completion's length. A completion that ends in a line break is a matter of lines:
+    the answer is cut after as many lines as the completion has, so what the model says next does not count.
 
     Raises:
         UsageFault: a prompt with its completion is longer than the model's context.
@@ -102,7 +102,8 @@ def _continuations(model: Any, prompts: Sequence[Sequence[int]], limit: int) -> 
 def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[frozenset[int]]:
     """Set aside the model's own ways to generate (sampling, penalties); gives the ids that end an answer.
 
-    `generate` fills what a caller leaves open from `model.generation_config`, so that has to go, not only be overruled.
+    `generate` fills what a caller leaves open from `model.generation_config`, so that has to go, not only be
+    overruled.
     """
     import transformers
 

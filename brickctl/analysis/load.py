@@ -33,9 +33,9 @@ def load(folder: Path, *, active: str | None = None, dtype: str = "auto", thread
     """Load the model in `folder` on the CPU: no network, no remote code, no pickle.
 
     Of a stack (adapters in `folder/adapters/NAME`), `active` names the adapter to use; None is the base alone.
-    `dtype` "auto" is the one that the model is stored in; "float32" takes twice the memory of bfloat16, is about twice
-    as fast on a CPU without bfloat16 units, and rounds less. `threads` sets how many threads torch computes with, in
-    the whole process.
+    `dtype` "auto" is the one that the model is stored in; "float32" takes twice the memory of bfloat16, is about
+    twice as fast on a CPU without bfloat16 units, and rounds less. `threads` sets how many threads torch computes
+    with, in the whole process.
 
     Raises:
         NotFound: no model, or no such adapter.

@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.tokens import context_length, encode, padded
+from brickctl.analysis.batches import batches, on_device, unwatched
+from brickctl.analysis.tokens import context_length, encode
 from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
+
+    from brickctl.analysis.batches import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +42,47 @@ def perplexity(
     Raises:
         UsageFault: no text has two tokens.
     """
-    size = min(window, context_length(model) or window)
-    rows = [row for text in texts for row in windows(encode(tokenizer, text), size)]
-    count = sum(len(row) - 1 for row in rows)
-    if not count:
+    rows = rows_of(model, tokenizer, texts, window=window)
+    if not rows:
         raise UsageFault("perplexity needs a text of at least two tokens")
-    batches = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-    mean = math.fsum(loss for batch in batches for loss in _losses(model, batch)) / count
-    return Perplexity(value=math.exp(mean), tokens=count)
+    (loss,) = mean_losses(model, [rows], batch_size=batch_size)
+    return Perplexity(value=math.exp(loss), tokens=predicted(rows))
+
+
+def mean_losses(
+    model: Any, groups: Sequence[Sequence[Sequence[int]]], *, batch_size: int = 8, watch: Watch = unwatched
+) -> tuple[float, ...]:
+    """For each group of rows the mean over its predicted tokens of -ln p, in nats: what `perplexity` is exp of.
+
+    Rows of two groups share no batch, so that what one group gives does not depend, in its last bits, on the others.
+    A group without a predicted token has no loss: NaN.
+    """
+    return tuple(_mean_loss(model, rows, batch_size, watch) for rows in groups)
+
+
+def rows_of(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, window: int) -> list[list[int]]:
+    """All texts as `windows` of tokens, no longer than the model's context."""
+    size = min(window, context_length(model) or window)
+    return [row for text in texts for row in windows(encode(tokenizer, text), size)]
+
+
+def predicted(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens a model predicts of some rows: all but the first of each."""
+    return sum(len(row) - 1 for row in rows)
 
 
 def windows(tokens: Sequence[int], size: int) -> list[list[int]]:
     """`tokens` in rows of at most `size`, each beginning with the last token of the one before; none without a pair."""
     return [list(tokens[first : first + size]) for first in range(0, len(tokens) - 1, size - 1)]
+
+
+def _mean_loss(model: Any, rows: Sequence[Sequence[int]], batch_size: int, watch: Watch) -> float:
+    losses: list[float] = []
+    for batch in batches(rows, batch_size):
+        chosen = [rows[at] for at in batch]
+        losses.extend(_losses(model, chosen))
+        watch(sum(map(len, chosen)))
+    return math.fsum(losses) / predicted(rows) if rows else math.nan
 
 
 def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
@@ -61,7 +92,7 @@ def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
     """
     import torch
 
-    ids, mask = padded(rows, side="right")
+    ids, mask = on_device(model, rows)
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask).logits
         return [

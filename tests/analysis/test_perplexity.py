@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from brickctl.analysis.perplexity import perplexity, windows
+from brickctl.analysis.perplexity import mean_losses, perplexity, predicted, rows_of, windows
 from brickctl.analysis.tokens import encode
 from brickctl.errors import UsageFault
 from tests.support.successors import CONTEXT, SIZE, following, random_llama
@@ -64,3 +64,19 @@ def test_windows_are_no_longer_than_the_context(tokenizer: Any) -> None:
 def test_no_token_to_predict_is_an_error(tokenizer: Any) -> None:
     with pytest.raises(UsageFault, match="at least two tokens"):
         perplexity(random_llama(), tokenizer, [""])
+
+
+def test_losses_of_groups_are_those_of_each_alone(tokenizer: Any) -> None:
+    model = random_llama()
+    groups = [rows_of(model, tokenizer, [text], window=6) for text in TEXTS]
+    done: list[int] = []
+    together = mean_losses(model, groups, batch_size=2, watch=done.append)
+    for text, loss, rows in zip(TEXTS, together, groups, strict=True):
+        alone = perplexity(model, tokenizer, [text], window=6, batch_size=2)
+        assert math.exp(loss) == alone.value
+        assert predicted(rows) == alone.tokens == len(text)
+    assert sum(done) == sum(len(row) for rows in groups for row in rows)
+
+
+def test_a_group_without_a_predicted_token_has_no_loss() -> None:
+    assert math.isnan(mean_losses(random_llama(), [[]])[0])
