@@ -76,7 +76,8 @@ class NeuronsKind:
         document = contents.documents[FILE]
         labels = document.get("labels")
         return {
-            **{key: shown(document.get(key)) for key in ("method", "router")},
+            "method": shown(document.get("method")),
+            "router": None if document.get("router") is None else shown(document["router"]),
             **{key: document[key] for key in ("groups", "shared") if type(document.get(key)) is int},
             "labels": [shown(label) for label in labels[:_MOST_LABELS]] if isinstance(labels, list) else [],
         }

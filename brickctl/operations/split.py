@@ -182,10 +182,7 @@ class Experts:
                 f" {_ALIGNED}"
             )
         if sizes.active & (sizes.active - 1):
-            yield (
-                f"{sizes.active} is no power of two: weights times {sizes.active} are rounded, in 16 bits as much as"
-                " their types round"
-            )
+            yield f"{sizes.active} is no power of two: what experts put out times {sizes.active} is rounded once more"
         if sizes.active == sizes.experts:
             return
         measured = {ffn.path: self._partition.logits(ffn.path) for ffn in modules}

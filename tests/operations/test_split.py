@@ -12,11 +12,11 @@ from transformers import AutoConfig
 from brickctl.analysis.load import unmatched_keys
 from brickctl.errors import ManifestInvalid, Misfit, Unsupported
 from tests.support.building import build, digest, manifest, prepare, sum_of
-from tests.support.models import edit_config, edit_tensors, load, logits, tiny_model, tuned, weights
-from tests.support.neurons import partition
+from tests.support.models import adapter, edit_config, edit_tensors, load, logits, tiny_model, tuned, weights
+from tests.support.neurons import distance, gate, partition, permute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -52,19 +52,10 @@ def config_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def distance(found: Tensor, wanted: Tensor) -> float:
-    """Relative to what is wanted, in the 2-norm."""
-    return float((found.double() - wanted.double()).norm() / wanted.double().norm())
-
-
 def permuted(base: Path, seed: int) -> Tensor:
     """What the dense model says with the neurons of every FFN in another order: nothing but rounding differs."""
     model = load(base)
-    generator = torch.Generator().manual_seed(seed)
-    for layer in model.model.layers:
-        order = torch.randperm(layer.mlp.up_proj.weight.shape[0], generator=generator)
-        for module, rows in ((layer.mlp.gate_proj, True), (layer.mlp.up_proj, True), (layer.mlp.down_proj, False)):
-            module.weight.data = module.weight.data[order] if rows else module.weight.data[:, order]
+    permute(model, seed)
     return logits(model)
 
 
@@ -135,28 +126,11 @@ def test_experts_of_any_width_are_filled_up_so_that_transformers_can_multiply_th
     assert not any("filled" in note for note in prepare(text(llama, even, split(3)), tmp_path).artifact.notes)
 
 
-def hard_gated(base: Path, brick: Path, active: int, dtype: str = "float32") -> Tensor:
+def hard_gated(base: Path, brick: Path, active: int) -> Tensor:
     """What the dense model says if only the neurons of the chosen groups, with weight 1, and shared ones are on."""
-    model, found = load(base, dtype), weights(brick)
-    shared = json.loads((brick / "neurons_config.json").read_text())["shared"]
-    for number, layer in enumerate(model.model.layers):
-        order = found[f"model.layers.{number}.mlp.order"].long()
-        groups, router = order[shared:].reshape(GROUPS, -1), found[f"model.layers.{number}.mlp.router.weight"]
-        layer.mlp.forward = gated(layer.mlp, order[:shared], groups, router.to(model.dtype), active)
+    model = load(base)
+    gate(model, brick, active)
     return logits(model)
-
-
-def gated(ffn: Any, shared: Tensor, groups: Tensor, router: Tensor, active: int) -> Callable[[Tensor], Tensor]:
-    def forward(hidden: Tensor) -> Tensor:
-        chosen = (hidden @ router.T).topk(active).indices
-        mask = torch.zeros(*hidden.shape[:-1], groups.numel() + shared.numel(), dtype=hidden.dtype)
-        mask[..., shared] = 1
-        mask.scatter_(-1, groups[chosen].flatten(-2), 1)
-        inner: Tensor = ffn.act_fn(ffn.gate_proj(hidden)) * ffn.up_proj(hidden) * mask
-        out: Tensor = ffn.down_proj(inner)
-        return out
-
-    return forward
 
 
 @pytest.mark.parametrize("active", [1, 2, 3])
@@ -218,7 +192,7 @@ def test_logits_that_were_not_measured_are_told(llama: Path, routed: Path, tmp_p
 
 
 def test_a_number_of_experts_that_is_no_power_of_two_is_told(llama: Path, routed: Path, tmp_path: Path) -> None:
-    assert "3 is no power of two: weights times 3 are rounded" in notes_of(llama, routed, tmp_path, 3)
+    assert "3 is no power of two: what experts put out times 3 is rounded" in notes_of(llama, routed, tmp_path, 3)
     assert "no power of two" not in notes_of(llama, routed, tmp_path, 2)
 
 
@@ -393,6 +367,15 @@ def test_a_split_where_it_means_nothing_is_refused(
 ) -> None:
     one = tuned(llama, tmp_path / "one")
     assert message in refused(llama, routed, steps, tmp_path, one=one)
+
+
+@pytest.mark.parametrize("step", [split(), '{ op = "prune", brick = "g", groups = [0] }'], ids=["split", "prune"])
+def test_a_model_below_stacked_adapters_is_not_changed(step: str, llama: Path, routed: Path, tmp_path: Path) -> None:
+    lora = adapter(llama, tmp_path / "lora")
+    before = f'{{ op = "stack", bricks = ["lora"] }}, {step}'
+    assert "cannot follow a stack" in refused(llama, routed, before, tmp_path, lora=lora)
+    behind = f'{step}, {{ op = "stack", bricks = ["lora"] }}'
+    assert "`lora` does not fit the model as it is by now" in refused(llama, routed, behind, tmp_path, lora=lora)
 
 
 def test_layers_of_a_mixture_can_still_be_stitched(llama: Path, routed: Path, tmp_path: Path) -> None:
