@@ -128,7 +128,10 @@ class ExtractDelta:
 
 
 def read_extract_delta(derived: Derived) -> ExtractDelta:
-    """Read the entry.
+    """Read `{ op = "extract-delta", from = NAME, density = 0.1 }`, or instead of `density` the `bits`: 8, 4 or 1.
+
+    `density` is the share of the entries of each matrix that is kept, the largest, as `dtype` (`bfloat16`). With `bits`
+    all are kept, `group` of a row with one factor; 0 stands for whole rows.
 
     Raises:
         ManifestInvalid: not exactly one of `density` and `bits`, or a number that cannot be.

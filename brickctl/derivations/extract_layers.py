@@ -88,7 +88,9 @@ def _rows(blocks: Blocks, model: LazyModel) -> list[Mapping[str, Any]]:
 
 
 def read_extract_layers(derived: Derived) -> ExtractLayers:
-    """Read the entry.
+    """Read `{ op = "extract-layers", from = NAME, layers = [4, 8] }`: layers 4 to 7.
+
+    `stack` says which layers are meant, where a model has several.
 
     Raises:
         ManifestInvalid: no range of layers.

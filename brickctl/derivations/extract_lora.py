@@ -195,7 +195,10 @@ def _out_of_reach(name: str, place: Place | None) -> Unsupported:
 
 
 def read_extract_lora(derived: Derived) -> ExtractLora:
-    """Read the entry.
+    """Read `{ op = "extract-lora", from = NAME, rank = 16 }`, or instead of `rank` the `energy`, a share in (0, 1].
+
+    With `energy` each layer gets the smallest rank that holds this share of its squared norm. `dtype` is what the
+    factors are stored in (`float32`); `save-others = true` saves embeddings and norms that changed as a whole.
 
     Raises:
         ManifestInvalid: not exactly one of `rank` and `energy`, or a number that cannot be.

@@ -126,7 +126,7 @@ def _size(ffn: Ffn, model: LazyModel) -> int:
 
 
 def read_extract_neurons(derived: Derived) -> ExtractNeurons:
-    """Read the entry.
+    """Read `{ op = "extract-neurons", from = NAME, brick = PARTITION, group = 3 }`.
 
     Raises:
         ManifestInvalid: no brick, or no number of a group.
