@@ -1,1 +1,1 @@
-"""Forward passes: what a model answers, and how well it predicts text. Never part of a build."""
+"""Forward passes: what a model answers, how well it predicts text, and what its FFNs do. Never part of a build."""

@@ -70,7 +70,7 @@ def masking(ffns: Sequence[Ffn], masks: Sequence[torch.Tensor]) -> Iterator[None
 def keeping(ffns: Sequence[Ffn], share: float, by: By) -> Iterator[None]:
     """For each token and FFN only the `share` of its neurons that are largest add to the output.
 
-    It is rounded to whole neurons, and of equal ones the first few stay, so that the number is what was asked for.
+    It is rounded to whole neurons, and of equal ones only some stay, so that the number is what was asked for.
     """
     norms = [ffn.output_norms() for ffn in ffns] if by == "magnitude" else []
 

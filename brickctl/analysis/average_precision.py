@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def expected(counts: torch.Tensor) -> torch.Tensor:
-    """AP of every label against all others: counts (labels, bins, neurons), any integers; gives (labels, neurons) fp64.
+    """AP of every label against all others: counts (..., labels, bins, neurons); gives (..., labels, neurons) fp64.
 
     AP = 1/P sum over positives of the precision at their places. In a bin of m instances, p of them positive, with a
     positives among the b instances before it, place i is positive with probability p/m, and then (i-1)(p-1)/(m-1) of
@@ -23,16 +23,18 @@ def expected(counts: torch.Tensor) -> torch.Tensor:
 
     H(n) = 1 + 1/2 + ... + 1/n. Without ties this is the AP of scikit-learn. A label without instances has none: NaN.
     """
-    positive = counts.double()
-    size = counts.sum(dim=0)
-    before = size.cumsum(dim=0) - size
-    harmonic = harmonic_numbers(int(size.sum(dim=0).max()), counts.device)
+    size = counts.sum(dim=-3, keepdim=True)
+    before = size.cumsum(dim=-2) - size
+    harmonic = harmonic_numbers(int(size.sum(dim=-2).max()), counts.device)
     grown = harmonic[before + size] - harmonic[before]
-    above = positive.cumsum(dim=1) - positive
-    slope = (positive - 1) / (size - 1).clamp(min=1)
-    inside = slope * size + (above + 1 - slope * (before + 1)) * grown
-    gained: torch.Tensor = (positive / size.clamp(min=1) * inside).sum(dim=1)
-    return gained / positive.sum(dim=1)
+    # what p (a+1) and p (p-1) are multiplied by in the sum above: the same for all labels
+    own = grown / size.clamp(min=1)
+    tied = (size - (before + 1) * grown) / (size * (size - 1)).clamp(min=1)
+    positive = counts.double()
+    others = positive - 1
+    inside = (positive.cumsum(dim=-2) - others).mul_(own).addcmul_(others, tied)
+    gained: torch.Tensor = inside.mul_(positive).sum(dim=-2)
+    return gained / positive.sum(dim=-2)
 
 
 def of_random_ranking(positives: int, instances: int) -> float:

@@ -1,7 +1,7 @@
 """Examples to check a model with: JSON lines, read strictly.
 
 An exact-match file has `{"prompt": ..., "completion": ...}` on every line, a perplexity file `{"text": ...}`: strings
-that are not empty, and no other key.
+that are not empty, and no other key. What statistics are made from may have both.
 """
 
 from __future__ import annotations
@@ -46,6 +46,21 @@ def read_texts(path: Path, *, name: str | None = None) -> tuple[str, ...]:
     return read_lines(path, name or str(path), lambda line: text_of(line, "text"))
 
 
+def parse_calibration(content: str, *, name: str) -> tuple[Example, ...]:
+    """Examples or texts, a line each, from what a file holds that errors call `name`; a text completes nothing.
+
+    Raises:
+        UsageFault: a line is neither; its place is named.
+    """
+    return parse_lines(content, name, _example_or_text)
+
+
+def _example_or_text(line: Table) -> Example:
+    if line.has("text"):
+        return Example("", text_of(line, "text"))
+    return Example(text_of(line, "prompt"), text_of(line, "completion"))
+
+
 def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
     """What `parse` makes of every line, in their order; errors call the file `file`.
 
@@ -64,7 +79,7 @@ def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T,
 
 
 def parse_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
-    """As `read_lines`, of a text that was read before."""
+    """As `read_lines`, of what a file holds that was read before."""
     # split at "\n" alone: U+2028 may stand inside a JSON string, and splitlines would cut it there
     lines = content.removesuffix("\n").split("\n") if content else []
     if not lines:

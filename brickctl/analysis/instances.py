@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LONGEST = 512
+FEWEST = 2
+"""Of shorter texts nothing is measured: the first token is left out of functionality scores, and never predicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,8 @@ def read_instances(
 ) -> Instances:
     """The texts of each label as tokens, cut to the first `longest`, or the model's context where that is less.
 
-    A text that stands under two labels needs more than one functionality, and is left out of both.
+    A text that stands under two labels needs more than one functionality, and is left out of both; so is one of a
+    single token.
 
     Raises:
         UsageFault: fewer than two labels, or one has no text of its own.
@@ -52,7 +55,7 @@ def read_instances(
         (at, tuple(tokens[:size]))
         for at, label in enumerate(labels)
         for text in texts[label]
-        if stands[text] == 1 and (tokens := encode(tokenizer, text))
+        if stands[text] == 1 and len(tokens := encode(tokenizer, text)) >= FEWEST
     ]
     instances = Instances(labels=labels, rows=tuple(row for _, row in found), labels_of=tuple(at for at, _ in found))
     _require_each(instances)
@@ -64,4 +67,4 @@ def _require_each(instances: Instances) -> None:
         raise UsageFault("functionalities are told apart by at least two labels")
     for label, count in zip(instances.labels, instances.counts, strict=True):
         if not count:
-            raise UsageFault(f"label `{label}` has no text that stands under no other label")
+            raise UsageFault(f"label `{label}` has no text of two tokens that stands under no other label")

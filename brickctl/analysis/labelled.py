@@ -1,4 +1,8 @@
-"""Labelled prompts: JSON lines `{"text": ..., "label": ...}`, and which of them an analysis of so many tokens takes."""
+"""Labelled prompts, as JSON lines, and which of them an analysis of so many tokens takes.
+
+A line is `{"text": ..., "label": ...}`, or `{"prompt": ..., "completion": ..., "label": ...}`: then losses are those of
+the completion alone, as of a question and its answer.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,19 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
 
 
+FEWEST = 2
+"""Tokens of a text of which one can be predicted."""
+
+_LINE = 'a line is {"text": ..., "label": ...}, or {"prompt": ..., "completion": ..., "label": ...}'
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text, and the one functionality that it needs."""
+    """A text, and the one functionality that it needs; `given` is how it begins, where that is not to be predicted."""
 
     text: str
     label: str
+    given: str = ""
 
 
 def read_prompts(path: Path, *, name: str | None = None) -> tuple[Prompt, ...]:
@@ -62,20 +73,25 @@ def choose(
 
     Every label gets the same share of the tokens. Its prompts are shuffled, and taken whole until the next one would
     go beyond the share; the first is always taken. So a larger budget takes the same prompts and more, and the choice
-    of one label does not depend on the others.
+    of one label does not depend on the others. A text of one token is never taken: nothing in it is predicted.
 
     Args:
         prompts: all of them.
         lengths: tokens of each.
         tokens: the budget of all labels together, at least 1.
         seed: of the shuffling.
+
+    Raises:
+        UsageFault: a label has no text of two tokens.
     """
     labels = labels_of(prompts)
     return {label: _taken(prompts, lengths, label, tokens // len(labels), seed) for label in labels}
 
 
 def _taken(prompts: Sequence[Prompt], lengths: Sequence[int], label: str, share: int, seed: int) -> tuple[int, ...]:
-    mine = [at for at, prompt in enumerate(prompts) if prompt.label == label]
+    mine = [at for at, prompt in enumerate(prompts) if prompt.label == label and lengths[at] >= FEWEST]
+    if not mine:
+        raise UsageFault(f"label `{label}` has no text of two tokens, so nothing in it is predicted")
     random.Random(f"{seed} {label}").shuffle(mine)  # noqa: S311 - a choice of prompts, not a secret
     total = 0
     for count, at in enumerate(mine):
@@ -86,9 +102,14 @@ def _taken(prompts: Sequence[Prompt], lengths: Sequence[int], label: str, share:
 
 
 def parse_prompt(line: Table) -> Prompt:
-    """The prompt that a line of a file is."""
+    """The labelled prompt that a line of a file is."""
     label = text_of(line, "label")
     if not is_alias(label):
         hint = "a lower-case letter, then letters, digits, `_` and `-`: such as `french` or `code-python`"
         raise line.error(f"`{shown(label)}` is no label", key="label", hint=hint)
-    return Prompt(text_of(line, "text"), label)
+    if line.has("text"):
+        return Prompt(text_of(line, "text"), label)
+    if not line.has("prompt"):
+        raise line.error("`text` is missing", hint=_LINE)
+    given = text_of(line, "prompt")
+    return Prompt(given + text_of(line, "completion"), label, given)

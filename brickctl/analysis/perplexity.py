@@ -50,14 +50,22 @@ def perplexity(
 
 
 def mean_losses(
-    model: Any, groups: Sequence[Sequence[Sequence[int]]], *, batch_size: int = 8, watch: Watch = unwatched
+    model: Any,
+    groups: Sequence[Sequence[Sequence[int]]],
+    *,
+    given: Sequence[Sequence[int]] | None = None,
+    batch_size: int = 8,
+    watch: Watch = unwatched,
 ) -> tuple[float, ...]:
     """For each group of rows the mean over its predicted tokens of -ln p, in nats: what `perplexity` is exp of.
 
-    Rows of two groups share no batch, so that what one group gives does not depend, in its last bits, on the others.
-    A group without a predicted token has no loss: NaN.
+    `given` says, by group and row, how many tokens a row begins with that are not predicted: at least the first one,
+    and no more than that where it is None. Rows of two groups share no batch, so that what one group gives does not
+    depend, in its last bits, on the others. A group without a predicted token has no loss: NaN.
     """
-    return tuple(_mean_loss(model, rows, batch_size, watch) for rows in groups)
+    if given is None:
+        given = [[1] * len(rows) for rows in groups]
+    return tuple(_mean_loss(model, *group, batch_size, watch) for group in zip(groups, given, strict=True))
 
 
 def rows_of(model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, window: int) -> list[list[int]]:
@@ -76,17 +84,18 @@ def windows(tokens: Sequence[int], size: int) -> list[list[int]]:
     return [list(tokens[first : first + size]) for first in range(0, len(tokens) - 1, size - 1)]
 
 
-def _mean_loss(model: Any, rows: Sequence[Sequence[int]], batch_size: int, watch: Watch) -> float:
+def _mean_loss(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int], batch_size: int, watch: Watch) -> float:
     losses: list[float] = []
     for batch in batches(rows, batch_size):
         chosen = [rows[at] for at in batch]
-        losses.extend(_losses(model, chosen))
+        losses.extend(_losses(model, chosen, [given[at] for at in batch]))
         watch(sum(map(len, chosen)))
-    return math.fsum(losses) / predicted(rows) if rows else math.nan
+    count = sum(max(0, len(row) - first) for row, first in zip(rows, given, strict=True))
+    return math.fsum(losses) / count if count else math.nan
 
 
-def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
-    """The summed -ln p of each row's tokens but the first, in nats.
+def _losses(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int]) -> list[float]:
+    """The summed -ln p of each row's tokens but those that are given, in nats.
 
     Only one row at a time is in fp32: with a vocabulary of 150 000, a batch of 8 windows would be 1.2 GB.
     """
@@ -97,7 +106,8 @@ def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[float]:
         logits = model(input_ids=ids, attention_mask=mask).logits
         return [
             torch.nn.functional.cross_entropy(
-                logits[at, : len(row) - 1].float(), ids[at, 1 : len(row)], reduction="sum"
+                logits[at, first - 1 : len(row) - 1].float(), ids[at, first : len(row)], reduction="sum"
             ).item()
-            for at, row in enumerate(rows)
+            for at, (row, first) in enumerate(zip(rows, given, strict=True))
+            if first < len(row)
         ]

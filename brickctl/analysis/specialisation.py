@@ -2,6 +2,11 @@
 
 FuncScore(n, f) is the average precision, over instances, of the mean over the prompt's tokens of |a_n|, against the
 label "this instance needs f" (arXiv 2409.02877, section 4).
+
+The mean leaves out the first token of a text, of which the paper says nothing. Attention uses it as a sink, and a few
+neurons are far more active on it than on any other: as there is one in each text, their mean is a measure of its
+length. On SmolLM2-135M they were the best neurons for the shortest texts, and pruning them raised every perplexity
+(`tests/benchmarks/README.md`).
 """
 
 from __future__ import annotations
@@ -98,7 +103,7 @@ def func_scores(
     """
     labellings = _labellings(instances, permutations)
     store = ScoreStore(labellings, len(instances.labels), sum(ffn.neurons for ffn in ffns), limit=limit)
-    for batch in batches(instances.rows, batch_size):
+    for batch in _mixed(instances.rows, batch_size):
         rows = [instances.rows[at] for at in batch]
         store.add(batch, _mean_activations(ffns, rows))
         watch(sum(map(len, rows)))
@@ -123,8 +128,17 @@ def _labellings(instances: Instances, seeds: Sequence[int]) -> torch.Tensor:
     return torch.stack([labels, *(labels[order] for order in orders)])
 
 
+def _mixed(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Batches in random order: the first instances, whose scores say where bins lie, are no shorter than the others."""
+    import torch
+
+    found = list(batches(rows, batch_size))
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
+    return [found[at] for at in order.tolist()]
+
+
 def _mean_activations(ffns: Sequence[Ffn], rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """The mean of |a| over the tokens of each row: (rows, neurons of all FFNs) fp32, on the CPU."""
+    """The mean of |a| over all tokens of each row but the first: (rows, neurons of all FFNs) fp32, on the CPU."""
     import torch
 
     decoder = ffns[0].decoder
@@ -132,8 +146,9 @@ def _mean_activations(ffns: Sequence[Ffn], rows: Sequence[Sequence[int]]) -> tor
     sums = [torch.zeros(len(rows), ffn.neurons, device=ids.device) for ffn in ffns]
 
     def hear(index: int, activations: torch.Tensor, places: torch.Tensor) -> None:
-        sums[index].index_add_(0, places // ids.shape[1], activations.float().abs())
+        counted = places % ids.shape[1] > 0
+        sums[index].index_add_(0, (places // ids.shape[1])[counted], activations[counted].float().abs())
 
     with torch.inference_mode(), locating(ffns, hear):
         decoder(input_ids=ids, attention_mask=mask, use_cache=False)
-    return (torch.cat(sums, dim=1) / mask.sum(dim=1, keepdim=True)).cpu()
+    return (torch.cat(sums, dim=1) / (mask.sum(dim=1, keepdim=True) - 1)).cpu()

@@ -9,6 +9,7 @@ import click
 
 from brickctl.cli import output
 from brickctl.cli.progress import display
+from brickctl.core.ports import BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,12 +66,12 @@ class Console:
         if not self.as_json:
             self._write("\n".join(aligned(columns, rows)))
 
-    def start(self, label: str, total: int) -> None:
-        """Begin a piece of work of `total` bytes."""
-        self._display.start(output.one_line(label), total)
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
+        """Begin a piece of work of `total` units."""
+        self._display.start(output.one_line(label), total, unit)
 
     def advance(self, label: str, amount: int) -> None:
-        """`amount` more bytes of a piece of work are done."""
+        """`amount` more units of a piece of work are done."""
         self._display.advance(output.one_line(label), amount)
 
     def finish(self, label: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import options, suggestions
+from brickctl.cli.findings import show_findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,15 +80,7 @@ def _show(console: Console, made: Made) -> None:
     entry = made.entry
     state = "derived" if made.fresh else "up to date"
     console.show(f"{entry.alias}: {state}  {entry.kind}  {format_size(made.size)}  sha256:{entry.pin.digest[:16]}")
-    rows = made.findings.rows
-    if rows:
-        console.table(tuple(rows[0]), [tuple(map(_cell, row.values())) for row in rows])
-    for note in made.findings.notes:
-        console.note(f"note: {entry.alias}: {note}")
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+    show_findings(console, entry.alias, made.findings)
 
 
 def _document(made: Made) -> dict[str, Any]:

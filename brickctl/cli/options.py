@@ -200,6 +200,18 @@ device = click.option(
 )
 """`device: Device | None`; None is this machine."""
 
+running_device = click.option(
+    "--device",
+    type=DeviceName(),
+    metavar="cpu|cuda|cuda:N",
+    default="cpu",
+    show_default=True,
+    envvar="BRICKCTL_DEVICE",
+    show_envvar=True,
+    help="Where the model runs.",
+)
+"""`device: Device | None`, of verbs that run a model; None is this machine."""
+
 dtype = click.option("--dtype", metavar="NAME", help="Type of every floating tensor.  [default: as the base has it]")
 shard_size = click.option(
     "--shard-size",

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from brickctl.cli import output
-from brickctl.core.ports import Progress
+from brickctl.core.ports import BYTES, Progress
 
 if TYPE_CHECKING:
     import rich.progress
@@ -43,7 +43,7 @@ def in_ci() -> bool:
 class Silence:
     """No progress; messages only."""
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
         """Show nothing."""
 
     def advance(self, label: str, amount: int) -> None:
@@ -63,9 +63,11 @@ class Silence:
 class Lines(Silence):
     """One line when large work starts: what a log needs to show where a run stands."""
 
-    def start(self, label: str, total: int) -> None:
-        """Write a line, unless the work is small."""
-        if total >= WORTH_A_LINE:
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
+        """Write a line, unless it is only a few bytes."""
+        if unit != BYTES:
+            self.say(f"{label} ({total:,} {unit})")
+        elif total >= WORTH_A_LINE:
             from brickctl.core.sizes import format_size
 
             self.say(f"{label} ({format_size(total)})")
@@ -79,14 +81,14 @@ class Bars:
         self._drawn: rich.progress.Progress | None = None
         self._tasks: dict[str, rich.progress.TaskID] = {}
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
         """Show a bar; one of the same label begins anew."""
         with self._lock:
             self.finish(label)
             if self._drawn is None:
                 self._drawn = _bars()
                 self._drawn.start()
-            self._tasks[label] = self._drawn.add_task(label, total=total)
+            self._tasks[label] = self._drawn.add_task(label, total=total, unit=unit)
 
     def advance(self, label: str, amount: int) -> None:
         """Move a bar."""
@@ -121,15 +123,29 @@ class Bars:
 
 def _bars() -> rich.progress.Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
+        _amount_column(),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
         redirect_stdout=False,  # rich would send our data to stderr
         redirect_stderr=False,
     )
+
+
+def _amount_column() -> rich.progress.ProgressColumn:
+    """How much is done: bytes as their size, anything else as a number and its unit."""
+    from rich.progress import DownloadColumn, Task
+    from rich.text import Text
+
+    class Amount(DownloadColumn):
+        def render(self, task: Task) -> Text:
+            if task.fields["unit"] == BYTES:
+                return super().render(task)
+            return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} {task.fields['unit']}", "progress.download")
+
+    return Amount()

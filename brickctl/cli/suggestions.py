@@ -71,6 +71,23 @@ def bricks_or_folders(context: click.Context, parameter: click.Parameter, typed:
     return base_and_bricks(context, parameter, typed) or folders(context, parameter, typed)
 
 
+def models(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """The targets of the project, its base and its bricks; or a folder where no name begins like that."""
+    manifest = _manifest(context)
+    names = [] if manifest is None else [*manifest.targets, *manifest.requirements]
+    return _fitting(context, parameter, typed, dict.fromkeys(names)) or folders(context, parameter, typed)
+
+
+def measurements(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+    """What can be measured of a model, after those that stand there already."""
+    from brickctl.workflows.analysis_wish import MEASUREMENTS
+
+    before, comma, last = typed.rpartition(",")
+    names = [name for name in MEASUREMENTS if name not in before.split(",")]
+    found = _fitting(context, parameter, last, names)
+    return [CompletionItem(f"{before}{comma}{item.value}") for item in found]
+
+
 def tokenizers(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
     """`base` or `union`, or a folder where neither begins like that."""
     return _fitting(context, parameter, typed, ("base", "union")) or folders(context, parameter, typed)

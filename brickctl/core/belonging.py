@@ -33,6 +33,7 @@ COMPANIONS = (
     "derivation.json",
     "layers_config.json",
     "mask_config.json",
+    "neuron_group_config.json",
     "neurons_config.json",
     "statistics_config.json",
     "unified_config.json",

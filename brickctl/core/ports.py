@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from brickctl.core.registry_line import RegistryEntry
 
 
-class Progress(Protocol):
-    """Someone who watches work whose amount is known."""
+BYTES = "bytes"
+"""The unit of work that moves or reads files."""
 
-    def start(self, label: str, total: int) -> None:
-        """Begin a piece of work of `total` bytes; a label that is known already begins anew."""
+
+class Progress(Protocol):
+    """Someone who watches work whose amount is known: so many bytes, or so many of another unit, in the plural."""
+
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
+        """Begin a piece of work of `total` units; a label that is known already begins anew."""
 
     def advance(self, label: str, amount: int) -> None:
-        """Some bytes of a piece of work are done."""
+        """Some units of a piece of work are done."""
 
     def finish(self, label: str) -> None:
         """A piece of work is done."""

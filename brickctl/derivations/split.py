@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from brickctl.analysis.splitting.dividing import Cut
 from brickctl.analysis.splitting.method import methods
 from brickctl.analysis.splitting.training import LEARNING, MLP_STEPS
-from brickctl.core.digests import interface_digest, prefixed, readable_json
+from brickctl.core.digests import readable_json
 from brickctl.core.document import shown
 from brickctl.core.manifest import Input
 from brickctl.core.names import did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.errors import Misfit, asked_for
+from brickctl.kinds.base import interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -132,11 +133,10 @@ class Split:
                 cause = f"`{name}` would hold NaN or infinity: activations of the model overflow on this text"
                 raise Misfit("this model cannot be split", causes=(cause,))
         save_file(tensors, bench.folder / "model.safetensors", {"format": "pt"})
-        shapes = {name: node.spec.shape for name, node in bench.start.tensors.items()}
         document = {
             "format": FORMAT,
             "groups": self.cut.groups,
-            "interface": prefixed(interface_digest(shapes)),
+            "interface": interface(bench.start),
             "labels": list(labels),
             "method": self.cut.method,
             "router": self.router,
@@ -159,8 +159,8 @@ def read_split(derived: Derived) -> Split:
     Every FFN gets `experts` groups of neurons, all of one size. `coactivation` puts together what fires together on the
     text, `kmeans` what has similar weights, `shared` leaves a share of the neurons (`shared`, 0.125) always on, those
     that fire most often, and puts the others together as `coactivation` does; `contiguous` and `random` are to compare
-    with. `calibration` has lines of `{"text": ...}`, or of `{"text": ..., "label": ...}`, of which about `tokens`
-    (20,000) are read; with labels the brick says what each group and each neuron is for. The `router` is `linear`
+    with. `calibration` has lines of `{"text": ...}`, or the labelled prompts of `brickctl analyze`, of which about
+    `tokens` (20,000) are read; with labels the brick says what each group and each neuron is for. `router` is `linear`
     (what a mixture of experts can hold), `similarity`, `mlp` or `none`; it is made for `active` experts (half of them),
     in `tune-steps` steps (0 for a linear one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
     """
@@ -184,7 +184,7 @@ def read_split(derived: Derived) -> Split:
 
 def _read_path(table: Table) -> str:
     if not table.has("calibration"):
-        hint = 'write calibration = "PATH": lines of {"text": ...}, or of {"text": ..., "label": ...}'
+        hint = 'write calibration = "PATH": lines of {"text": ...}, each with a "label": ... or none'
         raise table.missing(f"{table.where} needs text that the model reads", "calibration", hint=hint)
     path = table.string("calibration")
     if not is_safe_path(path):

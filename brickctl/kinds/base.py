@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import SIGNATURE
+from brickctl.core.digests import interface_digest, prefixed
 from brickctl.core.model import LazyModel
 from brickctl.errors import Misfit
 
@@ -72,6 +73,11 @@ def _ties_words(config: Mapping[str, Any], *, stored: bool) -> bool:
         if "tie_word_embeddings" in place:
             return place["tie_word_embeddings"] is True
     return not stored
+
+
+def interface(model: LazyModel) -> str:
+    """What a brick names the base by that it was made for: the digest of the names and shapes of its tensors."""
+    return prefixed(interface_digest({name: node.spec.shape for name, node in model.tensors.items()}))
 
 
 def architecture(contents: Contents) -> str | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
+    from brickctl.core.regions import Spec
 
 _TUNED_FROM = "an expert is a fine-tune of the base: set [base] to the model that it was tuned from"
 _OTHER_TOKENS = (
@@ -122,12 +123,17 @@ def refuse_packed(brick: Brick, name: str, tuned: Node, base: Node) -> None:
         Unsupported: two tensors, not both of mergeable numbers, of which a merge would pass over one.
     """
     same_class = tuned.spec.dtype.is_mergeable == base.spec.dtype.is_mergeable
-    harmless = tuned == base or tuned.spec.elements <= 1 or name.endswith(_BUFFERS)
+    harmless = tuned == base or is_buffer(name, tuned.spec)
     if same_class and harmless:
         return
     odd = tuned if not tuned.spec.dtype.is_mergeable else base
     owner = brick.name if odd is tuned else BASE
     raise _quantised(brick, f"`{name}` of `{owner}` is stored as {odd.spec.dtype.code}")
+
+
+def is_buffer(name: str, spec: Spec) -> bool:
+    """Whether a tensor that is not of mergeable numbers may be one that the model computes for itself."""
+    return spec.elements <= 1 or name.endswith(_BUFFERS)
 
 
 def _refuse_quantised_config(brick: Brick, owner: str, config: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ class ModuleKind:
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:
         """Laid over where the base has a tensor of that name and shape; added where it has none."""
-        found = {name: _change(brick, name, tensor, base) for name, tensor in brick.contents.tensors.items()}
+        found = {name: laid_over(brick, name, tensor, base) for name, tensor in brick.contents.tensors.items()}
         if not found:
             raise Misfit(f"`{brick.name}` has no tensor at all", place=brick.required_by)
         return found
@@ -56,7 +56,13 @@ class ModuleKind:
         return tuned_model(base, self.changes(brick, base))
 
 
-def _change(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:
+def laid_over(brick: Brick, name: str, tensor: Stored, base: LazyModel) -> Change:
+    """What a tensor of a brick does to the base that has one of its name, or not.
+
+    Raises:
+        Misfit: the base has it in another shape.
+        Unsupported: one of the two is quantised.
+    """
     if name not in base.tensors and name not in base.ties:
         return Change(None, tensor)
     below = base.node(name)

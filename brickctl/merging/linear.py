@@ -49,15 +49,30 @@ class Linear(MergeMethod):
 
     def combine(self, block: Block, out: Tensor) -> None:
         """Sum up, then divide."""
-        weighted_sum(block.inputs, block.weights, out)
-        if self.normalize:
-            out.div_(math.fsum(block.weights))
+        (weighted_mean if self.normalize else weighted_sum)(block.inputs, block.weights, out)
 
     def formula(self, inputs: Sequence[Value], weights: Sequence[float], statistics: Sequence[Array]) -> Value | None:
         """The same for one element."""
         del statistics
-        total = weighted_sum_formula(inputs, weights)
-        return total / math.fsum(weights) if self.normalize else total
+        return (weighted_mean_formula if self.normalize else weighted_sum_formula)(inputs, weights)
+
+
+def weighted_mean(inputs: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
+    """Write sum_i w_i x_i / sum_i w_i; overwrites the inputs."""
+    weighted_sum(inputs, weights, out)
+    out.div_(math.fsum(weights))
+
+
+def weighted_mean_formula(inputs: Sequence[Value], weights: Sequence[float]) -> Value:
+    """The same for one element."""
+    return weighted_sum_formula(inputs, weights) / math.fsum(weights)
+
+
+def not_above_zero(weights: Sequence[float]) -> str | None:
+    """Why shares that are made of these weights might cancel; None where they cannot."""
+    if min(weights, default=1.0) > 0.0:
+        return None
+    return f"a weight below 0 gives a model no share of a mean: {list(weights)}"
 
 
 def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], out: Tensor) -> None:
@@ -72,7 +87,7 @@ def weighted_sum(inputs: Sequence[Tensor], weights: Sequence[float | Tensor], ou
         out.add_(block.mul_(weight))
 
 
-def weighted_sum_formula(inputs: Sequence[Value], weights: Sequence[float]) -> Value:
+def weighted_sum_formula(inputs: Sequence[Value], weights: Sequence[float | Value]) -> Value:
     """The same for one element."""
     total = inputs[0] * weights[0]
     for value, weight in zip(inputs[1:], weights[1:], strict=True):

@@ -36,6 +36,10 @@ result is homogeneous in the weights."""
 Class = Literal["bitwise", "numeric"]
 """`bitwise`: the same bytes on every machine. `numeric`: within a bound."""
 
+StatisticName = Literal["fisher", "gram"]
+"""What a method wants to know of each model, beside its weights, from text that the model has read: see `statistics`
+among the kinds of bricks."""
+
 ANY_NUMBER = 1 << 30
 
 
@@ -49,6 +53,7 @@ class Part:
         settings: the parameters that may be another for each brick, such as a density.
         brick: digest of the brick, which random masks depend on.
         base: in delta space the tensor that the delta is relative to, in fp64.
+        statistic: what the method asks for beside the tensor, as it is stored; all parts of a tensor have it, or none.
     """
 
     node: Node
@@ -56,6 +61,7 @@ class Part:
     settings: Mapping[str, float]
     brick: Sha256
     base: Node | None = None
+    statistic: Node | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +172,7 @@ class Declared:
         most: and at most.
         weighted: whether bricks have weights.
         complete: whether a brick that does not change a tensor takes part in it all the same, with a delta of zeros.
+        statistic: what each brick has to bring beside its tensors, as a brick of statistics; None: nothing.
     """
 
     name: str
@@ -178,6 +185,7 @@ class Declared:
     most: int
     weighted: bool
     complete: bool
+    statistic: StatisticName | None
 
 
 _METHODS: Plugins[Declared] = Plugins("brickctl.merging")
@@ -194,6 +202,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
     bricks: tuple[int, int] = (1, ANY_NUMBER),
     weighted: bool = True,
     complete: bool = False,
+    statistic: StatisticName | None = None,
     scratch: int = 0,
 ) -> Callable[[type[_M]], type[_M]]:
     """Declare a merge method: makes the class a frozen dataclass and registers its `combine` as a kernel.
@@ -208,6 +217,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
         bricks: how many it takes at least and at most.
         weighted: whether bricks have weights.
         complete: whether a brick that does not change a tensor takes part in it with a delta of zeros.
+        statistic: what each brick has to bring beside its tensors; only in weight space.
         scratch: bytes that `combine` takes for itself for each element of a block.
     """
 
@@ -224,6 +234,7 @@ def merge_method(  # noqa: PLR0913 - what can be declared, each by its name
             most=bricks[1],
             weighted=weighted,
             complete=complete,
+            statistic=statistic,
         )
         _METHODS.declare(name, frozen.declared)
 

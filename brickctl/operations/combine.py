@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One brick of a merge, its weight, and what it has for itself of the method's parameters."""
+    """One brick of a merge, its weight, and what it has for itself of the method's parameters.
+
+    `statistics` is the brick that says of this one what the method asks for.
+    """
 
     alias: Alias
     weight: Number
     settings: Mapping[str, Number] = field(default_factory=dict)
+    statistics: Alias | None = None
 
     def numbers(self) -> Iterator[tuple[str, Number]]:
         """Everything that may depend on the tensor, with what messages call it."""
@@ -127,7 +131,24 @@ class Combination:
             _part(ingredients, alias, share, running if alias == BASE else _tuned(name, ingredients, alias))
             for alias, share in shares
         ]
+        known = self._statistics(name, ingredients, [alias for alias, _ in shares])
+        parts = [dataclasses.replace(part, statistic=one) for part, one in zip(parts, known, strict=True)]
         return self._combined(method, name, parts)
+
+    def _statistics(self, name: str, ingredients: Sources, aliases: Sequence[Alias]) -> Sequence[Node | None]:
+        """What the method asks for of a tensor, for each of these bricks; a tied one has that of the one it shares."""
+        bricks = {entry.alias: entry.statistics for entry in self.entries if entry.statistics is not None}
+        found: dict[Alias, Node | None] = {}
+        for alias in aliases:
+            tensors = ingredients.brick(bricks[alias]).contents.tensors if alias in bricks else {}
+            found[alias] = tensors.get(name, tensors.get(self.ties.get(name, name)))
+        absent = [alias for alias, node in found.items() if node is None]
+        if absent and len(absent) < len(found):
+            there = next(bricks[alias] for alias in found if alias not in absent)
+            message = f"`{bricks[absent[0]]}` says nothing of `{name}`, and `{there}` does"
+            hint = "derive both statistics in the same way"
+            raise ManifestInvalid(message, place=self.place, hint=hint)
+        return list(found.values())
 
     def _combined(self, method: MergeMethod, name: str, parts: Sequence[Part]) -> Node:
         reason = method.refusal([part.weight for part in parts])

@@ -12,6 +12,7 @@ from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
 from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
+from brickctl.kinds.statistics import check_statistics
 from brickctl.merging.method import method_named, methods
 from brickctl.operations.combine import Combination, Entry, untie
 from brickctl.operations.members import Merging
@@ -61,9 +62,10 @@ class Merge:
 
     @property
     def aliases(self) -> tuple[Alias, ...]:
-        """The bricks that take part, and those that only give tokens."""
+        """The bricks that take part, those with statistics of them, and those that only give tokens."""
         named = () if self.tokenizer is None else self.tokenizer.aliases
-        return tuple(dict.fromkeys((*(entry.alias for entry in self.entries), *named)))
+        known = (entry.statistics for entry in self.entries if entry.statistics is not None)
+        return tuple(dict.fromkeys((*(entry.alias for entry in self.entries), *known, *named)))
 
     def document(self) -> Mapping[str, Any]:
         """The step with every default written out."""
@@ -73,8 +75,9 @@ class Merge:
 
     def _entry_document(self, entry: Entry) -> Mapping[str, Any]:
         weight = {"weight": entry.weight.document()} if self.declared.weighted else {}
+        known = {} if entry.statistics is None else {"statistics": entry.statistics}
         own = {name: entry.settings.get(name, self.chosen.numbers[name]) for name in each_of(self.chosen.declared)}
-        return {"brick": entry.alias, **{name: number.document() for name, number in own.items()}, **weight}
+        return {"brick": entry.alias, **{name: number.document() for name, number in own.items()}, **known, **weight}
 
     @property
     def declared(self) -> Declared:
@@ -86,6 +89,7 @@ class Merge:
         refuse_restacked(artifact, self.aliases, self.place)
         refuse_masked(artifact, self.place)
         one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
+        self._check_statistics(ingredients, moved=one.ingredients is not ingredients)
         self.check_numbers((*one.model.tensors, *one.model.ties))
         root, notes = untie(one.model, self.combine(one.model, one.ingredients))
         merged = dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
@@ -95,6 +99,20 @@ class Merge:
 
         refuse_other_start(one.model, ingredients.base, self.place)
         return with_masks(merged, one.model, self._combination(one.model, one.ingredients), one.ingredients)
+
+    def _check_statistics(self, ingredients: Ingredients, *, moved: bool) -> None:
+        """Make sure that statistics are about the bricks that they are named for, and that no row has `moved`."""
+        wanted = self.declared.statistic
+        for entry in self.entries:
+            if wanted is None or entry.statistics is None:
+                continue
+            about = ingredients.brick(entry.alias)
+            check_statistics(ingredients.brick(entry.statistics), wanted, about, ingredients.base)
+            if moved:
+                cause = f"the rows of `{entry.statistics}` are the tokens that `{entry.alias}` had before"
+                hint = "merge without `tokenizer`, or by a method without statistics"
+                message = f"`{self.declared.name}` cannot merge models in another vocabulary"
+                raise ManifestInvalid(message, causes=(cause,), place=self.place, hint=hint)
 
     @property
     def writes_masks(self) -> bool:
@@ -140,7 +158,8 @@ class Merge:
 
         def content(entry: Entry) -> tuple[str, bytes]:
             numbers = [number.document() for _, number in entry.numbers()]
-            return sources.brick(entry.alias).digest, canonical_json(numbers)
+            known = None if entry.statistics is None else sources.brick(entry.statistics).digest
+            return sources.brick(entry.alias).digest, canonical_json([numbers, known])
 
         return tuple(sorted(self.entries, key=content))
 
@@ -170,6 +189,10 @@ def read_method(table: Table) -> Declared:
 def read_bricks(table: Table, method: Declared) -> tuple[Entry, ...]:
     """A table of weights where order does not matter; an array of names, where there are no weights; or of tables."""
     bricks = table.take("bricks")
+    if method.statistic is not None and not _are_tables(bricks):
+        example = 'bricks = [{ brick = "NAME", weight = 1.0, statistics = "OTHER" }, ...]'
+        message = f"`{method.name}` needs statistics of every brick"
+        raise table.error(message, key="bricks", hint=f"write {example}")
     if isinstance(bricks, list):
         if not method.weighted and all(isinstance(entry, str) for entry in bricks):
             return tuple(Entry(Alias(name), Scalar(1.0)) for name in table.strings_or_none("bricks") or ())
@@ -196,9 +219,27 @@ def read_entry(table: Table, method: Declared) -> Entry:
     if table.has("weight") and not method.weighted:
         raise table.error(f"`{method.name}` gives bricks no weights", key="weight", hint="leave `weight` out")
     weight = _weight(table, "weight") if table.has("weight") else Scalar(1.0)
-    entry = Entry(Alias(alias), weight, parameters.read_each(method.method, table))
+    settings = parameters.read_each(method.method, table)
+    entry = Entry(Alias(alias), weight, settings, _read_statistics(table, method))
     table.finish()
     return entry
+
+
+def _are_tables(bricks: object) -> bool:
+    return isinstance(bricks, list) and all(isinstance(entry, dict) for entry in bricks)
+
+
+def _read_statistics(table: Table, method: Declared) -> Alias | None:
+    """The brick with what the method asks for beside weights."""
+    if method.statistic is None and table.has("statistics"):
+        message = f"`{method.name}` takes no statistics"
+        raise table.error(message, key="statistics", hint="leave `statistics` out")
+    if method.statistic is None:
+        return None
+    if not table.has("statistics"):
+        hint = f'name a brick that `op = "{method.statistic}"` in [derived] makes, as `statistics` beside `brick`'
+        raise table.missing(f"`{method.name}` needs statistics of every brick", "statistics", hint=hint)
+    return Alias(table.string("statistics"))
 
 
 def _weight(table: Table, key: str) -> Number:
@@ -213,8 +254,9 @@ def check_entries(entries: tuple[Entry, ...], chosen: Chosen[MergeMethod], place
         raise ManifestInvalid("a merge without bricks does nothing", place=place, hint="name at least one brick")
     seen: list[Alias] = []
     for entry in entries:
-        if not is_alias(entry.alias):
-            raise ManifestInvalid(f"`{entry.alias}` is no name of a brick", place=place)
+        for alias in (entry.alias, entry.statistics):
+            if alias is not None and not is_alias(alias):
+                raise ManifestInvalid(f"`{alias}` is no name of a brick", place=place)
         if entry.alias in seen:
             raise ManifestInvalid(f"`{entry.alias}` stands twice in one merge", place=place, hint="add up its weights")
         seen.append(entry.alias)

@@ -195,6 +195,7 @@ def _qwen2_moe(said: Mapping[str, Any], sizes: Sizes) -> Mapping[str, Any]:
     windows = "sliding_attention" in kinds
     return {
         **_qwen_moe(sizes),
+        "qkv_bias": True,
         "shared_expert_intermediate_size": sizes.shared or EMPTY_SHARED,
         "use_sliding_window": windows,
         "sliding_window": said["sliding_window"] if windows else None,

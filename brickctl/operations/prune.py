@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brickctl.kinds.partition import Partition
 
 _WIDTH = "intermediate_size"
+_MOST_TOLD = 10
 _BIASES = ("gate_proj.bias", "up_proj.bias")
 _WHICH = 'write `keep = N` with `labels = [NAMES]` or `by = "mass"`, or else the numbers: `groups = [0, 3]`'
 
@@ -146,12 +147,13 @@ def _biases(model: LazyModel, left: Mapping[str, Sequence[int]]) -> dict[str, No
 
 
 def _told(partition: Partition, kept: Mapping[str, Sequence[int]]) -> Iterator[str]:
-    """How much of what all groups put out the ones that stay carry, for each label."""
+    """How much of what all groups put out the ones that stay carry, for each of the first labels."""
     labels = partition.grouping.labels or ("all text",)
     mass = {ffn: partition.mass(ffn) for ffn in kept}
-    for row, label in enumerate(labels):
+    for row, label in enumerate(labels[:_MOST_TOLD]):
         shares = [_share(mass[ffn][row], groups) for ffn, groups in kept.items()]
-        yield f"the groups that stay carry {sum(shares) / len(shares):.0%} of what all groups put out for {label}"
+        carried = sum(shares) / len(shares)
+        yield f"the groups that stay carry {carried:.0%} of what all groups put out for {shown(label)}"
 
 
 def _share(mass: NDArray[np.float64], groups: Sequence[int]) -> float:

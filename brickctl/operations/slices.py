@@ -126,6 +126,10 @@ def _read_alone(table: Table, *, outside: bool) -> Slice:
 def _read_merged(table: Table, *, outside: bool) -> Slice:
     """Several: a merge whose bricks have `layers`, each its own or all those of the slice."""
     method = read_method(table)
+    if method.statistic is not None:
+        hint = "merge whole models in a step or a target of its own, and stitch what it makes"
+        message = f"`{method.name}` cannot merge slices: its statistics are of whole models"
+        raise table.error(message, key="method", hint=hint)
     common = None if outside else read_layers(table)
     entries, own = _read_bricks(table, method, outside=outside)
     chosen = parameters.read(method.method, table)

@@ -29,7 +29,7 @@ _NARROW = 64
 
 def packed(node: Node) -> Node:
     """The bits of a tensor of 0 and 1 in bytes, which has at least one element."""
-    rows, columns = _rows_and_columns(node.spec.shape)
+    rows, columns = rows_and_columns(node.spec.shape)
     if columns != node.spec.columns:
         node = reshape(node, (rows, columns))
     return Map(Spec(DType.U8, (rows, -(-columns // 8))), Op.make("pack-bits", 1), (Input(node, Access.PACKED),))
@@ -53,7 +53,7 @@ def fits(bits: Spec, shape: tuple[int, ...]) -> bool:
     return not rest and bits.columns == -(-columns // 8)
 
 
-def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
+def rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
     """A tensor as a matrix whose rows are wide enough, and no longer than a block unless its last dimension is."""
     columns = shape[-1] if shape else 1
     for size in reversed(shape[:-1]):

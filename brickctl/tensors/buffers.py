@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SMALLEST = mmap.PAGESIZE
 _FLOATS = {"F64": "float64", "F32": "float32"}
-_INTEGERS = {"U8": "uint8", "I32": "int32", "I64": "int64"}
+_INTEGERS = {"U8": "uint8", "I8": "int8", "I32": "int32", "I64": "int64"}
 
 
 class Buffer:

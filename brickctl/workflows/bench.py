@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from brickctl.tensors.executor import LocalExecutor, provide
 from brickctl.tensors.journal import Journal
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.whole_tensors import WholeTensors
+from brickctl.vocabulary.axis import rows_of
+from brickctl.vocabulary.files import is_of_tokenizer
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.inputs import read_input
 from brickctl.workflows.install import bring
@@ -139,7 +141,7 @@ class LocalBench:
 def _start(wanted: Wanted, ingredients: Ingredients) -> LazyModel:
     """The model that a brick is made from."""
     if wanted.recipe is None:
-        return ingredients.model(wanted.derived.start)
+        return _with_tokens(ingredients.model(wanted.derived.start), ingredients.base)
     artifact = wanted.recipe.artifact(ingredients)
     if artifact.parts or artifact.weights:
         cause = f"`{wanted.recipe.name}` has adapters or masks beside its model"
@@ -148,3 +150,11 @@ def _start(wanted: Wanted, ingredients: Ingredients) -> LazyModel:
             f"`{wanted.name}` cannot be made from it", causes=(cause,), place=wanted.derived.place, hint=hint
         )
     return artifact.root
+
+
+def _with_tokens(model: LazyModel, base: LazyModel) -> LazyModel:
+    """The model with the tokenizer of the base, where it has none of its own and as many tokens."""
+    if any(map(is_of_tokenizer, model.files)) or rows_of(model) != rows_of(base):
+        return model
+    tokens = {path: file for path, file in base.files.items() if is_of_tokenizer(path)}
+    return replace(model, files={**model.files, **tokens})

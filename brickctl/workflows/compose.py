@@ -6,7 +6,6 @@ The command line is turned into the text of a brick.toml, and from there on ever
 from __future__ import annotations
 
 import json
-import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +13,21 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.core.lock_format import encode
-from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import BASE, Alias, alias_from, did_you_mean
-from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
-from brickctl.errors import ManifestInvalid, UsageFault
+from brickctl.errors import UsageFault
 from brickctl.merging.method import method_named
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
 from brickctl.vocabulary.rules import UNION
 from brickctl.workflows.build import Built, Outline, build, outline
+from brickctl.workflows.command_line import inline, quoted, read_spoken, source_keys
 from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from brickctl.core.manifest import Manifest
     from brickctl.core.ports import Events
     from brickctl.tensors.executor import Budget
 
@@ -55,16 +52,16 @@ class Composition:
         options = [("dtype", self.dtype), ("shard-size", self.shard_size)]
         lines = [
             "[project]",
-            f"name = {_quoted(_TARGET)}",
+            f"name = {quoted(_TARGET)}",
             "",
             "[base]",
-            *(f"{key} = {value}" for key, value in _source(self.base, root).items()),
+            *(f"{key} = {value}" for key, value in source_keys(self.base, root).items()),
             "",
             "[bricks]",
-            *(f"{alias} = {_inline(_source(text, root))}" for alias, text in self.bricks.items()),
+            *(f"{alias} = {inline(source_keys(text, root))}" for alias, text in self.bricks.items()),
             "",
             f"[targets.{_TARGET}]",
-            *(f"{key} = {_quoted(value)}" for key, value in options if value is not None),
+            *(f"{key} = {quoted(value)}" for key, value in options if value is not None),
             f"apply = [{self.step}]",
         ]
         return "\n".join(lines) + "\n"
@@ -99,14 +96,14 @@ def name_tokenizer(text: str, base: str, named: Mapping[Alias, str]) -> tuple[Al
     if text in TOKENIZERS or text in named:
         return Alias(text), dict(named)
     try:
-        source = _source(text, None)
+        source = source_keys(text, None)
     except UsageFault as fault:
         known = (*TOKENIZERS, *named)
         causes = (fault.message, f"names here: {', '.join(f'`{name}`' for name in known)}; references name others")
         hint = did_you_mean(text, known) or fault.hint
         raise UsageFault(f"`{shown(text)}` names no tokenizer", causes=causes, hint=hint) from None
     for alias, reference in ((BASE, base), *named.items()):
-        if _source(reference, None) == source:
+        if source_keys(reference, None) == source:
             return alias, dict(named)
     alias = alias_from(text, (*named, *TOKENIZERS))
     return alias, {**named, alias: text}
@@ -133,22 +130,22 @@ def merge_step(
     found = method_named(method)
     if found is None or found.weighted or weights:
         pairs = zip(bricks, each, strict=True)
-        entries = [f"{{ brick = {_quoted(alias)}, weight = {weight!r} }}" for alias, weight in pairs]
+        entries = [f"{{ brick = {quoted(alias)}, weight = {weight!r} }}" for alias, weight in pairs]
     else:
-        entries = [_quoted(alias) for alias in bricks]
+        entries = [quoted(alias) for alias in bricks]
     keys = [_parameter(text) for text in parameters]
     if tokenizer is not None:
         if any(key.startswith("tokenizer =") for key in keys):
             hint = "leave --tokenizer out where --set says more of tokens than whose they are"
             raise UsageFault("`tokenizer` is given twice, by --tokenizer and by --set", hint=hint)
-        keys.append(f"tokenizer = {_quoted(tokenizer)}")
+        keys.append(f"tokenizer = {quoted(tokenizer)}")
     more = "".join(f", {key}" for key in keys)
-    return f'{{ op = "merge", method = {_quoted(method)}{more}, bricks = [{", ".join(entries)}] }}'
+    return f'{{ op = "merge", method = {quoted(method)}{more}, bricks = [{", ".join(entries)}] }}'
 
 
 def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
     """A stack as the manifest writes it."""
-    more = "" if active is None else f", active = {_quoted(active)}"
+    more = "" if active is None else f", active = {quoted(active)}"
     return f'{{ op = "stack", bricks = {json.dumps(list(bricks))}{more} }}'
 
 
@@ -167,7 +164,7 @@ def run(
         raise UsageFault(f"{save} lies in {output}", causes=causes, hint="choose a folder for --save beside it")
     with _project(save) as root:
         text = composition.manifest(None if save is None else root)
-        manifest = _read(text)
+        manifest = read_spoken(text)
         session = session_for(root, manifest, events, offline=offline)
         recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
         lock = resolve(session)
@@ -199,45 +196,10 @@ def _project(save: Path | None) -> Iterator[Path]:
 
 def preview(composition: Composition, output: Path, events: Events, budget: Budget, *, offline: bool) -> Outline:
     """What `run` would do."""
-    manifest = _read(composition.manifest())
+    manifest = read_spoken(composition.manifest())
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])
     return outline(session, recipe, output.absolute(), resolve(session), budget)
-
-
-def _read(text: str) -> Manifest:
-    """The manifest; what is wrong with it is wrong with the command line, which has no lines."""
-    try:
-        return parse_manifest(text, file="the command line")
-    except ManifestInvalid as invalid:
-        raise UsageFault(invalid.message, causes=invalid.causes, hint=invalid.hint) from None
-
-
-def _source(text: str, root: Path | None) -> dict[str, str]:
-    """The keys of a manifest entry for a reference of the command line."""
-    reference = parse_reference(text)
-    if isinstance(reference, PathReference):
-        return {"source": _quoted(f"path:{_folder(reference.path, root)}")}
-    if isinstance(reference, HubReference):
-        return {"source": _quoted(str(reference)), "revision": _quoted(reference.revision)}
-    raise UsageFault(f"{reference} is a name in a registry", hint="start a project with `brickctl init` to use it")
-
-
-def _folder(path: str, root: Path | None) -> str:
-    """A folder, given relative to the current one: relative to `root`, so that both can move together, or absolute."""
-    folder = Path(path).absolute()
-    if ".." in folder.parts:  # what it means behind a link, only the file system knows
-        folder = folder.resolve()
-    return folder.as_posix() if root is None else Path(os.path.relpath(folder, root)).as_posix()
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; JSON's escapes of what lies outside the basic plane are none of TOML's."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _inline(values: Mapping[str, str]) -> str:
-    return "{ " + ", ".join(f"{key} = {value}" for key, value in values.items()) + " }"
 
 
 def _parameter(text: str) -> str:

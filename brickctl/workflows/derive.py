@@ -151,7 +151,7 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
             findings = wanted.derivation.make(bench)
             base = bench.ingredients.base
         made = scratch / BRICK
-        write_new(made / RECORD, _record(wanted, lock, recipe))
+        write_new(made / RECORD, record(wanted, lock, recipe))
         pin = DerivedSource(session.root, session.ledger).pin_of(wanted.name, made)
         if same and old is not None and pin.digest != old.pin.digest:
             _tell_of_other_bytes(session, old, work.mode)
@@ -160,7 +160,8 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
     return Made(entry=entry, folder=folder, fresh=True, findings=findings)
 
 
-def _record(wanted: Wanted, lock: Lock, recipe: Sha256 | None) -> bytes:
+def record(wanted: Wanted, lock: Lock, recipe: Sha256 | None) -> bytes:
+    """The text of the record of a derived brick."""
     told = {} if recipe is None else {"recipe": prefixed(recipe)}
     return readable_json({"format": _FORMAT, **(wanted.document(lock) or {}), **told})
 

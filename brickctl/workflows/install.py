@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.core.ports import BYTES
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.parallel import in_parallel
 from brickctl.workflows.space import check_space
@@ -127,10 +128,10 @@ class _Witness:
     events: Progress
     alias: Alias
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = BYTES) -> None:
         """Count the bytes that are about to travel, and show them."""
         self.moved.add(self.alias, total)
-        self.events.start(label, total)
+        self.events.start(label, total, unit)
 
     def advance(self, label: str, amount: int) -> None:
         """Show it."""

@@ -100,14 +100,14 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
     place.mkdir(exist_ok=True)
     for alias in session.manifest.requirements:
         with tempfile.TemporaryDirectory(dir=place) as own:
-            recipe = _alone(alias)
+            recipe = alone(alias)
             built = build(session, recipe, Path(own) / alias, lock, budget)
             yield from _scores(session, recipe, built.folder, checks, budget)
     for target in tested:
         yield from _built_scores(session, lock, target, checks, budget)
 
 
-def _alone(alias: Alias) -> Recipe:
+def alone(alias: Alias) -> Recipe:
     """The base with one brick merged in with weight 1; the base itself for `base`."""
     merge = Merge(chosen=defaults(TaskArithmetic), entries=(Entry(alias, Scalar(1.0)),))
     operations = () if alias == BASE else (merge,)
@@ -127,7 +127,7 @@ def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Che
     """Load a model once and run checks on it."""
     from brickctl.analysis.load import load
 
-    loaded = load(folder, active=_active(recipe), threads=budget.threads)
+    loaded = load(folder, active=active_adapter(recipe), threads=budget.threads)
     label = f"testing {recipe.name}"
     sizes = {check.name: (session.root / check.data).stat().st_size for check in checks}
     session.events.start(label, sum(sizes.values()))
@@ -137,12 +137,12 @@ def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Che
     session.events.finish(label)
 
 
-def _active(recipe: Recipe | None) -> str | None:
+def active_adapter(recipe: Recipe | None) -> str | None:
     """The adapter that a stack activates; None for a merged model."""
     if recipe is None:
         return None
     stacks = [operation for operation in recipe.operations if isinstance(operation, Stack)]
-    return stacks[-1].active if stacks else _active(recipe.start)
+    return stacks[-1].active if stacks else active_adapter(recipe.start)
 
 
 def _score(session: Session, loaded: Loaded, model: Alias, check: Check) -> Score:

@@ -90,9 +90,12 @@ def write_template(registry: Path, weights: dict[str, float]) -> None:
 
 def write_prompts(folder: Path) -> None:
     """Write what `brickctl analyze` reads: questions with their answers, labelled; of words that no check uses."""
-    items = {name: check[:PROMPTS] for name, check in check_items(Split.VALIDATION).items()}
-    items["text"] = text_items(Split.VALIDATION)[:PROMPTS]
-    lines = [{"text": item.prompt + item.completion, "label": name} for name, drawn in items.items() for item in drawn]
+    lines = [
+        {"prompt": item.prompt, "completion": item.completion, "label": name}
+        for name, items in check_items(Split.VALIDATION).items()
+        for item in items[:PROMPTS]
+    ]
+    lines += [{"text": item.completion, "label": "text"} for item in text_items(Split.VALIDATION)[:PROMPTS]]
     write_lines(folder / "prompts.jsonl", lines)
 
 

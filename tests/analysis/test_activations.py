@@ -169,3 +169,24 @@ def test_what_is_generated_is_heard_token_by_token() -> None:
             input_ids=ROWS.flip(1), attention_mask=MASK.flip(1), max_new_tokens=3, do_sample=False, eos_token_id=None
         )
     assert counts == [TOKENS, 2, 2]
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "Mixtral"])
+def test_who_listens_inside_hears_what_was_silenced_outside(architecture: str) -> None:
+    model = tiny(architecture)
+    ffns = find_ffns(model)
+    masks = [torch.arange(ffn.neurons) < 3 for ffn in ffns]
+    with masking(ffns, masks):
+        heard = _heard(model, ffns)
+        assert all(not activations[:, :3].any() and activations[:, 3:].any() for activations in heard.values())
+        assert not torch.allclose(_heard(model, ffns)[0], torch.zeros(1))  # and leaving does not undo the outer one
+    assert any(activations[:, :3].any() for activations in _heard(model, ffns).values())
+
+
+def test_another_way_to_run_experts_that_somebody_has_set_is_there_again_afterwards() -> None:
+    model = tiny("Mixtral")
+    experts = model.model.layers[0].mlp.experts
+    experts.forward = lambda hidden, *_: hidden
+    own = experts.forward
+    _heard(model, find_ffns(model))
+    assert experts.forward is own

@@ -33,8 +33,9 @@ def test_a_long_text_is_cut(tokenizer: Any) -> None:
     [
         ({}, "at least two labels"),
         ({"one": ["a"]}, "at least two labels"),
-        ({"one": ["a"], "two": []}, "label `two` has no text that stands under no other"),
-        ({"one": ["a", "b"], "two": ["a"]}, "label `two` has no text that stands under no other"),
+        ({"one": ["a"], "two": []}, "label `two` has no text of two tokens that"),
+        ({"one": ["a"], "two": [""]}, "label `two` has no text of two tokens that"),
+        ({"one": ["a", "b"], "two": ["a"]}, "label `two` has no text of two tokens that"),
     ],
 )
 def test_labels_that_cannot_be_told_apart_are_refused(tokenizer: Any, texts: Any, message: str) -> None:

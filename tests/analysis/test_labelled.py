@@ -29,12 +29,19 @@ def test_prompts_keep_their_order_and_labels_that_of_their_first_line(tmp_path: 
     assert labels_of(prompts) == ("french", "sums")
 
 
+def test_a_question_and_its_answer_are_one_text_of_which_the_question_is_given(tmp_path: Path) -> None:
+    (prompt,) = read_prompts(written(tmp_path, '{"prompt": "1 + 1 =", "completion": " 2", "label": "sums"}'))
+    assert prompt == Prompt("1 + 1 = 2", "sums", given="1 + 1 =")
+
+
 @pytest.mark.parametrize(
     ("second", "message"),
     [
         ('{"text": "a"}', "`label` is missing"),
         ('{"text": "a", "label": 3}', "`label` must be a string, and not empty"),
         ('{"label": "code"}', "`text` is missing"),
+        ('{"label": "code", "prompt": "a"}', "`completion` is missing"),
+        ('{"label": "code", "text": "a", "completion": "b"}', "unknown key `completion` in prompts.jsonl"),
         (line("", "code"), "`text` must be a string, and not empty"),
         (line("a", "Code"), "`Code` is no label"),
         (line("a", "<b>"), "`<b>` is no label"),
@@ -93,3 +100,10 @@ def test_what_one_label_gets_does_not_depend_on_the_prompts_of_another() -> None
         for prompts in (PROMPTS, fewer)
     ]
     assert texts[0] == texts[1]
+
+
+def test_a_text_of_one_token_is_not_taken_and_a_label_needs_another() -> None:
+    prompts = [Prompt("a", "code"), Prompt("a b", "code"), Prompt("oui", "french")]
+    assert choose(prompts[:2], [1, 2], 100, seed=0) == {"code": (1,)}
+    with pytest.raises(UsageFault, match="label `french` has no text of two tokens"):
+        choose(prompts, [1, 2, 1], 100, seed=0)

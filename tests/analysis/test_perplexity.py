@@ -80,3 +80,20 @@ def test_losses_of_groups_are_those_of_each_alone(tokenizer: Any) -> None:
 
 def test_a_group_without_a_predicted_token_has_no_loss() -> None:
     assert math.isnan(mean_losses(random_llama(), [[]])[0])
+
+
+def test_tokens_that_are_given_are_read_and_not_predicted(tokenizer: Any) -> None:
+    model = following({"a": "b", "b": "c"})
+    row = encode(tokenizer, "zab")  # nobody expects `z` or `a`, and `b` is expected
+    (whole,), (answer,) = (mean_losses(model, [[row]], given=[[first]]) for first in (1, 3))
+    assert answer < 0.01
+    assert whole > 5
+    assert mean_losses(model, [[row]]) == (whole,)
+    assert math.isnan(mean_losses(model, [[row]], given=[[len(row)]])[0])
+
+
+def test_tokens_count_the_same_however_many_of_their_row_are_given(tokenizer: Any) -> None:
+    model, rows = random_llama(), [encode(tokenizer, text) for text in ("abcdef", "ghi")]
+    (together,) = mean_losses(model, [rows], given=[[4, 2]])
+    (first,), (second,) = mean_losses(model, [rows[:1]], given=[[4]]), mean_losses(model, [rows[1:]], given=[[2]])
+    assert together == pytest.approx((3 * first + 2 * second) / 5)

@@ -6,11 +6,12 @@ import torch
 from brickctl.analysis.activations import locating
 from brickctl.analysis.average_precision import by_rank, expected, of_random_ranking
 from brickctl.analysis.ffn import find_ffns
-from brickctl.analysis.instances import Instances
+from brickctl.analysis.instances import Instances, read_instances
 from brickctl.analysis.partition import partition, top_sets
 from brickctl.analysis.specialisation import FuncScores, _mean_activations, func_scores
 from tests.support.ffn_models import tiny
 from tests.support.planted import LAYERS, LETTERS, NEURONS, PLANTED, planted_instances, planted_llama
+from tests.support.successors import character_tokenizer
 
 COUNT = 40
 
@@ -79,7 +80,7 @@ def test_bins_find_the_same_as_whole_scores(found: FuncScores) -> None:
     limit = 40 * LAYERS * NEURONS * 4
     binned = func_scores(find_ffns(model), instances, permutations=(0,), batch_size=32, limit=limit)
     assert "bins" in binned.structure
-    assert (binned.scores - found.scores).abs().max() < 0.02
+    assert (binned.scores - found.scores).abs().max() < 0.05
     assert partition(binned).overlap == partition(found).overlap
 
 
@@ -90,7 +91,7 @@ def test_a_score_is_the_average_precision_of_the_mean_activation() -> None:
     means = []
     for row in instances.rows:
         hidden = model.model.layers[0].post_attention_layernorm(model.model.embed_tokens(torch.tensor(row)))
-        means.append((torch.nn.functional.silu(gate(hidden)) * up(hidden)).abs().mean(dim=0))
+        means.append((torch.nn.functional.silu(gate(hidden)) * up(hidden)).abs()[1:].mean(dim=0))
     labels = torch.tensor([instances.labels_of])
     wanted = expected(by_rank(torch.stack(means).detach(), labels, 3)[0])
     scores = func_scores(find_ffns(model), instances, batch_size=2).of(0)
@@ -100,21 +101,32 @@ def test_a_score_is_the_average_precision_of_the_mean_activation() -> None:
 def test_an_expert_is_silent_on_what_is_routed_past_it() -> None:
     ffns = find_ffns(tiny("Mixtral"))
     widths = [ffn.neurons for ffn in ffns]
-    together = _mean_activations(ffns, [(5,), (7, 8, 9)])
+    together = _mean_activations(ffns, [(5, 6), (7, 8, 9)])
     one_token = [bool(part.any()) for part in torch.split(together[0], widths)]
     assert [sum(one_token[:4]), sum(one_token[4:])] == [2, 2]  # two of four experts in each layer
     heard = torch.zeros(sum(widths))
-    with torch.inference_mode(), locating(ffns, lambda at, a, _: _add(heard, sum(widths[:at]), a)):
+    with torch.inference_mode(), locating(ffns, lambda at, a, places: _add(heard, sum(widths[:at]), a[places > 0])):
         ffns[0].decoder(input_ids=torch.tensor([[7, 8, 9]]))
-    assert torch.allclose(together[1], heard / 3, rtol=1e-4)
+    assert torch.allclose(together[1], heard / 2, rtol=1e-4)
 
 
 def _add(heard: torch.Tensor, first: int, activations: torch.Tensor) -> None:
     heard[first : first + activations.shape[1]] += activations.abs().sum(dim=0)
 
 
+def test_the_length_of_a_text_does_not_show_in_the_neurons_of_its_first_token() -> None:
+    model = planted_llama()
+    with torch.no_grad():
+        for rows in (model.model.layers[0].mlp.gate_proj.weight, model.model.layers[0].mlp.up_proj.weight):
+            rows[0] = 0
+            rows[0, 1] = 10  # `<bos>` alone
+    texts = {"short": ["mno", "pqr", "stu"], "long": ["mnop" * 5, "qrst" * 6, "uvwx" * 7]}
+    found = func_scores(find_ffns(model), read_instances(model, character_tokenizer(), texts))
+    assert found.of(0)[:, 0].tolist() == pytest.approx([of_random_ranking(3, 6)] * 2)
+
+
 def test_who_watches_hears_every_token_once() -> None:
     instances = Instances(labels=("one", "two"), rows=((5, 6), (7, 8, 9)), labels_of=(0, 1))
     done: list[int] = []
     func_scores(find_ffns(tiny("Llama")), instances, batch_size=1, watch=done.append)
-    assert done == [2, 3]
+    assert sorted(done) == [2, 3]

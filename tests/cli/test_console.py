@@ -145,6 +145,21 @@ def test_a_terminal_sees_bars_and_messages_above_them(monkeypatch: pytest.Monkey
     assert "a [note]" in terminal.getvalue()
 
 
+def test_work_that_is_not_bytes_is_shown_in_its_own_unit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Console() as console:
+        console.start("sparsity", 20_000, "tokens")
+    assert capsys.readouterr() == ("", "sparsity (20,000 tokens)\n")
+    terminal = terminal_for(monkeypatch)
+    with Console() as console:
+        console.start("sparsity", 20_000, "tokens")
+        console.advance("sparsity", 1_500)
+        console.start("model.safetensors", 1000)
+    assert "1,500/20,000 tokens" in terminal.getvalue()
+    assert "0.0/1.0 kB" in terminal.getvalue()
+
+
 def test_bars_leave_stdout_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     terminal = terminal_for(monkeypatch)
     with Console() as console:

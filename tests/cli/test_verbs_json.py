@@ -32,11 +32,14 @@ ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "add": (("./bricks/nothing",), 1, "not-found"),
+    "analyze": ((), 1, "not-found"),
     "audit": (("--project", "models"), 1, "not-found"),
     "build": (("chat",), 1, "not-found"),
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
+    "derive": ((), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
+    "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
     "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
@@ -68,6 +71,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "cache": ("dir",),
     "completions": ("bash",),
     "doctor": ("--offline",),
+    "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
@@ -115,8 +119,20 @@ def only_object(outcome: Outcome) -> dict[str, object]:
 
 def test_every_verb_is_tried() -> None:
     verbs = set(app.application(brickctl.cli)._modules)
-    frame = {"app", "changes", "composing", "console", "failures", "options", "output", "progress", "suggestions"}
-    assert set(FAILURES) == set(SUCCESSES) | {"test", "mirror"} == verbs - frame
+    frame = {
+        "analysis-tables",
+        "app",
+        "changes",
+        "composing",
+        "console",
+        "failures",
+        "findings",
+        "options",
+        "output",
+        "progress",
+        "suggestions",
+    }
+    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "derive", "test", "mirror"} == verbs - frame
 
 
 @pytest.mark.parametrize("verb", FAILURES)

@@ -70,7 +70,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = starter_project(tmp_path_factory.mktemp("split"), patch)
         prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
-        plain = "\n".join(json.dumps({"text": one["text"]}) for one in prompts[::4])
+        plain = "\n".join(
+            json.dumps({"text": one.get("text") or one["prompt"] + one["completion"]}) for one in prompts[::4]
+        )
         (folder / "plain.jsonl").write_text(plain + "\n")
         plainly = {"calibration": "plain.jsonl", "tokens": 400}
         append(folder, entry("groups"))

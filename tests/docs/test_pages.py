@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
     "export-a-lock",
+    "extract-a-brick",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
+    "merge-by-fisher-or-regmean",
     "run-in-ci",
+    "see-inside-a-model",
     "sign-and-verify",
     "stitch-layers",
     "switch-tasks-with-masks",
@@ -134,11 +137,13 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
     run_above = {
         "build-without-a-manifest",
         "export-a-lock",
+        "extract-a-brick",
         "import-a-mergekit-recipe",
         "keep-bricks-up-to-date",
         "look-after-the-caches",
         "merge-adapters-of-the-hub",
         "run-in-ci",
+        "see-inside-a-model",
         "sign-and-verify",
         "stitch-layers",
         "switch-tasks-with-masks",

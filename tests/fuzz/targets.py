@@ -85,6 +85,12 @@ BASE: dict[str, tuple[int, ...]] = {
 """Shapes of the model that bricks are laid on: a Llama of one layer."""
 
 
+_REGROUPED = (
+    'apply = [{ op = "split", brick = "brick", active = 2 }]',
+    'apply = [{ op = "prune", brick = "brick", keep = 1, by = "mass" }]',
+)
+
+
 def survives(target: str, data: bytes) -> bool:
     """Whether a reader takes the bytes; False where it refuses them with an error that can be printed."""
     try:
@@ -201,6 +207,27 @@ def _brick(data: bytes) -> None:
     peak_memory(Plan(tasks=lay_out(artifact, _SHARD), notes=artifact.notes))
 
 
+def _neurons(data: bytes) -> None:
+    """A partition of neurons with its numbers, and what the base's config.json says, through a split and a prune."""
+    document = read_json(data, where="x")
+    contents, config, numbers = _contents(document), document.get("config"), document.get("numbers")
+    if not isinstance(config, dict) or not isinstance(numbers, str):
+        raise BrickctlError("not a description of a partition")
+    size = sum(one.spec.bytes for one in contents.tensors.values())
+    if size > 1 << 20:  # the numbers of a file are as many as it has bytes
+        raise BrickctlError("no file of so many bytes is here")
+    content = numbers.encode("latin-1", "replace").ljust(size, b"\0")
+    brick = _held(detect_kind("brick", contents).name, contents)
+    base = _held(
+        "base", _stored({"config.json": config}, {name: Spec(DType.F32, shape) for name, shape in BASE.items()})
+    )
+    for apply in _REGROUPED:
+        manifest = parse_manifest(_MERGE[: _MERGE.index("apply")] + apply)
+        recipe = read_recipe(manifest, next(iter(manifest.targets.values())))
+        artifact = recipe.artifact(Ingredients(base, {Alias("brick"): brick}, lambda *_: content))
+        peak_memory(Plan(tasks=lay_out(artifact, _SHARD), notes=artifact.notes))
+
+
 def _model(data: bytes) -> None:
     """A base model's configuration and the names and shapes of its tensors, on which nothing is laid."""
     contents = _contents(read_json(data, where="x"))
@@ -280,6 +307,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "mark": _mark,
     "mergekit": _mergekit,
     "model": _model,
+    "neurons": _neurons,
     "record": _record,
     "reference": _reference,
     "registry-line": _registry_line,

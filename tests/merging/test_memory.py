@@ -22,6 +22,7 @@ from tests.support.merging import combined
 name, tensor, *shape = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 method = methods()[name].method(**({"steps": 2} if name == "wudi" else {}))
 stored = {str(at): torch.randn(shape).bfloat16() for at in range(2)}
+known = {f"gram {at}": torch.eye(shape[1]) + at for at in range(2 if name == "regmean" else 0)}
 torch.linalg.eigh(torch.eye(400, dtype=torch.float64))
 begun, peak, planned, expected = [], [0], [], []
 
@@ -36,7 +37,7 @@ def watch():
 
 
 def made(nodes):
-    node = combined(method, [nodes[name] for name in stored], tensor=tensor)
+    node = combined(method, [nodes[name] for name in stored], tensor=tensor, statistics=[nodes[name] for name in known])
     plan = Plan(tasks=(Shard(path="x", header=b"", tensors=(("x", node),)),))
     planned.append(peak_memory(plan))
     expected.append(expected_memory(plan, threads=1, memory=1 << 30))
@@ -48,7 +49,7 @@ def made(nodes):
 done = threading.Event()
 threading.Thread(target=watch, daemon=True).start()
 with tempfile.TemporaryDirectory() as folder:
-    evaluated(Path(folder), stored, made, threads=1, memory=1 << 30)
+    evaluated(Path(folder), stored | known, made, threads=1, memory=1 << 30)
 done.set()
 print(peak[0] - begun[0], planned[0], expected[0])
 """
@@ -76,6 +77,9 @@ def watched(method: str, tensor: str, shape: tuple[int, ...]) -> tuple[int, int,
         ("iso_c", (1536, 1536), 4.0),
         ("tsv", (1536, 1536), 5.8),
         ("knots", (1536, 1536), 5.8),
+        ("regmean", (4300, 1024), 4.5),
+        ("regmean", (1024, 2048), 7.5),
+        ("regmean", (1536, 1536), 6.4),
     ],
     ids=str,
 )

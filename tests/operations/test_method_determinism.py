@@ -23,6 +23,7 @@ from brickctl.tensors.memory import peak_memory
 from brickctl.workflows.reproduce import NUMERIC_BOUND
 from tests.support.adapters import adapter_of
 from tests.support.building import build, digest, manifest, prepare, sum_of
+from tests.support.choices import entry
 from tests.support.models import LINEAR, adapter, tiny_model
 from tests.support.surroundings import LEVELS, MEBIBYTE, drive, has
 
@@ -79,7 +80,7 @@ def step(declared: Declared, aliases: Sequence[str] = BRICKS) -> str:
     """TOML of a merge of as many bricks as the method takes, up to three, half of the entries kept."""
     names = aliases[: min(declared.most, len(aliases))]
     weights = dict(zip(BRICKS, (0.7, 0.4, 0.3), strict=True))
-    pairs = ", ".join(f'{{ brick = "{name}", weight = {weights.get(name, 0.5)} }}' for name in names)
+    pairs = ", ".join(entry(declared, name, weights.get(name, 0.5)) for name in names)
     bricks = pairs if declared.weighted else ", ".join(f'"{name}"' for name in names)
     more = ", density = 0.5" if "density" in get_type_hints(declared.method) else ""
     return f'{{ op = "merge", method = "{declared.name}", bricks = [{bricks}]{more} }}'
@@ -149,7 +150,7 @@ def test_names_and_the_size_of_shards_change_no_tensor(
     renamed = {"first": "zulu", "second": "mike", "third": "alpha"}
     apply = step(declared)
     for old, new in renamed.items():
-        apply = apply.replace(f'"{old}"', f'"{new}"')
+        apply = apply.replace(f'"{old}"', f'"{new}"').replace(f'"{old}-', f'"{new}-')
     settings = 'dtype = "float64"\nshard-size = "2MB"'
     bricks = {new: large[old] for old, new in renamed.items()}
     built = build(manifest(large["base"], bricks, apply, settings), tmp_path / "renamed")

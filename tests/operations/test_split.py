@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from brickctl.analysis.load import unmatched_keys
 from brickctl.errors import ManifestInvalid, Misfit, Unsupported
 from tests.support.building import build, digest, manifest, prepare, sum_of
-from tests.support.models import edit_config, edit_tensors, load, logits, tiny_model, tuned, weights
+from tests.support.models import adapter, edit_config, edit_tensors, load, logits, tiny_model, tuned, weights
 from tests.support.neurons import distance, gate, partition, permute
 
 if TYPE_CHECKING:
@@ -367,6 +367,15 @@ def test_a_split_where_it_means_nothing_is_refused(
 ) -> None:
     one = tuned(llama, tmp_path / "one")
     assert message in refused(llama, routed, steps, tmp_path, one=one)
+
+
+@pytest.mark.parametrize("step", [split(), '{ op = "prune", brick = "g", groups = [0] }'], ids=["split", "prune"])
+def test_a_model_below_stacked_adapters_is_not_changed(step: str, llama: Path, routed: Path, tmp_path: Path) -> None:
+    lora = adapter(llama, tmp_path / "lora")
+    before = f'{{ op = "stack", bricks = ["lora"] }}, {step}'
+    assert "cannot follow a stack" in refused(llama, routed, before, tmp_path, lora=lora)
+    behind = f'{step}, {{ op = "stack", bricks = ["lora"] }}'
+    assert "`lora` does not fit the model as it is by now" in refused(llama, routed, behind, tmp_path, lora=lora)
 
 
 def test_layers_of_a_mixture_can_still_be_stitched(llama: Path, routed: Path, tmp_path: Path) -> None:

@@ -155,10 +155,9 @@ def test_labelled_prompts_are_held_out_from_training_and_from_the_checks() -> No
     for record in records(PROMPTS):
         skill = record["label"]
         assert skill in {*ANSWERS, "text"}
-        word = record["text"] if skill == "text" else record["text"].partition(":")[2].partition("=")[0]
-        assert tasks.split_of(word) is tasks.Split.VALIDATION
+        assert tasks.split_of(subject(record)) is tasks.Split.VALIDATION
         if skill != "text":
-            assert record["text"].partition("=")[2] == ANSWERS[skill](word)
+            assert record["completion"] == ANSWERS[skill](subject(record))
 
 
 def test_labelled_prompts_are_as_many_for_every_check() -> None:

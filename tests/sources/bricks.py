@@ -22,7 +22,8 @@ class Amounts:
         self.done: dict[str, int] = {}
         self.finished: list[str] = []
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = "bytes") -> None:
+        del unit
         self.totals[label] = total
         self.done[label] = 0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import Brick, File
 from brickctl.core.digests import Sha256, tree_digest
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from brickctl.core.manifest import Input
+    from brickctl.core.manifest import Input, Manifest
     from brickctl.core.model import Artifact
     from brickctl.core.ports import Progress
     from brickctl.tensors.device import Device
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class Silence:
     """A `Progress` that says nothing."""
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = "bytes") -> None:
         pass
 
     def advance(self, label: str, amount: int) -> None:
@@ -79,10 +80,24 @@ class Runner:
 
 
 def manifest(base: Path, bricks: Mapping[str, Path], apply: str, settings: str = "", more: str = "") -> str:
-    """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows."""
-    lines = [f'{alias} = {{ source = "path:{folder}" }}' for alias, folder in bricks.items()]
+    """The text of a manifest with one target `t`: TOML for its `apply`, for its other keys, and for what follows.
+
+    The statistics that merges name as those of a brick, `NAME-fisher` or `NAME-gram`, are made up beside that brick.
+    """
+    asked = dict.fromkeys(re.findall(r'statistics = "([a-z0-9]+)-(fisher|gram)"', apply + more))
+    known = {f"{alias}-{name}": _statistics(base, bricks[alias], name) for alias, name in asked}
+    lines = [f'{alias} = {{ source = "path:{folder}" }}' for alias, folder in (*bricks.items(), *known.items())]
     parts = ('[project]\nname = "test"', f'[base]\nsource = "path:{base}"', "[bricks]", *lines)
     return "\n".join((*parts, "[targets.t]", settings, f"apply = [{apply}]", more))
+
+
+def _statistics(base: Path, model: Path, statistic: Any) -> Path:
+    from tests.support.statistics import write_statistics  # with torch, which some builds are to do without
+
+    folder = model.with_name(f"{model.name}-{statistic}")
+    if not folder.exists():
+        write_statistics(folder, statistic, model, base)
+    return folder
 
 
 def sum_of(**weights: object) -> str:
@@ -94,6 +109,15 @@ def sum_of(**weights: object) -> str:
 def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     """Everything up to the first byte of weights."""
     wanted = parse_manifest(text)
+    ingredients, paths = gather(wanted, scratch)
+    recipe = read_recipe(wanted, wanted.targets[target])
+    artifact = recipe.artifact(ingredients)
+    plan = Plan(tasks=lay_out(artifact, recipe.shard_size, ingredients.plain_files()), notes=artifact.notes)
+    return Prepared(artifact=artifact, plan=plan, paths=paths)
+
+
+def gather(wanted: Manifest, scratch: Path) -> tuple[Ingredients, dict[Sha256, Path]]:
+    """The base and the bricks of a manifest, and where their files are."""
     source = LocalSource(scratch, Ledger(scratch / "ledger"))
     bricks: dict[str, Brick] = {}
     paths: dict[Sha256, Path] = {}
@@ -103,7 +127,6 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
         kind = "base" if alias == BASE else requirement.kind or detect_kind(alias, contents).name
         bricks[alias] = Brick(name=alias, kind=kind, pin=pin, contents=contents, required_by=requirement.place)
         paths |= {file.sha256: (source.locate(pin) or {})[file.path] for file in pin.files}
-    recipe = read_recipe(wanted, wanted.targets[target])
 
     def read(_: Brick, file: File) -> bytes:
         return paths[file.sha256].read_bytes()
@@ -111,10 +134,7 @@ def prepare(text: str, scratch: Path, target: str = "t") -> Prepared:
     def read_input(one: Input) -> str:
         return (scratch / one.path).read_text()
 
-    ingredients = Ingredients(bricks.pop(BASE), bricks, read, read_input)
-    artifact = recipe.artifact(ingredients)
-    plan = Plan(tasks=lay_out(artifact, recipe.shard_size, ingredients.plain_files()), notes=artifact.notes)
-    return Prepared(artifact=artifact, plan=plan, paths=paths)
+    return Ingredients(bricks.pop(BASE), bricks, read, read_input), paths
 
 
 def build(text: str, folder: Path, target: str = "t", **budget: int) -> Path:

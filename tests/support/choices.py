@@ -59,12 +59,18 @@ def fitting(declared: Declared) -> int:
     return max(declared.least, min(declared.most, 2))
 
 
+def entry(declared: Declared, name: str, weight: float) -> str:
+    """TOML of one brick, with the statistics that `manifest` makes up for it where the method asks for some."""
+    known = "" if declared.statistic is None else f', statistics = "{name}-{declared.statistic}"'
+    return f'{{ brick = "{name}", weight = {weight}{known} }}'
+
+
 def step(declared: Declared, weights: Sequence[float], chosen: str = "", named: Sequence[str] = BRICKS) -> str:
     """TOML of a merge of as many bricks as there are weights."""
     names = named[: len(weights)]
     if declared.weighted:
         pairs = zip(names, weights, strict=True)
-        bricks = ", ".join(f'{{ brick = "{name}", weight = {weight} }}' for name, weight in pairs)
+        bricks = ", ".join(entry(declared, name, weight) for name, weight in pairs)
     else:
         bricks = ", ".join(f'"{name}"' for name in names)
     more = f", {chosen}" if chosen else ""

@@ -8,6 +8,7 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.parameters import each_of
 from brickctl.merging.method import Part, combine
 from tests.support.evaluating import evaluated
+from tests.support.statistics import statistic_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ def merged(  # noqa: PLR0913 - what a merge is made of, each by its name
     settings: Mapping[int, Mapping[str, float]] | None = None,
     base: Tensor | None = None,
     names: str = "abcdefgh",
+    information: Sequence[Tensor | None] | None = None,
     **budget: Any,
 ) -> Tensor:
     """What a method makes of tensors, or of deltas and the `base` that they are relative to.
@@ -41,11 +43,17 @@ def merged(  # noqa: PLR0913 - what a merge is made of, each by its name
         settings: what a brick, by its number, has for itself of the parameters.
         base: what deltas are relative to.
         names: one letter for each brick, which stands for its content.
+        information: statistics of the bricks; made up by their names when left out, where the method asks for some.
         budget: threads and memory.
     """
     stored = {f"brick {at}": tensor.clone() for at, tensor in enumerate(inputs)} | (
         {} if base is None else {"base": base.clone()}
     )
+    wanted = method.declared.statistic
+    if wanted is not None and information is None:
+        information = [statistic_of(wanted, tensor.shape, name) for name, tensor in zip(names, inputs, strict=False)]
+    for at, known in enumerate(information or ()):
+        stored |= {} if known is None else {f"statistic {at}": known.clone()}
 
     def make(nodes: Mapping[str, Node]) -> Node:
         parts = [
@@ -55,6 +63,7 @@ def merged(  # noqa: PLR0913 - what a merge is made of, each by its name
                 settings={**own_settings(method), **(settings or {}).get(at, {})},
                 brick=brick_digest(names[at]),
                 base=nodes.get("base"),
+                statistic=nodes.get(f"statistic {at}"),
             )
             for at in range(len(inputs))
         ]

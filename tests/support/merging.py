@@ -78,6 +78,7 @@ def combined(
     weights: Sequence[float] | None = None,
     settings: Sequence[Mapping[str, float]] | None = None,
     tensor: str = "x",
+    statistics: Sequence[Node] = (),
 ) -> Node:
     """The node of a merge of these; bricks have made-up digests."""
     usual = {name: defaults(type(method)).numbers[name].at("x", 0.0) for name in each_of(type(method))}
@@ -87,6 +88,7 @@ def combined(
             weight=1.0 if weights is None else weights[at],
             settings={**usual, **({} if settings is None else settings[at])},
             brick=sha256_bytes(str(at).encode()),
+            statistic=statistics[at] if statistics else None,
         )
         for at, node in enumerate(nodes)
     ]

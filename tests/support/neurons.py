@@ -78,17 +78,17 @@ def order(neurons: int, groups: int, shared: int, generator: torch.Generator) ->
     return torch.cat([drawn[:shared].sort().values, members.reshape(-1)]).to(torch.int32)
 
 
-def gate(model: Any, brick: Path, active: int) -> None:
+def gate(model: Any, brick: Path, active: int, stored: torch.dtype = torch.float32) -> None:
     """Let only shared neurons and those of the `active` groups count that the router of a brick chooses, with weight 1.
 
-    The router is rounded to the type of the model, as that of a mixture is.
+    The router is rounded to the type that a mixture stores it in, and then to that of the model.
     """
     found, document = load_file(brick / "model.safetensors"), json.loads((brick / "neurons_config.json").read_text())
     for number, layer in enumerate(model.model.layers):
         path = f"model.layers.{number}.mlp"
         order = found[f"{path}.order"].long()
         shared, rest = order[: document["shared"]], order[document["shared"] :]
-        router = found[f"{path}.router.weight"].to(model.dtype)
+        router = found[f"{path}.router.weight"].to(stored).to(model.dtype)
         layer.mlp.forward = _gated(layer.mlp, shared, rest.reshape(document["groups"], -1), router, active)
 
 

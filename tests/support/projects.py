@@ -24,7 +24,8 @@ class Listener:
     warnings: list[str] = field(default_factory=list)
     work: list[tuple[str, int]] = field(default_factory=list)
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = "bytes") -> None:
+        del unit
         self.work.append((label, total))
 
     def advance(self, label: str, amount: int) -> None:

@@ -343,8 +343,8 @@ def test_progress_counts_every_byte_once(prepared: Prepared, tmp_path: Path) -> 
     class Counting(Silence):
         total = done = 0
 
-        def start(self, label: str, total: int) -> None:
-            del label
+        def start(self, label: str, total: int, unit: str = "bytes") -> None:
+            del label, unit
             self.total = total
 
         def advance(self, label: str, amount: int) -> None:

@@ -132,8 +132,8 @@ class Counted(Silence):
     def __init__(self) -> None:
         self.total = self.done = 0
 
-    def start(self, label: str, total: int) -> None:
-        del label
+    def start(self, label: str, total: int, unit: str = "bytes") -> None:
+        del label, unit
         self.total += total
 
     def advance(self, label: str, amount: int) -> None:

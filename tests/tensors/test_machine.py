@@ -397,6 +397,7 @@ WITHOUT_TORCH = {
     "breadcrumbs_ties",
     "dare_linear",
     "dare_ties",
+    "fisher",
     "karcher",
     "linear",
     "model_stock",

@@ -1,4 +1,4 @@
-"""Text that neurons are heard on: JSON lines `{"text": ...}`, or with a label each, `{"text": ..., "label": ...}`."""
+"""Text that neurons are heard on: JSON lines `{"text": ...}`, or labelled prompts."""
 
 from __future__ import annotations
 

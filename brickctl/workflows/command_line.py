@@ -1,0 +1,64 @@
+"""What a command line says, in the words of a manifest: verbs that need no brick.toml write one that nobody sees."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.reference import HubReference, PathReference
+from brickctl.core.reference_format import parse_reference
+from brickctl.errors import ManifestInvalid, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.manifest import Manifest
+
+
+def read_spoken(text: str) -> Manifest:
+    """The manifest; what is wrong with it is wrong with the command line, which has no lines.
+
+    Raises:
+        UsageFault: something is.
+    """
+    try:
+        return parse_manifest(text, file="the command line")
+    except ManifestInvalid as invalid:
+        raise UsageFault(invalid.message, causes=invalid.causes, hint=invalid.hint) from None
+
+
+def source_keys(text: str, root: Path | None) -> dict[str, str]:
+    """The keys of a manifest entry for a reference of the command line.
+
+    Paths are relative to `root`, or absolute if that is None.
+
+    Raises:
+        UsageFault: it is a name in a registry, or cannot be read.
+    """
+    reference = parse_reference(text)
+    if isinstance(reference, PathReference):
+        return {"source": quoted(f"path:{_folder(reference.path, root)}")}
+    if isinstance(reference, HubReference):
+        return {"source": quoted(str(reference)), "revision": quoted(reference.revision)}
+    raise UsageFault(f"{reference} is a name in a registry", hint="start a project with `brickctl init` to use it")
+
+
+def _folder(path: str, root: Path | None) -> str:
+    """A folder, given relative to the current one: relative to `root`, so that both can move together, or absolute."""
+    folder = Path(path).absolute()
+    if ".." in folder.parts:  # what it means behind a link, only the file system knows
+        folder = folder.resolve()
+    return folder.as_posix() if root is None else Path(os.path.relpath(folder, root)).as_posix()
+
+
+def quoted(text: str) -> str:
+    """A TOML string; JSON's escapes of what lies outside the basic plane are none of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def inline(values: Mapping[str, str]) -> str:
+    """Keys and their values, which are TOML already, as an inline table."""
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in values.items()) + " }"
