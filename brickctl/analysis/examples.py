@@ -52,7 +52,7 @@ def parse_calibration(content: str, *, name: str) -> tuple[Example, ...]:
     Raises:
         UsageFault: a line is neither; its place is named.
     """
-    return _parsed_lines(content, name, _example_or_text)
+    return parse_lines(content, name, _example_or_text)
 
 
 def _example_or_text(line: Table) -> Example:
@@ -75,10 +75,11 @@ def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T,
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageFault(f"`{file}` is not UTF-8", place=Place(file=file, line=line)) from None
-    return _parsed_lines(content, file, parse)
+    return parse_lines(content, file, parse)
 
 
-def _parsed_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+def parse_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
+    """As `read_lines`, of what a file holds that was read before."""
     # split at "\n" alone: U+2028 may stand inside a JSON string, and splitlines would cut it there
     lines = content.removesuffix("\n").split("\n") if content else []
     if not lines:

@@ -45,7 +45,13 @@ def read_prompts(path: Path, *, name: str | None = None) -> tuple[Prompt, ...]:
         UsageFault: a line is no labelled prompt, or its text stands under another label before; its place is named.
     """
     file = name or str(path)
-    prompts = read_lines(path, file, _prompt)
+    prompts = read_lines(path, file, parse_prompt)
+    refuse_two_labels(prompts, file)
+    return prompts
+
+
+def refuse_two_labels(prompts: Sequence[Prompt], file: str) -> None:
+    """Raise UsageFault, with its place, for a line of `file` whose text stands under another label before."""
     first: dict[str, int] = {}
     for number, prompt in enumerate(prompts, start=1):
         before = first.setdefault(prompt.text, number)
@@ -53,7 +59,6 @@ def read_prompts(path: Path, *, name: str | None = None) -> tuple[Prompt, ...]:
             cause = f"line {before} has it under `{prompts[before - 1].label}`: an instance has exactly one label"
             place = Place(file=file, line=number)
             raise UsageFault("this text stands under two labels", causes=(cause,), place=place, hint="remove one line")
-    return prompts
 
 
 def labels_of(prompts: Sequence[Prompt]) -> tuple[str, ...]:
@@ -96,7 +101,8 @@ def _taken(prompts: Sequence[Prompt], lengths: Sequence[int], label: str, share:
     return tuple(sorted(mine))
 
 
-def _prompt(line: Table) -> Prompt:
+def parse_prompt(line: Table) -> Prompt:
+    """The labelled prompt that a line of a file is."""
     label = text_of(line, "label")
     if not is_alias(label):
         hint = "a lower-case letter, then letters, digits, `_` and `-`: such as `french` or `code-python`"

@@ -1,0 +1,76 @@
+"""What neurons do while a model reads: which fire, and how much of the output each one makes."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from brickctl.analysis.activations import listening
+from brickctl.analysis.batches import unwatched
+from brickctl.analysis.splitting.marks import Marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+
+    from brickctl.analysis.batches import Watch
+    from brickctl.analysis.ffn import Ffn
+
+    Rows = Sequence[Sequence[int]]
+
+_TOKENS_AT_ONCE = 2048
+
+
+class Heard:
+    """What was heard of one FFN: `marks` of all tokens, and for each text the sum of shares of the output."""
+
+    def __init__(self, ffn: Ffn, texts: int) -> None:
+        import torch
+
+        self.marks = Marks(ffn.neurons)
+        self._norms = ffn.output_norms()
+        self._sums = torch.zeros(texts, ffn.neurons, dtype=torch.float64)
+        self._tokens = [0] * texts
+
+    def add(self, text: int, activations: torch.Tensor) -> None:
+        """Some more tokens of a text, (tokens, neurons)."""
+        import torch
+
+        self.marks.add(activations)
+        sizes = activations.float().abs() * self._norms
+        sizes /= sizes.sum(dim=1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
+        self._sums[text] += sizes.sum(dim=0).cpu()
+        self._tokens[text] += len(activations)
+
+    def magnitudes(self) -> torch.Tensor:
+        """The mean over tokens of ||a_i W_O[:, i]|| / sum_j ||a_j W_O[:, j]||, (texts, neurons) fp32; rows add to 1."""
+        import torch
+
+        return (self._sums / torch.tensor(self._tokens).clamp_min(1)[:, None]).float()
+
+
+def hear(model: Any, ffns: Sequence[Ffn], texts: Sequence[Rows], *, watch: Watch = unwatched) -> tuple[Heard, ...]:
+    """What is heard of each FFN, in one pass over texts, each of them rows of tokens."""
+    heard = tuple(Heard(ffn, len(texts)) for ffn in ffns)
+    for text, rows in enumerate(texts):
+        with listening(ffns, lambda index, activations, text=text: heard[index].add(text, activations)):  # type: ignore[misc]
+            read(model, rows, watch=watch)
+    return heard
+
+
+def read(model: Any, rows: Rows, *, watch: Watch = unwatched) -> None:
+    """Let a model read rows of tokens: the shortest first, and those of one length together, so that none is padded."""
+    import torch
+
+    decoder = model.get_decoder()
+    with torch.inference_mode():
+        for batch in _alike(rows):
+            decoder(input_ids=torch.tensor(batch, device=model.device), use_cache=False)
+            watch(len(batch) * len(batch[0]))
+
+
+def _alike(rows: Rows) -> Iterator[list[list[int]]]:
+    for length, same in groupby(sorted(rows, key=len), key=len):
+        alike, most = [list(row) for row in same], max(1, _TOKENS_AT_ONCE // length)
+        yield from (alike[first : first + most] for first in range(0, len(alike), most))
