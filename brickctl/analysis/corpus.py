@@ -30,9 +30,19 @@ class Corpus:
 
     def part(self, tokens: int) -> Part:
         """What a budget of so many tokens takes: the same share of every label, whole prompts, at least one."""
-        chosen = choose(self.prompts, self.lengths, tokens, seed=self.seed)
-        counts = {label: sum(self.lengths[at] for at in places) for label, places in chosen.items()}
-        return Part(places=chosen, tokens=counts)
+        return self._counted(choose(self.prompts, self.lengths, tokens, seed=self.seed))
+
+    def beyond(self, larger: Part, smaller: Part) -> Part:
+        """What is in one part and not in another."""
+        left = {
+            label: tuple(at for at in places if at not in smaller.places[label])
+            for label, places in larger.places.items()
+        }
+        return self._counted(left)
+
+    def _counted(self, places: Mapping[str, tuple[int, ...]]) -> Part:
+        counts = {label: sum(self.lengths[at] for at in mine) for label, mine in places.items()}
+        return Part(places=places, tokens=counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

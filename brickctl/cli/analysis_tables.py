@@ -18,6 +18,7 @@ def show_analysis(console: Console, document: Mapping[str, Any]) -> None:
         "specialisation": _show_specialisation,
         "partition": _show_partition,
         "perturbation": _show_perturbation,
+        "split": _show_split,
         "bricks": _show_bricks,
     }
     first = True
@@ -78,6 +79,17 @@ def _show_perturbation(console: Console, section: Mapping[str, Any]) -> None:
         rows = [(name, *map(_percent, row)) for name, row in zip(labels, one["change"], strict=True)]
         rows.append(("random (median)", *map(_percent, one["control"])))
         console.table((f"best {one['share']:.0%} pruned", *labels), rows)
+
+
+def _show_split(console: Console, section: Mapping[str, Any]) -> None:
+    """A row for each way to split and each router, a column for each share of neurons that is on."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for curve in section["curves"]:
+        name = f"{curve['method']}, {curve['groups']} groups"
+        rows.setdefault((name, curve["router"]), []).append(_number(curve["perplexity"]))
+    shares = dict.fromkeys(f"{round(20 * curve['share']) * 5}%" for curve in section["curves"])
+    console.show(f"the loss of the whole model is {section['dense']:.3f}; perplexity with so many neurons on:")
+    console.table(("split", "router", *shares), [(*names, *cells) for names, cells in rows.items()])
 
 
 def _show_bricks(console: Console, section: Mapping[str, Any]) -> None:

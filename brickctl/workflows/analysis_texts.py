@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MASKED = 0.2
 """The share of the tokens that the curve of masked losses reads: it takes 15 passes over them."""
 
+SPLIT = 0.1
+"""The share that losses of splits are measured on: 30 passes over it. What is pruned for lends the rest."""
+
 PRUNED = 0.5
 """The share that perturbation and bricks read: with five labels perturbation takes 31 passes over them."""
 
@@ -50,13 +53,15 @@ class Parts:
     whole: Part
     masked: Part
     pruned: Part
+    split: Part
 
 
 def divide(corpus: Corpus, tokens: int) -> Parts:
     """The parts of a budget of tokens, or of all that there are; a smaller one is contained in a larger one."""
     whole = corpus.part(tokens)
-    masked, pruned = (corpus.part(max(1, round(share * whole.total))) for share in (MASKED, PRUNED))
-    return Parts(whole=whole, masked=masked, pruned=pruned)
+    shares = (MASKED, PRUNED, SPLIT)
+    masked, pruned, split = (corpus.part(max(1, round(share * whole.total))) for share in shares)
+    return Parts(whole=whole, masked=masked, pruned=pruned, split=split)
 
 
 @dataclass(frozen=True, slots=True)

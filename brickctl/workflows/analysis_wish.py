@@ -12,14 +12,16 @@ from brickctl.errors import Unsupported, UsageFault
 from brickctl.workflows.brick_subsets import bricks_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brickctl.core.ports import Events
     from brickctl.tensors.device import Device
     from brickctl.workflows.analysis_subject import Subject
     from brickctl.workflows.analysis_texts import PromptFile
 
 SPARSITY, SPECIALISATION, PARTITION, PERTURBATION = "sparsity", "specialisation", "partition", "perturbation"
-BRICKS = "bricks"
-MEASUREMENTS = (SPARSITY, SPECIALISATION, PARTITION, PERTURBATION, BRICKS)
+BRICKS, SPLIT = "bricks", "split"
+MEASUREMENTS = (SPARSITY, SPECIALISATION, PARTITION, PERTURBATION, SPLIT, BRICKS)
 """Everything that can be measured, in the order in which it is."""
 
 TOKENS = 20_000
@@ -67,16 +69,26 @@ def applicable(wish: Wish, subject: Subject, file: PromptFile, events: Events) -
         UsageFault: one was asked for that does not apply.
     """
     against = {**_against_labels(file), **_against_bricks(subject)}
+    return refuse_or_leave_out(wish, wish.only or MEASUREMENTS, against, events)
+
+
+def refuse_or_leave_out(
+    wish: Wish, wanted: tuple[str, ...], against: Mapping[str, str], events: Events
+) -> tuple[str, ...]:
+    """What remains of the measurements without those that do not apply; `against` says of these why.
+
+    Raises:
+        UsageFault: one was asked for that does not apply.
+    """
     for name in wish.only:
         if name in against:
             hint = "leave it out of --only; what does not apply is left out by itself where nothing is named"
             raise UsageFault(f"`{name}` cannot be measured here", causes=(against[name],), hint=hint)
-    if wish.only:
-        return tuple(name for name in MEASUREMENTS if name in wish.only)
-    for reason in dict.fromkeys(against.values()):
-        names = ", ".join(name for name in against if against[name] == reason)
-        events.note(f"not measured: {names} ({reason})")
-    return tuple(name for name in MEASUREMENTS if name not in against)
+    if not wish.only:
+        for reason in dict.fromkeys(against.values()):
+            names = ", ".join(name for name in against if against[name] == reason)
+            events.note(f"not measured: {names} ({reason})")
+    return tuple(name for name in MEASUREMENTS if name in wanted and name not in against)
 
 
 def _against_labels(file: PromptFile) -> dict[str, str]:

@@ -13,9 +13,19 @@ from brickctl.workflows.analysis_bricks import BrickModels
 from brickctl.workflows.analysis_laboratory import Laboratory
 from brickctl.workflows.analysis_neurons import Neurons
 from brickctl.workflows.analysis_output import SCHEMA, finite
+from brickctl.workflows.analysis_split import Splits, why_not
 from brickctl.workflows.analysis_steps import result, run, seconds_needed, tell, unfinished
 from brickctl.workflows.analysis_texts import Parts, PromptFile, divide, prompts_document
-from brickctl.workflows.analysis_wish import BRICKS, PARTITION, PERTURBATION, SPARSITY, SPECIALISATION, applicable
+from brickctl.workflows.analysis_wish import (
+    BRICKS,
+    PARTITION,
+    PERTURBATION,
+    SPARSITY,
+    SPECIALISATION,
+    SPLIT,
+    applicable,
+    refuse_or_leave_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +51,7 @@ def analyze(
     wanted = applicable(wish, subject, file, events)
     with Laboratory(subject, threads=wish.threads, device=wish.device) as laboratory:
         plan = _plan(subject, file, wish, pieces, laboratory, workplace)
+        wanted = refuse_or_leave_out(wish, wanted, plan.against(), events)
         steps = plan.steps(wanted)
         todo = unfinished(steps, pieces)
         if todo:
@@ -60,7 +71,13 @@ class _Plan:
     about: Mapping[str, Any]
     parts: Parts
     neurons: Neurons
+    splits: Splits
     bricks: BrickModels | None
+
+    def against(self) -> dict[str, str]:
+        """What cannot be measured of this very model, and why."""
+        reason = why_not(self.about["neurons"], self.about["experts"], self.splits.heard)
+        return {} if reason is None else {SPLIT: reason}
 
     def steps(self, wanted: tuple[str, ...]) -> tuple[Step, ...]:
         """All steps of some measurements, in an order in which each finds what it needs."""
@@ -71,6 +88,8 @@ class _Plan:
             steps.append(self.neurons.specialisation())
         if PERTURBATION in wanted:
             steps.append(self.neurons.perturbation())
+        if SPLIT in wanted:
+            steps += self.splits.steps()
         if BRICKS in wanted and self.bricks is not None:
             steps += self.bricks.steps()
         return tuple(steps)
@@ -82,6 +101,7 @@ class _Plan:
             SPECIALISATION: lambda: self._scored(SPECIALISATION),
             PARTITION: lambda: self._scored(PARTITION),
             PERTURBATION: lambda: result(self.neurons.perturbation(), self.pieces).value,
+            SPLIT: self.splits.document,
             BRICKS: lambda: self.bricks and self.bricks.document(self.pieces, events),
         }
         sections = {name: makers[name]() for name in wanted}
@@ -98,11 +118,16 @@ class _Plan:
         return result(self.neurons.specialisation(), self.pieces).value[section]
 
     def _settings(self, wanted: tuple[str, ...]) -> dict[str, Any]:
-        read = {SPARSITY: self.parts.masked, PERTURBATION: self.parts.pruned, BRICKS: self.parts.pruned}
-        names = {SPARSITY: "masked-tokens", PERTURBATION: "perturbation-tokens", BRICKS: "bricks-tokens"}
+        read = {
+            "masked-tokens": (SPARSITY, self.parts.masked),
+            "perturbation-tokens": (PERTURBATION, self.parts.pruned),
+            "split-tokens": (SPLIT, self.splits.measured),
+            "split-heard-tokens": (SPLIT, self.splits.heard),
+            "bricks-tokens": (BRICKS, self.parts.pruned),
+        }
         return {
             "tokens": self.wish.tokens,
-            **{names[name]: part.total for name, part in read.items() if name in wanted},
+            **{name: part.total for name, (measurement, part) in read.items() if measurement in wanted},
             "seed": self.wish.seed,
             "control-seeds": len(SEEDS),
             "batch": self.neurons.laboratory.batch,
@@ -137,7 +162,8 @@ def _plan(
     laboratory.dtype = model["dtype"]
     on = {**about, "dtype": model["dtype"], "prompts": file.sha256, "longest": WINDOW}
     lengths = pieces.made({**on, "measurement": "lengths"}, lambda: _lengths(laboratory, file))
-    parts = divide(Corpus(prompts=file.prompts, lengths=tuple(lengths), seed=wish.seed), wish.tokens)
+    corpus = Corpus(prompts=file.prompts, lengths=tuple(lengths), seed=wish.seed)
+    parts = divide(corpus, wish.tokens)
     laboratory.batch = wish.batch or max(1, min(MOST_AT_ONCE, TOKENS_AT_ONCE // max(lengths)))
     basis = {**on, "tokens": wish.tokens, "seed": wish.seed, "batch": laboratory.batch}
     neurons = Neurons(laboratory=laboratory, prompts=file.prompts, parts=parts, basis=basis, pieces=pieces)
@@ -149,6 +175,14 @@ def _plan(
         about={"name": subject.name, "digest": prefixed(subject.digest), **described},
         parts=parts,
         neurons=neurons,
+        splits=Splits(
+            laboratory=laboratory,
+            prompts=file.prompts,
+            measured=parts.split,
+            heard=corpus.beyond(parts.pruned, parts.split),
+            basis=basis,
+            pieces=pieces,
+        ),
         bricks=_brick_models(subject, wish, neurons, workplace),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import unwatched
-from brickctl.analysis.perplexity import mean_losses, predicted
+from brickctl.analysis.perplexity import mean_losses
 from brickctl.analysis.splitting.dividing import divide
 from brickctl.analysis.splitting.gating import Gate, gated
 from brickctl.analysis.splitting.hearing import hear
@@ -79,14 +79,24 @@ class Trial:
     """What is measured: `texts` by label, each rows of tokens, with these routers, at these shares of neurons.
 
     `heard` are rows of tokens that neurons are grouped and routers trained by: other ones than those of the texts.
+    `given` says, by text and row, how many tokens a row begins with that are not predicted, one unless told otherwise.
     Routers are trained for half of the groups, an MLP in `steps` steps, and used at every share.
     """
 
     heard: Rows
     texts: Mapping[str, Rows]
+    given: Sequence[Sequence[int]] | None = None
     routers: Sequence[str] = ROUTERS
     shares: Sequence[float] = SHARES
     steps: int = MLP_STEPS
+
+    def predicted(self) -> tuple[int, ...]:
+        """How many tokens are predicted of each text."""
+        given = self.given or [[1] * len(rows) for rows in self.texts.values()]
+        return tuple(
+            sum(len(row) - known for row, known in zip(rows, before, strict=True))
+            for rows, before in zip(self.texts.values(), given, strict=True)
+        )
 
 
 def split_curves(
@@ -100,8 +110,8 @@ def split_curves(
     texts = tuple(trial.texts.values())
     return Curves(
         labels=tuple(trial.texts),
-        tokens=tuple(map(predicted, texts)),
-        dense=mean_losses(model, texts, watch=watch),
+        tokens=trial.predicted(),
+        dense=mean_losses(model, texts, given=trial.given, watch=watch),
         points=tuple(measure(model, ffns, cuts, trial, watch=watch)),
     )
 
@@ -128,7 +138,7 @@ def _points(
         gates = [Gate(*one) for one in zip(partitions, made, strict=True)]
         for active in dict.fromkeys(cut.active_groups(share, ffns[0].neurons) for share in trial.shares):
             with gated(ffns, gates, active):
-                losses = mean_losses(model, tuple(trial.texts.values()), watch=watch)
+                losses = mean_losses(model, tuple(trial.texts.values()), given=trial.given, watch=watch)
             yield Point(cut=cut, router=router, active=active, share=_share(partitions, active), losses=losses)
 
 
