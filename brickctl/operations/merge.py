@@ -12,7 +12,6 @@ from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.numbers import Number, Scalar, check_number, parse_number
 from brickctl.core.parameters import each_of
 from brickctl.errors import ManifestInvalid
-from brickctl.kinds.statistics import check_statistics
 from brickctl.merging.method import method_named, methods
 from brickctl.operations.combine import Combination, Entry, untie
 from brickctl.operations.members import Merging
@@ -106,6 +105,8 @@ class Merge:
         for entry in self.entries:
             if wanted is None or entry.statistics is None:
                 continue
+            from brickctl.kinds.statistics import check_statistics  # most methods have no use for it
+
             about = ingredients.brick(entry.alias)
             check_statistics(ingredients.brick(entry.statistics), wanted, about, ingredients.base)
             if moved:

@@ -147,6 +147,8 @@ def refuse_unsayable(said: Mapping[str, Any], mixture: Mixture, place: Place | N
     kinds = said.get("layer_types")
     if mixture is not QWEN2_MOE and isinstance(kinds, list) and any(kind != "full_attention" for kind in kinds):
         wrong.append("layer_types")
+    if type(said.get("max_window_layers", 0)) is not int:
+        wrong.append("max_window_layers")
     if mixture is QWEN3_MOE and said["use_sliding_window"]:
         wrong.append("use_sliding_window")
     if wrong:

@@ -67,7 +67,7 @@ VERBS = {
 FULL = {
     # so many pages of 4 KiB are free, or so many names: the first failures are early, the last ones late
     "path": """
-                                        0p  1p  2p  5p  9p  15p  0n  1n  9n  14n
+                                        0p  1p  2p  5p  9p  24p  0n  1n  9n  14n
         lock          fresh    project  1   0   -   -   -   -    1   0   -   -
         build         locked   project  1   1   -   1   0   -    1   1   1   0
         build         rebuilt  dist     1   -   1   1   0   -    1   -   1   0
