@@ -84,8 +84,7 @@ def current_lock(session: Session, mode: LockMode, *, write: bool = True, derive
         says = says if reasons else "what the files say that targets read"
         reasons += tuple(stale_inputs(session.root, old, inputs_of(session.manifest)))
         if mode is LockMode.LOCKED and derived and not reasons:
-            says = "what derived bricks would be made of"
-            reasons += tuple(stale_derived(session.manifest, old))
+            _refuse_stale_derived(session.manifest, old)
     if old is not None and not reasons:
         check_policy(session, old, ())
         return old
@@ -133,6 +132,13 @@ def check(session: Session) -> LockResult:
 def _folders(manifest: Manifest) -> list[Alias]:
     """The bricks that lie in folders of this machine."""
     return [alias for alias, asked in manifest.requirements.items() if isinstance(asked.reference, PathReference)]
+
+
+def _refuse_stale_derived(manifest: Manifest, lock: Lock) -> None:
+    reasons = tuple(stale_derived(manifest, lock))
+    if reasons:
+        hint = "run `brickctl derive`, and commit brick.lock"
+        raise LockStale("brick.lock does not say what derived bricks would be made of", causes=reasons, hint=hint)
 
 
 def _stale(reasons: tuple[str, ...], says: str = "what brick.toml says") -> LockStale:
