@@ -114,11 +114,11 @@ def _check_document(brick: Brick, base: LazyModel) -> str:
     if document.get("format") != FORMAT:
         found = shown(str(document.get("format")))
         raise _misfit(brick, f"{FILE} has the format `{found}`; this brickctl reads `{FORMAT}`")
-    statistic, of = document.get("statistic"), document.get("of")
+    statistic, of = document.get("statistic"), document.get("of", ...)
     if statistic not in STATISTICS:
         raise _misfit(brick, f"there is no statistic `{shown(str(statistic))}`; there are {', '.join(STATISTICS)}")
     if of is not None and not isinstance(of, str):
-        raise _misfit(brick, f"`of` in {FILE} is no digest")
+        raise _misfit(brick, f"`of` in {FILE} is {'no digest' if 'of' in document else 'missing'}")
     if document.get("model") != interface(base):
         cause = f"{FILE} names a base whose tensors have other names or shapes"
         raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_DERIVE)

@@ -119,6 +119,15 @@ def test_a_document_that_says_something_else_is_refused(
     assert "code-fisher" in found.message
 
 
+def test_a_document_that_does_not_say_of_what_it_is_is_refused(folders: dict[str, Path]) -> None:
+    text(folders, step())
+    place = folders["code"].with_name("code-fisher") / FILE
+    document = json.loads(place.read_text())
+    del document["of"]
+    place.write_text(json.dumps(document))
+    assert refusal(folders, step()).causes == (f"`of` in {FILE} is missing",)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
