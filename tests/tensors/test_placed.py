@@ -50,9 +50,7 @@ def test_the_last_element_of_the_largest_tensor_has_a_place() -> None:
     """The last row of 2^16 by 2^15: what ends there ends where 32 bits do."""
     places = torch.tensor([[5, MOST_ELEMENTS - 1]], dtype=torch.int32)
     out, last = torch.empty(1, 1 << 15, dtype=torch.float64), Region((1 << 16) - 1, 1 << 16, 0, 1 << 15)
-    run_placed(
-        [places, torch.tensor([[1.0, 2.0]])], out, {"columns": 1 << 15}, Region((1 << 16) - 1, 1 << 16, 0, 1 << 15)
-    )
+    run_placed([places, torch.tensor([[1.0, 2.0]])], out, {"columns": 1 << 15}, last)
     assert out[0, -1] == 2.0
     assert int(out.count_nonzero()) == 1
 
