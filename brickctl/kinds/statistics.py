@@ -87,11 +87,13 @@ def config(
     }
 
 
-def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel) -> None:
+def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel, *, changed: bool) -> None:
     """Make sure that a brick holds the statistic that a merge asks for, and that it is about the brick that is merged.
 
+    `changed` says that what is merged is not the model of `about` any more, as that of the base after other steps.
+
     Raises:
-        Misfit: it holds none, or another one, or that of another brick.
+        Misfit: it holds none, or another one, or that of another brick or model.
     """
     if brick.kind != StatisticsKind.name:
         hint = f'make some: [derived.NAME] with op = "{statistic}" and from = "{about.name}"'
@@ -106,6 +108,11 @@ def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel
         cause = f"{FILE} names by its digest the brick that they are of, and `{about.name}` has other files"
         hint = f'derive them anew: from = "{about.name}"'
         message = f"`{brick.name}` holds no statistics of `{about.name}`"
+        raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
+    if document["of"] is not None and changed:
+        cause = f"they are of `{about.name}` as it is, and steps before have made another model of it"
+        hint = "let these steps be a target of its own, and derive the statistics from = { target = NAME }"
+        message = f"`{brick.name}` holds no statistics of the model as it is by now"
         raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
 
 

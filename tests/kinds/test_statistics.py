@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brickctl.core.brick import Brick, Contents, Pin
+from brickctl.core.digests import prefixed
+from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported
 from brickctl.kinds.statistics import FILE, StatisticsKind
-from tests.support.building import build, manifest, prepare
+from tests.support.building import build, gather, manifest, prepare
 from tests.support.models import edit_config, tiny_model, tuned
 
 if TYPE_CHECKING:
@@ -87,6 +89,18 @@ def test_the_base_takes_part_with_statistics_of_its_own(folders: dict[str, Path]
     built = build(text(folders, apply), tmp_path / "out")
     found, base, code = (one[NORM] for one in tensors(built, folders["base"], folders["code"]))
     assert bool(((found - base) * (found - code) <= 0).all()), "each entry lies between those of the two models"
+
+
+def test_statistics_of_the_base_are_not_those_of_what_steps_have_made_of_it(folders: dict[str, Path]) -> None:
+    apply = step(base="law-fisher").replace('{ brick = "law", statistics = "law-fisher" }, ', "")
+    wanted, scratch = text(folders, apply), folders["base"].parent
+    base = gather(parse_manifest(wanted), scratch)[0].base_brick
+    edit_config(scratch / "law-fisher", FILE, of=prefixed(base.digest))
+    prepare(wanted, scratch)
+    before = '{ op = "merge", method = "task_arithmetic", bricks = { law = 0.5 } }'
+    assert refusal(folders, f"{before}, {apply}").message == (
+        "`law-fisher` holds no statistics of the model as it is by now"
+    )
 
 
 def test_a_tied_head_goes_by_the_information_of_its_embedding(tmp_path: Path) -> None:
