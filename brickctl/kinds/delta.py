@@ -31,7 +31,6 @@ WHOLE = ".whole"
 LARGEST_GROUP = 1 << 20
 """Columns that may share a factor."""
 
-_PARTS = ((PLACES, VALUES), (CODES, FACTORS), (WHOLE,))
 _DAMAGED = "the file is damaged, or was written by something else; extract it again"
 
 
@@ -84,7 +83,7 @@ class DeltaKind:
         """The difference of every tensor that it has; a head that the base ties changes as the embedding does."""
         with asked_for(brick.required_by):
             storage = _read_config(brick, base)
-            found = {name: Change(_delta(brick, name, storage, base)) for name in _changed(brick)}
+            found = {name: Change(_delta(brick, name, parts, storage, base)) for name, parts in _parts(brick).items()}
         if not found:
             raise Misfit(f"`{brick.name}` has no tensor at all", place=brick.required_by)
         shared = {head: found[name] for head, name in base.ties.items() if name in found}
@@ -119,12 +118,16 @@ def _read_config(brick: Brick, base: LazyModel) -> Storage:
     return storage
 
 
-def _changed(brick: Brick) -> Mapping[str, None]:
-    """The tensors of the base that it changes; what it has of each is looked at later."""
-    return dict.fromkeys(name.rpartition(".")[0] for name in brick.contents.tensors)
+def _parts(brick: Brick) -> Mapping[str, Mapping[str, Stored]]:
+    """What it has of each tensor of the base that it changes, by the ends of names; looked at later."""
+    found: dict[str, dict[str, Stored]] = {}
+    for full, tensor in brick.contents.tensors.items():
+        name, dot, end = full.rpartition(".")
+        found.setdefault(name, {})[dot + end] = tensor
+    return found
 
 
-def _delta(brick: Brick, name: str, storage: Storage, base: LazyModel) -> Node:
+def _delta(brick: Brick, name: str, parts: Mapping[str, Stored], storage: Storage, base: LazyModel) -> Node:
     """The difference of one tensor, in fp64."""
     if name not in base.tensors and name not in base.ties:
         raise _unreadable(brick, f"it has something of `{shown(name)}`, which the base does not have")
@@ -133,18 +136,17 @@ def _delta(brick: Brick, name: str, storage: Storage, base: LazyModel) -> Node:
         cause = f"`{name}` of `{BASE}` is stored as {spec.dtype.code}"
         hint = "use the bf16 or fp32 release of the model"
         raise Unsupported("quantised weights cannot be merged", causes=(cause,), hint=hint)
-    there = {part: brick.contents.tensors.get(name + part) for parts in _PARTS for part in parts}
-    match {part: one for part, one in there.items() if one is not None}:
+    match parts:
         case {".whole": whole, **others} if not others and _is_whole(whole, spec):
             return cast(whole, DType.F64)
         case {".places": places, ".values": values, **others} if not others and storage.bits is None:
             if _are_sparse(places.spec, values.spec, spec.elements):
                 return placed(places, values, spec.shape, name)
         case {".codes": codes, ".factors": factors, **others} if not others and storage.bits is not None:
-            if (codes.spec, factors.spec) == specs_of(spec.shape, storage.bits, storage.group):
+            if spec.elements and (codes.spec, factors.spec) == specs_of(spec.shape, storage.bits, storage.group):
                 return dequantised(codes, factors, spec.shape, storage.bits, storage.group)
-    have = (f"{part} {one.spec.dtype.code} {list(one.spec.shape)}" for part, one in there.items() if one is not None)
-    message = f"what it has of `{name}`, {list(spec.shape)} in the base, makes no delta: {', '.join(have) or 'nothing'}"
+    have = ", ".join(f"{shown(part)} {one.spec.dtype.code} {list(one.spec.shape)}" for part, one in parts.items())
+    message = f"what it has of `{name}`, {list(spec.shape)} in the base, makes no delta: {have}"
     raise _unreadable(brick, message)
 
 

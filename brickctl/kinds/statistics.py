@@ -87,11 +87,13 @@ def config(
     }
 
 
-def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel) -> None:
+def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel, *, changed: bool) -> None:
     """Make sure that a brick holds the statistic that a merge asks for, and that it is about the brick that is merged.
 
+    `changed` says that what is merged is not the model of `about` any more, as that of the base after other steps.
+
     Raises:
-        Misfit: it holds none, or another one, or that of another brick.
+        Misfit: it holds none, or another one, or that of another brick or model.
     """
     if brick.kind != StatisticsKind.name:
         hint = f'make some: [derived.NAME] with op = "{statistic}" and from = "{about.name}"'
@@ -107,6 +109,11 @@ def check_statistics(brick: Brick, statistic: str, about: Brick, base: LazyModel
         hint = f'derive them anew: from = "{about.name}"'
         message = f"`{brick.name}` holds no statistics of `{about.name}`"
         raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
+    if document["of"] is not None and changed:
+        cause = f"they are of `{about.name}` as it is, and steps before have made another model of it"
+        hint = "let these steps be a target of its own, and derive the statistics from = { target = NAME }"
+        message = f"`{brick.name}` holds no statistics of the model as it is by now"
+        raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)
 
 
 def _check_document(brick: Brick, base: LazyModel) -> str:
@@ -114,11 +121,11 @@ def _check_document(brick: Brick, base: LazyModel) -> str:
     if document.get("format") != FORMAT:
         found = shown(str(document.get("format")))
         raise _misfit(brick, f"{FILE} has the format `{found}`; this brickctl reads `{FORMAT}`")
-    statistic, of = document.get("statistic"), document.get("of")
+    statistic, of = document.get("statistic"), document.get("of", ...)
     if statistic not in STATISTICS:
         raise _misfit(brick, f"there is no statistic `{shown(str(statistic))}`; there are {', '.join(STATISTICS)}")
     if of is not None and not isinstance(of, str):
-        raise _misfit(brick, f"`of` in {FILE} is no digest")
+        raise _misfit(brick, f"`of` in {FILE} is {'no digest' if 'of' in document else 'missing'}")
     if document.get("model") != interface(base):
         cause = f"{FILE} names a base whose tensors have other names or shapes"
         raise Misfit(f"`{brick.name}` does not fit the base", causes=(cause,), place=brick.required_by, hint=_DERIVE)

@@ -88,7 +88,7 @@ class Merge:
         refuse_restacked(artifact, self.aliases, self.place)
         refuse_masked(artifact, self.place)
         one = in_one_vocabulary(self._merging(), artifact.root, ingredients)
-        self._check_statistics(ingredients, moved=one.ingredients is not ingredients)
+        self._check_statistics(artifact.root, ingredients, moved=one.ingredients is not ingredients)
         self.check_numbers((*one.model.tensors, *one.model.ties))
         root, notes = untie(one.model, self.combine(one.model, one.ingredients))
         merged = dataclasses.replace(artifact, root=root, notes=(*artifact.notes, *one.notes, *notes))
@@ -99,16 +99,17 @@ class Merge:
         refuse_other_start(one.model, ingredients.base, self.place)
         return with_masks(merged, one.model, self._combination(one.model, one.ingredients), one.ingredients)
 
-    def _check_statistics(self, ingredients: Ingredients, *, moved: bool) -> None:
-        """Make sure that statistics are about the bricks that they are named for, and that no row has `moved`."""
+    def _check_statistics(self, running: LazyModel, ingredients: Ingredients, *, moved: bool) -> None:
+        """Make sure that statistics are about the models that they are named for, and that no row has `moved`."""
         wanted = self.declared.statistic
         for entry in self.entries:
             if wanted is None or entry.statistics is None:
                 continue
             from brickctl.kinds.statistics import check_statistics  # most methods have no use for it
 
-            about = ingredients.brick(entry.alias)
-            check_statistics(ingredients.brick(entry.statistics), wanted, about, ingredients.base)
+            known, about = ingredients.brick(entry.statistics), ingredients.brick(entry.alias)
+            changed = entry.alias == BASE and dict(running.tensors) != dict(ingredients.base.tensors)
+            check_statistics(known, wanted, about, ingredients.base, changed=changed)
             if moved:
                 cause = f"the rows of `{entry.statistics}` are the tokens that `{entry.alias}` had before"
                 hint = "merge without `tokenizer`, or by a method without statistics"

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.dtypes import DType
 from brickctl.errors import ManifestInvalid
 from brickctl.kinds.neurons import Ffn, ffns
 from brickctl.operations.mixtures import (
@@ -84,7 +85,7 @@ class Split:
         tensors = dict(_with_biases(_with_ffns(root.tensors, modules, experts.of), mixture))
         config = mixture.config(said, sizes)
         model = dataclasses.replace(root, tensors=tensors, config=config, source_config=None)
-        notes = (*artifact.notes, *experts.notes(modules))
+        notes = (*artifact.notes, *experts.notes(modules), *_overflows(ingredients.base, modules[0], self.active))
         return dataclasses.replace(artifact, root=model, notes=notes, regrouped=True)
 
     def _check_active(self, found: Grouping) -> None:
@@ -195,6 +196,15 @@ class Experts:
                 f"no scale fits the router of {_some(lost)}: all that are chosen weigh the same, but which are chosen"
                 " is up to rounding for more tokens than elsewhere"
             )
+
+
+def _overflows(base: LazyModel, ffn: Ffn, active: int) -> Iterator[str]:
+    """A note about float16, which ends at 65,504: with all of 32 experts active, an FFN at 2,100 may be beyond it."""
+    if active > 1 and base.tensors[f"{ffn.path}.down_proj.weight"].spec.dtype is DType.F16:
+        yield (
+            f"experts put out {active} times as much as their neurons do, which may be too large for float16 and end in"
+            ' NaN: write dtype = "bfloat16" into the target, or run it in bfloat16'
+        )
 
 
 def _fits(spread: float, gap: float) -> bool:

@@ -77,7 +77,8 @@ def run_placed(inputs: Sequence[Tensor], out: Tensor, arguments: Mapping[str, An
 
     places, values, columns = inputs[0].flatten(), inputs[1].flatten(), arguments["columns"]
     limits = torch.tensor([block.top * columns + block.left, (block.bottom - 1) * columns + block.right])
-    first, end = torch.searchsorted(places, limits.clamp_(max=MOST_ELEMENTS - 1).to(places.dtype)).tolist()
+    before = (limits - 1).to(places.dtype)  # behind the last of 2^31 elements there is no number in 32 bits
+    first, end = torch.searchsorted(places, before, right=True).tolist()
     near, found = places[first:end].long(), values[first:end]
     rows, at = near // columns - block.top, near % columns
     inside = (at >= block.left) & (at < block.right)

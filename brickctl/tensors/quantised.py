@@ -93,8 +93,13 @@ def _grouped(sizes: Tensor, group: int) -> Tensor:
     """Magnitudes (rows, columns) as (rows, groups, columns of a group); what the last group lacks is 0."""
     from torch.nn.functional import pad
 
-    width = sizes.shape[1] if group == 0 else group
+    width = _width(group, sizes.shape[1])
     return pad(sizes, (0, -sizes.shape[1] % width)).reshape(len(sizes), -1, width)
+
+
+def _width(group: int, columns: int) -> int:
+    """How many columns a group has: no more than there are, so that it takes no memory for those that are not."""
+    return columns if group == 0 else min(group, columns)
 
 
 def _means(sizes: Tensor, columns: int) -> Tensor:
@@ -107,8 +112,8 @@ def _means(sizes: Tensor, columns: int) -> Tensor:
 
 def _spread(factors: Tensor, group: int, columns: int) -> Tensor:
     """Each factor beside every column of its group, in fp64."""
-    wide = factors.double()
-    return wide.expand(-1, columns) if group == 0 else wide.repeat_interleave(group, dim=1)[:, :columns]
+    wide, width = factors.double(), _width(group, columns)
+    return wide.expand(-1, columns) if width == columns else wide.repeat_interleave(width, dim=1)[:, :columns]
 
 
 def _packed_signs(matrix: Tensor) -> Tensor:

@@ -46,7 +46,9 @@ class TensorFile:
         import torch
 
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise IntegrityFault(f"`{name}` is not finite", hint="the model that it comes from holds NaN or infinity")
+            kind = str(tensor.dtype).removeprefix("torch.")
+            hint = f"the model that it comes from holds NaN or infinity, or a number that is too large for {kind}"
+            raise IntegrityFault(f"`{name}` is not finite", hint=hint)
         spec = Spec(_dtype_of(tensor), tuple(tensor.shape))
         flat = tensor.detach().cpu().contiguous().flatten()
         write_at(self._body, flat.view(torch.uint8).numpy().data, self._end)

@@ -20,15 +20,17 @@ FILE = "README.md"
 _MERGING = ("merge", "stitch")
 """Operations that put several models into one."""
 
+_REGROUPING = ("prune", "split")
+"""Operations whose result has other weights than the base, all of which are from it."""
+
 
 def model_card(recipe: Recipe, base: Locked, bricks: Sequence[Locked]) -> bytes:
     """The card as Markdown with the Hub's front matter; bricks are named by source, so aliases change nothing."""
     chain = chain_license([base, *bricks])
-    merges = any(step["op"] in _MERGING for step in _steps(recipe.document()))
     ordered = sorted(bricks, key=lambda locked: (locked.pin.digest, locked.alias))
     lines = [
         "---",
-        *_base_lines(base, "merge" if merges else "adapter"),
+        *_base_lines(base, _relation(recipe)),
         *_license_lines(chain),
         "library_name: transformers",
         "tags: [brickctl]",
@@ -60,6 +62,14 @@ def _steps(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The steps of a recipe and of those below it."""
     start = document["from"]
     return [*document["apply"], *(_steps(start["target"]) if isinstance(start, dict) else [])]
+
+
+def _relation(recipe: Recipe) -> str:
+    """How the Hub calls what the model is to its base: it has a word for merges, for adapters, and for all else."""
+    operations = [step["op"] for step in _steps(recipe.document())]
+    if any(op in _MERGING for op in operations):
+        return "merge"
+    return "finetune" if any(op in _REGROUPING for op in operations) else "adapter"
 
 
 def _base_lines(base: Locked, relation: str) -> list[str]:

@@ -212,6 +212,7 @@ def test_a_configuration_that_is_not_of_these_tensors_is_refused(
         (f"{HEAD}.places", torch.zeros(3, dtype=torch.int32)),
         (f"{HEAD}.places", torch.zeros(307, dtype=torch.int64)),
         (f"{HEAD}.whole", torch.zeros(96, 32)),
+        (f"{HEAD}.turns", torch.zeros(3)),
         ("model.heads.weight.whole", torch.zeros(96, 32)),
         ("model.norm.weight.whole", torch.zeros(31)),
         ("stray", torch.zeros(31)),

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brickctl.core.brick import Brick, Contents, Pin
+from brickctl.core.digests import prefixed
+from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported
 from brickctl.kinds.statistics import FILE, StatisticsKind
-from tests.support.building import build, manifest, prepare
+from tests.support.building import build, gather, manifest, prepare
 from tests.support.models import edit_config, tiny_model, tuned
 
 if TYPE_CHECKING:
@@ -89,6 +91,18 @@ def test_the_base_takes_part_with_statistics_of_its_own(folders: dict[str, Path]
     assert bool(((found - base) * (found - code) <= 0).all()), "each entry lies between those of the two models"
 
 
+def test_statistics_of_the_base_are_not_those_of_what_steps_have_made_of_it(folders: dict[str, Path]) -> None:
+    apply = step(base="law-fisher").replace('{ brick = "law", statistics = "law-fisher" }, ', "")
+    wanted, scratch = text(folders, apply), folders["base"].parent
+    base = gather(parse_manifest(wanted), scratch)[0].base_brick
+    edit_config(scratch / "law-fisher", FILE, of=prefixed(base.digest))
+    prepare(wanted, scratch)
+    before = '{ op = "merge", method = "task_arithmetic", bricks = { law = 0.5 } }'
+    assert refusal(folders, f"{before}, {apply}").message == (
+        "`law-fisher` holds no statistics of the model as it is by now"
+    )
+
+
 def test_a_tied_head_goes_by_the_information_of_its_embedding(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", tie_word_embeddings=True)
     folders = {"base": base, "code": tuned(base, tmp_path / "code"), "law": tuned(base, tmp_path / "law", seed=2)}
@@ -117,6 +131,15 @@ def test_a_document_that_says_something_else_is_refused(
     assert isinstance(found, Misfit)
     assert said in "\n".join(found.causes)
     assert "code-fisher" in found.message
+
+
+def test_a_document_that_does_not_say_of_what_it_is_is_refused(folders: dict[str, Path]) -> None:
+    text(folders, step())
+    place = folders["code"].with_name("code-fisher") / FILE
+    document = json.loads(place.read_text())
+    del document["of"]
+    place.write_text(json.dumps(document))
+    assert refusal(folders, step()).causes == (f"`of` in {FILE} is missing",)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,15 @@ def test_a_number_of_experts_that_is_no_power_of_two_is_told(llama: Path, routed
     assert "no power of two" not in notes_of(llama, routed, tmp_path, 2)
 
 
+def test_that_float16_may_be_too_small_for_experts_is_told(tmp_path: Path) -> None:
+    told = []
+    for dtype, active in (("float16", 2), ("float16", 1), ("bfloat16", 2)):
+        base = tiny_model(tmp_path / dtype, dtype=dtype)
+        brick = partition(base, tmp_path / "g", groups=GROUPS, router="linear")
+        told.append("too large for float16" in notes_of(base, brick, tmp_path, active))
+    assert told == [True, False, False]
+
+
 def test_the_head_stays_tied(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base", tie_word_embeddings=True)
     brick = partition(base, tmp_path / "g", groups=GROUPS)

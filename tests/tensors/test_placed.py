@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from brickctl.core.regions import Region
 from brickctl.errors import IntegrityFault
-from brickctl.tensors.placed import largest_places, placed
+from brickctl.tensors.placed import MOST_ELEMENTS, largest_places, placed, run_placed
 from tests.support.evaluating import evaluated
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ def test_the_largest_come_out_where_they_were_and_nothing_else(
 def test_values_may_be_of_any_float(dtype: torch.dtype, tmp_path: Path) -> None:
     found = made(tmp_path, torch.tensor([1, 4], dtype=torch.int32), torch.tensor([0.5, -2.0], dtype=dtype), (2, 3))
     assert found.tolist() == [[0.0, 0.5, 0.0], [0.0, -2.0, 0.0]]
+
+
+def test_the_last_element_of_the_largest_tensor_has_a_place() -> None:
+    """The last row of 2^16 by 2^15: what ends there ends where 32 bits do."""
+    places = torch.tensor([[5, MOST_ELEMENTS - 1]], dtype=torch.int32)
+    out, last = torch.empty(1, 1 << 15, dtype=torch.float64), Region((1 << 16) - 1, 1 << 16, 0, 1 << 15)
+    run_placed([places, torch.tensor([[1.0, 2.0]])], out, {"columns": 1 << 15}, last)
+    assert out[0, -1] == 2.0
+    assert int(out.count_nonzero()) == 1
 
 
 def test_of_equal_elements_the_first_are_kept() -> None:

@@ -106,3 +106,13 @@ def test_a_row_that_ends_within_a_byte_needs_the_whole_byte() -> None:
     assert specs_of((4, 65), 4, 64)[0].shape == (4, 33)
     assert specs_of((4, 65), 1, 64)[0].shape == (4, 9)
     assert specs_of((4, 65), 8, 64)[1] == Spec(specs_of((1,), 1, 0)[1].dtype, (4, 2))
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_group_wider_than_a_row_is_the_row_and_takes_no_more_memory(bits: int) -> None:
+    """In 2^40 columns to a group there would be no room for one row."""
+    tensor = random(2, 70)
+    assert all(
+        torch.equal(*pair) for pair in zip(quantised(tensor, bits, 1 << 40), quantised(tensor, bits, 0), strict=True)
+    )
+    assert torch.equal(decoded(tensor, bits, 1 << 40), decoded(tensor, bits, 0))

@@ -66,3 +66,12 @@ def test_what_is_not_finite_is_refused_and_nothing_is_left(number: float, tmp_pa
     ):
         file.add("w", torch.tensor([1.0, number]))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_number_may_be_too_large_for_the_type_that_was_asked_for(tmp_path: Path) -> None:
+    with (
+        pytest.raises(IntegrityFault) as caught,
+        new_tensor_file(tmp_path / "model.safetensors") as file,
+    ):
+        file.add("w", torch.tensor([70_000.0]).half())
+    assert "too large for float16" in str(caught.value)
