@@ -63,7 +63,7 @@ def _says(best: dict[str, tuple[tuple[int, float], ...]], random: dict[str, floa
 def _caveat(section: Table, rows: Sequence[Table]) -> str:
     parts = ["The best of many neurons is above chance even where none knows anything: see whether pruning them hurts."]
     structure, error = reading.name(section, "structure"), section.number_or_none("error")
-    if structure is not None and error is not None:
+    if structure is not None and error:
         parts.append(f"Scores come from {structure}; they are off by at most {decimal(error, 4)}.")
     experts = reading.experts_of(rows)
     if experts:

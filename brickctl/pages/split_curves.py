@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from brickctl.core.document import Table
 
-_HALF = 0.5
+_HALF, _CLOSE = 0.5, 0.05
 Point = tuple[str, str, float, float]
 """Method, router, active share, loss."""
 
@@ -57,9 +57,15 @@ def _ends(points: Sequence[Point], dense: float | None) -> tuple[float, float]:
 
 
 def _says(points: Sequence[Point], dense: float | None) -> str:
-    shares = list(dict.fromkeys(share for _, _, share, _ in points if share < 1)) or [points[0][2]]
-    near = min(shares, key=lambda share: (abs(share - _HALF), share))
-    here = sorted((loss, method, router) for method, router, share, loss in points if share == near)
+    """The best and the worst of all curves, each where it is nearest to a half: shared neurons shift the shares."""
+    parts = [point for point in points if point[2] < 1] or list(points)
+    near = min(parts, key=lambda point: (abs(point[2] - _HALF), point[2]))[2]
+    nearest: dict[tuple[str, str], tuple[float, float]] = {}
+    for method, router, share, loss in parts:
+        before = nearest.get((method, router))
+        if before is None or abs(share - near) < abs(before[0] - near):
+            nearest[method, router] = share, loss
+    here = sorted((loss, *names) for names, (share, loss) in nearest.items() if abs(share - near) < _CLOSE)
     (best, method, router), (worst, other, bad) = here[0], here[-1]
     against = f" against {decimal(dense, 2)} of the dense model" if dense is not None else ""
     return (

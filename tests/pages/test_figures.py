@@ -204,3 +204,13 @@ def test_whatever_stands_in_a_document_makes_figures_or_a_refusal(path: tuple[An
         sections(document)
     except BrickctlError as refusal:
         assert "analysis" in str(refusal) or "`" in str(refusal)  # noqa: PT017 - most documents are no refusal
+
+
+def test_splits_with_shared_neurons_count_at_the_share_that_is_nearest_to_a_half() -> None:
+    curves = [
+        {"method": "coactivation", "router": "oracle", "share": 0.5, "loss": 4.33},
+        {"method": "shared", "router": "oracle", "share": 0.494, "loss": 3.92},
+        {"method": "shared", "router": "oracle", "share": 0.74, "loss": 3.4},
+    ]
+    says = figure("split-curves", dense=3.17, curves=curves).says
+    assert "the lowest loss is 3.92 (shared, oracle)" in says
