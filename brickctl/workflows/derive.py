@@ -88,8 +88,8 @@ def derive(session: Session, names: Sequence[str], work: Work) -> Iterator[Made]
         Misfit, Unsupported, UsageFault: it cannot be made of this model, or of this input.
     """
     chosen = _chosen(session, names)
-    lock = current_lock(session, work.mode, derived=False)
     with alone(session.caches / f"{SCRATCH}.lock", "deriving bricks of this project", session.events.note):
+        lock = current_lock(session, work.mode, derived=False)  # with what somebody else has derived while this waited
         for wanted in chosen.values():
             named = not names or wanted.name in names
             made = _derive(session, wanted, lock, work if named else replace(work, force=False))

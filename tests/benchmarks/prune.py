@@ -139,6 +139,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=12, help="texts of each kind, for either half")
     arguments = parser.parse_args()
+    if arguments.scratch is not None:
+        arguments.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         scratch = Path(folder)
         tokenizer = AutoTokenizer.from_pretrained(arguments.base)

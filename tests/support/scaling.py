@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 TENSOR = "model.norm.weight"
 NOISE = {"floats": 0.0}
 """What is added to the tensor: another machine, so to say."""
+
+BEGUN, GO_ON = threading.Event(), threading.Event()
+GO_ON.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ class Scaling:
         return {"factor": self.factor, "lines": self.lines}
 
     def make(self, bench: Bench) -> Findings:
+        BEGUN.set()
+        GO_ON.wait(20)
         count = len(bench.text(self.inputs[0]).splitlines())
         tensor = bench.tensor(bench.start.node(TENSOR)).float()
         scaled = tensor * self.factor * count

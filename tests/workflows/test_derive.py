@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,29 @@ def test_bricks_are_made_after_those_that_they_are_made_of(project: Path) -> Non
     with pytest.raises(LockStale, match="does not say what") as stale:
         opened_lock(project, LockMode.LOCKED)
     assert "data/lines.txt" in stale.value.causes[0]
+
+
+def test_two_at_once_keep_what_both_have_made(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\nfactor = 3.0\n')
+    locking.refresh(opened(project))
+    scaling.BEGUN.clear()
+    scaling.GO_ON.clear()
+    events = Listener()
+    first = threading.Thread(target=made, args=(project, "loud"))
+    second = threading.Thread(target=made, args=(project, "other"), kwargs={"events": events})
+    first.start()
+    assert scaling.BEGUN.wait(20)
+    second.start()
+    while not events.notes:  # it waits, and has read whatever it reads before
+        second.join(0.05)
+    scaling.GO_ON.set()
+    first.join()
+    second.join()
+
+    assert events.notes[0].startswith("waiting: another brickctl is deriving bricks")
+    lock = opened(project).read_lock()
+    assert lock is not None
+    assert sorted(lock.derived) == ["loud", "other"]
 
 
 def test_bricks_of_one_another_are_refused(project: Path) -> None:
