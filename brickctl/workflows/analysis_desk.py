@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brickctl.core.names import BASE
+from brickctl.core.names import BASE, Alias
 from brickctl.errors import NotFound
+from brickctl.operations.target import read_recipe
 from brickctl.workflows.analysis_output import check_output
 from brickctl.workflows.analysis_pieces import Pieces
 from brickctl.workflows.analysis_subject import Workplace, folder_subject, is_folder, pieces_folder
 from brickctl.workflows.analysis_texts import read_prompt_file
-from brickctl.workflows.lock import current_lock
+from brickctl.workflows.lock import lock_for
 from brickctl.workflows.session import MANIFEST, open_session
 
 if TYPE_CHECKING:
@@ -93,5 +94,7 @@ def open_desk(
     pieces = Pieces(pieces_folder(session))
     if is_folder(named):
         return Desk(root=project, model=named, workplace=None, pieces=pieces, events=events)
-    workplace = Workplace(session=session, lock=current_lock(session, mode), budget=budget)
+    target = session.manifest.targets.get(Alias(named))
+    recipes = () if target is None else (read_recipe(session.manifest, target),)
+    workplace = Workplace(session=session, lock=lock_for(session, mode, recipes), budget=budget)
     return Desk(root=project, model=named, workplace=workplace, pieces=pieces, events=events)

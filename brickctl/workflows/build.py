@@ -22,6 +22,7 @@ from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, peak_memory, share
 from brickctl.workflows import model_card, provenance
 from brickctl.workflows.assemble import assemble
+from brickctl.workflows.derived import require_derived
 from brickctl.workflows.files import write_new
 from brickctl.workflows.inputs import read_input
 from brickctl.workflows.install import bring
@@ -106,6 +107,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     Shards that an earlier build made are taken over, but with `force`.
 
     Raises:
+        LockStale: a derived brick was never made.
         Misfit, Unsupported, ManifestInvalid: before any weight is read or fetched.
         UsageFault: the folder is not brickctl's, or holds something that brickctl did not make.
         NoSpace: on the disk, or in the budget of memory; before anything is fetched.
@@ -113,6 +115,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
         UsageFault: also where whole matrices are to be made on a device that is not there.
     """
     check_replaceable(folder)
+    require_derived(session.manifest, lock, recipe.aliases, compare=False)
     _notice_edits(session, recipe, lock)
     definition = _definition(recipe, lock)
     bench = Workbench(folder)

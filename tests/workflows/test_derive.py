@@ -15,6 +15,7 @@ from brickctl.core.names import Alias
 from brickctl.errors import LockStale, ManifestInvalid, NotFound, NotReproducible, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import lock as locking
+from brickctl.workflows.analysis_desk import open_desk
 from brickctl.workflows.bench import Means
 from brickctl.workflows.build import read_recipes
 from brickctl.workflows.derive import Made, Work, check, derive
@@ -400,3 +401,17 @@ def test_a_derived_brick_is_used_elsewhere_like_any_other(project: Path) -> None
     lock = opened(project).read_lock()
     assert lock is not None
     assert lock.bricks[Alias("loud")].pin.digest == loud.entry.pin.digest
+
+
+def test_a_target_is_analysed_once_what_it_is_made_of_was_derived(project: Path) -> None:
+    def desk() -> None:
+        session_events = Listener()
+        open_desk(project, "louder", BUDGET, session_events, mode=LockMode.REFRESH, offline=True).subject()
+
+    with pytest.raises(LockStale, match="`loud` was never made"):
+        desk()
+    made(project)
+    desk()
+    (project / "data/lines.txt").write_text("one\n")
+    with pytest.raises(LockStale, match="`loud` was made of something else"):
+        desk()
