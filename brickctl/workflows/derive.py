@@ -93,8 +93,9 @@ def derive(session: Session, names: Sequence[str], work: Work) -> Iterator[Made]
         for wanted in chosen.values():
             named = not names or wanted.name in names
             made = _derive(session, wanted, lock, work if named else replace(work, force=False))
-            lock = replace(lock, derived={**lock.derived, wanted.name: made.entry})
-            session.write_lock(lock)
+            lock = _with(lock, made.entry)
+            if made.fresh:
+                _lock_made(session, lock, made.entry)
             yield made
 
 
@@ -158,6 +159,16 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
         folder = _keep(session, made, pin, scratch)
     entry = replace(_entry(session, wanted, lock, pin, base), recipe=recipe)
     return Made(entry=entry, folder=folder, fresh=True, findings=findings)
+
+
+def _lock_made(session: Session, lock: Lock, entry: Locked) -> None:
+    """Write the lock with a brick that was just made; what another command has locked in the meantime stays."""
+    now = session.read_lock()
+    session.write_lock(lock if now is None else _with(now, entry))
+
+
+def _with(lock: Lock, entry: Locked) -> Lock:
+    return replace(lock, derived={**lock.derived, entry.alias: entry})
 
 
 def record(wanted: Wanted, lock: Lock, recipe: Sha256 | None) -> bytes:

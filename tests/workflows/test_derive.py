@@ -280,6 +280,23 @@ def test_two_at_once_keep_what_both_have_made(project: Path) -> None:
     assert sorted(lock.derived) == ["loud", "other"]
 
 
+def test_what_is_locked_while_a_brick_is_made_stays_locked(project: Path) -> None:
+    made(project)
+    scaling.BEGUN.clear()
+    scaling.GO_ON.clear()
+    again = threading.Thread(target=made, args=(project, "loud"), kwargs={"force": True})
+    again.start()
+    assert scaling.BEGUN.wait(20)
+    rewrite(project, 'odd = "starter/odd@^1" ', 'odd2 = "starter/odd@^1"')
+    rewrite(project, '"reverse", "odd"]', '"reverse", "odd2"]')
+    text = encode(locking.refresh(opened(project)).lock)
+    scaling.GO_ON.set()
+    again.join()
+
+    assert (project / "brick.lock").read_text() == text
+    assert Alias("odd2") in decode(text).bricks
+
+
 def test_bricks_of_one_another_are_refused(project: Path) -> None:
     append(project, '[derived.again]\nop = "scale"\nfrom = "loud"\nlines = "data/lines.txt"\nbrick = "third"\n')
     append(project, '[derived.third]\nop = "scale"\nfrom = "again"\nlines = "data/lines.txt"\n')
