@@ -167,6 +167,46 @@ def test_a_frozen_lock_is_not_compared(project: Path) -> None:
     built(project, LockMode.FROZEN)
 
 
+def test_a_frozen_lock_is_not_changed(project: Path) -> None:
+    locking.refresh(opened(project))
+    with pytest.raises(LockStale, match="lock would change") as missing:
+        made(project, mode=LockMode.FROZEN)
+    assert missing.value.causes == ("`loud` was never made",)
+    assert missing.value.hint == "run `brickctl derive` without --frozen"
+    with pytest.raises(LockStale, match="`loud` was never made"):
+        list(check(opened(project), [], work(LockMode.FROZEN)))
+
+    first = made(project)["loud"]
+    rewrite(project, 'lines = "data/lines.txt"', 'lines = "data/lines.txt"\nfactor = 0.5')
+    text = (project / "brick.lock").read_bytes()
+    assert not made(project, mode=LockMode.FROZEN)["loud"].fresh
+    assert first.folder is not None
+    shutil.rmtree(first.folder)
+    with pytest.raises(LockStale, match="lock would change"):
+        made(project, mode=LockMode.FROZEN)
+    assert (project / "brick.lock").read_bytes() == text
+
+
+def test_only_what_is_named_is_made_again_and_compared(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\nfactor = 3.0\n')
+    made(project, "loud")
+
+    assert [moved for _, moved in check(opened(project), ["loud"], work())] == [()]
+    with pytest.raises(LockStale, match="`other` was never made"):
+        list(check(opened(project), [], work()))
+
+
+def test_a_comparison_with_nothing_does_not_begin(project: Path) -> None:
+    first = made(project)["loud"]
+    assert first.folder is not None
+    shutil.rmtree(first.folder)
+    scaling.BEGUN.clear()
+
+    with pytest.raises(NotFound, match="the files of `loud` are not on this machine"):
+        list(check(opened(project), [], work()))
+    assert not scaling.BEGUN.is_set()
+
+
 def test_making_a_brick_again_says_what_moved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(project)
     assert [moved for _, moved in check(opened(project), [], work())] == [()]
