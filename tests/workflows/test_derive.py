@@ -89,6 +89,12 @@ def test_a_brick_is_made_locked_and_merged(project: Path) -> None:
     assert (norm - made_norm).abs().max() < 0.01 * made_norm.abs().max()
 
 
+def test_nobody_who_derives_is_told_to_derive(project: Path) -> None:
+    events = Listener()
+    made(project, events=events)
+    assert events.notes == []
+
+
 def test_what_was_made_of_the_same_is_left_alone(project: Path) -> None:
     first = made(project)["loud"]
     text = (project / "brick.lock").read_bytes()
