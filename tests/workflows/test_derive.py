@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from brickctl.core.lock import same_entry
 from brickctl.core.lock_format import decode, encode
 from brickctl.core.names import Alias
-from brickctl.errors import LockStale, ManifestInvalid, NotFound, NotReproducible, UsageFault
+from brickctl.errors import IntegrityFault, LockStale, ManifestInvalid, NotFound, NotReproducible, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import lock as locking
 from brickctl.workflows.analysis_desk import open_desk
@@ -26,6 +26,7 @@ from brickctl.workflows.inventory import inventory
 from brickctl.workflows.lock import LockMode, lock_for
 from brickctl.workflows.project_tree import project_tree
 from brickctl.workflows.vendor import vendor
+from brickctl.workflows.verify import verify_project
 from brickctl.workflows.why import why
 from tests.support import scaling
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -393,6 +394,38 @@ def test_a_derived_brick_is_listed_drawn_and_explained(project: Path) -> None:
     assert "loud" not in project_tree(session.manifest, lock).unused
     (told,) = why(session, "loud")
     assert [reason.words for reason in told.reasons] == ["scale from base", "merge"]
+
+
+def test_a_derived_brick_that_is_out_of_date_is_listed_as_what_is_not_locked(project: Path) -> None:
+    made(project)
+    lock = opened(project).read_lock()
+    rewrite(project, 'lines = "data/lines.txt"', 'lines = "data/lines.txt"\nfactor = 0.5')
+
+    item = {item.alias: item for item in inventory(opened(project).manifest, lock)}["loud"]
+
+    assert (item.locked, item.revision) == (None, "-")
+
+
+def test_hints_about_derived_bricks_say_to_derive(project: Path) -> None:
+    locking.refresh(opened(project))
+    with pytest.raises(NotFound, match="`loud` was never made") as never:
+        why(opened(project), "loud")
+    assert never.value.hint == "run `brickctl derive loud`"
+
+    loud = made(project)["loud"]
+    path = project / "brick.lock"
+    text = path.read_text()
+    path.write_text(text.replace(f'interface = "sha256:{loud.entry.interface}"', f'interface = "sha256:{"0" * 64}"'))
+    with pytest.raises(IntegrityFault, match="`loud` is not what was locked") as edited:
+        built(project)
+    assert edited.value.hint == "if the lock was edited by hand, run `brickctl derive --force loud`"
+
+    path.write_text(text)
+    assert loud.folder is not None
+    shutil.rmtree(loud.folder)
+    with pytest.raises(NotFound, match="`loud` is not installed") as gone:
+        verify_project(opened(project), name="loud")
+    assert gone.value.hint == "run `brickctl derive loud`"
 
 
 def test_a_brick_that_is_no_longer_asked_for_leaves_the_lock(project: Path) -> None:
