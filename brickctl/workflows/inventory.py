@@ -9,7 +9,6 @@ from brickctl.core.licenses import UNKNOWN
 from brickctl.core.names import BASE, Alias
 from brickctl.core.reference import HubReference, PathReference, RegistryReference
 from brickctl.core.staleness import standing
-from brickctl.workflows.derived import State, states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +79,10 @@ def inventory(manifest: Manifest, lock: Lock | None) -> tuple[Item, ...]:
 
 def _still_good(manifest: Manifest, lock: Lock) -> Mapping[Alias, Locked]:
     """The derived bricks that were made of what brick.toml and the lock say now."""
+    if not manifest.derived:
+        return {}
+    from brickctl.workflows.derived import State, states  # 150 ms, and most projects derive nothing
+
     return {name: lock.derived[name] for name, state in states(manifest, lock).items() if state is State.GOOD}
 
 
