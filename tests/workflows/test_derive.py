@@ -499,10 +499,11 @@ def test_a_derived_brick_is_used_elsewhere_like_any_other(project: Path) -> None
     assert lock.bricks[Alias("loud")].pin.digest == loud.entry.pin.digest
 
 
-def test_a_target_is_analysed_once_what_it_is_made_of_was_derived(project: Path) -> None:
+@pytest.mark.parametrize("name", ["louder", "loud"])
+def test_a_model_is_analysed_once_what_it_is_made_of_was_derived(project: Path, name: str) -> None:
     def desk() -> None:
         session_events = Listener()
-        open_desk(project, "louder", BUDGET, session_events, mode=LockMode.REFRESH, offline=True).subject()
+        open_desk(project, name, BUDGET, session_events, mode=LockMode.REFRESH, offline=True).subject()
 
     with pytest.raises(LockStale, match="`loud` was never made"):
         desk()
