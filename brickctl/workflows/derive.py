@@ -25,7 +25,7 @@ from brickctl.workflows.files import alone, flush_tree, refuse_link, write_new
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.opening import lock_entry
-from brickctl.workflows.session import SCRATCH
+from brickctl.workflows.session import SCRATCH, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,8 +87,10 @@ def derive(session: Session, names: Sequence[str], work: Work) -> Iterator[Made]
         NotReproducible: the same, because what is made again has other bytes than were locked.
         Misfit, Unsupported, UsageFault: it cannot be made of this model, or of this input.
     """
-    chosen = _chosen(session, names)
+    _chosen(session, names)  # not to find out after a wait that there is no such brick
     with alone(session.caches / f"{SCRATCH}.lock", "deriving bricks of this project", session.events.note):
+        session = replace(session, manifest=read_manifest(session.root))  # somebody may have edited it by now
+        chosen = _chosen(session, names)
         lock = current_lock(session, work.mode, derived=False)  # with what somebody else has derived while this waited
         for wanted in chosen.values():
             named = not names or wanted.name in names

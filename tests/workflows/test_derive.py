@@ -327,6 +327,29 @@ def test_two_at_once_keep_what_both_have_made(project: Path) -> None:
     assert sorted(lock.derived) == ["loud", "other"]
 
 
+def test_who_waits_for_another_derivation_then_reads_brick_toml_as_it_is_by_then(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\nfactor = 3.0\n')
+    locking.refresh(opened(project))
+    scaling.BEGUN.clear()
+    scaling.GO_ON.clear()
+    events = Listener()
+    first = threading.Thread(target=made, args=(project, "loud"))
+    second = threading.Thread(target=made, args=(project, "other"), kwargs={"events": events})
+    first.start()
+    assert scaling.BEGUN.wait(20)
+    second.start()
+    while not events.notes:
+        second.join(0.05)
+    rewrite(project, 'odd = "starter/odd@^1" ', 'odd2 = "starter/odd@^1"')
+    rewrite(project, '"reverse", "odd"]', '"reverse", "odd2"]')
+    locking.refresh(opened(project))
+    scaling.GO_ON.set()
+    first.join()
+    second.join()
+
+    opened_lock(project, LockMode.LOCKED)
+
+
 def test_what_is_locked_while_a_brick_is_made_stays_locked(project: Path) -> None:
     made(project)
     scaling.BEGUN.clear()
