@@ -164,6 +164,17 @@ def test_a_brick_that_was_never_made_stops_its_targets_and_no_others(project: Pa
         lock_for(session, LockMode.FROZEN, read_recipes(session, ["louder"]))
 
 
+def test_all_bricks_that_a_target_lacks_are_told_of_at_once(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\n')
+    rewrite(project, "{ loud = 1.0 }", "{ loud = 1.0, other = 1.0 }")
+
+    with pytest.raises(LockStale, match="`loud` was never made") as stale:
+        built(project)
+
+    assert stale.value.causes == ("`other` was never made",)
+    assert stale.value.hint == "run `brickctl derive loud other`, and commit brick.lock"
+
+
 def place_of(project: Path, line: str) -> str:
     return f"brick.toml line {(project / 'brick.toml').read_text().splitlines().index(line) + 1}"
 
