@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.analysis_subject import Workplace
 
 MEASUREMENT = "bricks"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

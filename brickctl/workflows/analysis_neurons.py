@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Losses = tuple[float, ...]
 
-VERSIONS = {"sparsity": 1, "masked": 1, "specialisation": 1, "perturbation": 1}
+VERSIONS = {"sparsity": 2, "masked": 2, "specialisation": 2, "perturbation": 2}
 """Of each algorithm: whoever changes what it gives counts up, so that no piece of before is taken for one of now."""
 
 MASKED_SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.analysis_laboratory import Laboratory
     from brickctl.workflows.analysis_pieces import Pieces
 
-VERSION = 1
+VERSION = 2
 GROUPS, SMALL_GROUPS, SHARED = 16, 64, 0.125
 TRIALS: Mapping[Cut, tuple[str, ...]] = {
     Cut(method="random", groups=GROUPS): ("oracle",),

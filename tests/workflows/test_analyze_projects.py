@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from brickctl.analysis.load import load
 from brickctl.core.names import Alias
 from brickctl.errors import NotFound, UsageFault
 from brickctl.tensors.executor import Budget
@@ -147,6 +148,19 @@ def test_a_model_runs_again_in_the_type_in_which_it_ran_before(project: Path) ->
     for name in ("float32", "bfloat16"):
         with Laboratory(subject, threads=1, dtype=name) as laboratory:
             assert laboratory.describe().dtype == name
+
+
+def test_a_change_of_type_leaves_alone_what_a_model_keeps_in_fp32(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = iter([2.0, 1.0])  # tried in fp32 and taken back, as it is slower
+    monkeypatch.setattr(analysis_laboratory, "_speed", lambda *_: next(speeds))
+    subject = desk(project, "base").subject()
+    for dtype in (None, "bfloat16", "float32"):
+        with Laboratory(subject, threads=1, dtype=dtype) as laboratory, subject.opened() as place:
+            model, stored = laboratory.loaded.model, load(place.folder).model
+            assert model.dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
+            assert torch.equal(model.model.rotary_emb.inv_freq, stored.model.rotary_emb.inv_freq)
 
 
 @pytest.mark.parametrize(("faster", "dtype"), [("wide", "float32"), ("narrow", "bfloat16")])
