@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.activations import locating
+from brickctl.analysis.activations import locating, require_finite
 from brickctl.analysis.average_precision import of_random_ranking
 from brickctl.analysis.batches import batches, on_device, unwatched
 from brickctl.analysis.score_store import LIMIT, ScoreStore
@@ -100,6 +100,9 @@ def func_scores(
     In the same pass they are scored for labels that were permuted over the instances, once for each seed in
     `permutations`: what chance alone gives. `limit` in bytes is the most that mean activations take before they are
     counted in bins (see `score_store`). An expert has no activation on tokens that were routed past it.
+
+    Raises:
+        Unsupported: an activation is not finite.
     """
     labellings = _labellings(instances, permutations)
     store = ScoreStore(labellings, len(instances.labels), sum(ffn.neurons for ffn in ffns), limit=limit)
@@ -151,4 +154,6 @@ def _mean_activations(ffns: Sequence[Ffn], rows: Sequence[Sequence[int]]) -> tor
 
     with torch.inference_mode(), locating(ffns, hear):
         decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+    for ffn, one in zip(ffns, sums, strict=True):
+        require_finite(ffn, one)
     return (torch.cat(sums, dim=1) / (mask.sum(dim=1, keepdim=True) - 1)).cpu()

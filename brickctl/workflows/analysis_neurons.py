@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from brickctl.analysis.perplexity import mean_losses
 from brickctl.analysis.perturbation import SEEDS, SHARES, perturbation
 from brickctl.analysis.sparsity import EDGES, masked_losses, sparsity
 from brickctl.analysis.specialisation import FuncScores, func_scores
-from brickctl.workflows.analysis_steps import COUNTED, CUT, PLAIN, Step, result, timed
+from brickctl.workflows.analysis_steps import COUNTED, CUT, PLAIN, Step, losses_of, result, timed
 from brickctl.workflows.analysis_texts import groups_of, instances_of
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class Neurons:
 
         def kept(name: str, measure: Callable[[], Losses]) -> Losses:
             row = self.pieces.made(self._row_key(name), lambda: timed(lambda: list(measure())))
-            return tuple(math.nan if loss is None else loss for loss in row["value"])
+            return losses_of(row["value"])
 
         return perturbation(self._scores(), lambda: self._losses(groups, watch), measure=kept).document()
 

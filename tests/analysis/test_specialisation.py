@@ -9,6 +9,7 @@ from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.instances import Instances, read_instances
 from brickctl.analysis.partition import partition, top_sets
 from brickctl.analysis.specialisation import FuncScores, _mean_activations, func_scores
+from brickctl.errors import Unsupported
 from tests.support.ffn_models import tiny
 from tests.support.planted import LAYERS, LETTERS, NEURONS, PLANTED, planted_instances, planted_llama
 from tests.support.successors import character_tokenizer
@@ -130,3 +131,13 @@ def test_who_watches_hears_every_token_once() -> None:
     done: list[int] = []
     func_scores(find_ffns(tiny("Llama")), instances, batch_size=1, watch=done.append)
     assert sorted(done) == [2, 3]
+
+
+def test_activations_that_are_no_numbers_are_refused_and_no_hook_is_left() -> None:
+    model = tiny("Llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3] = torch.nan
+    instances = Instances(labels=("a", "b"), rows=((3, 4, 5), (6, 7, 8)), labels_of=(0, 1))
+    with pytest.raises(Unsupported, match=r"activations of `model\.layers\.1\.mlp` are NaN or infinite"):
+        func_scores(find_ffns(model), instances)
+    assert not any(module._forward_pre_hooks for module in model.modules())
