@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from brickctl.analysis.batches import Watch
-    from brickctl.analysis.corpus import Row
+    from brickctl.analysis.corpus import Part, Row
     from brickctl.analysis.labelled import Prompt
     from brickctl.workflows.analysis_laboratory import Laboratory
     from brickctl.workflows.analysis_pieces import Pieces
@@ -65,7 +66,14 @@ class Neurons:
 
     def specialisation(self) -> Step:
         """The scores of all neurons, what they say of each layer, and the overlap of the best."""
-        return self._step("specialisation", self.parts.whole.total, self._specialisation, passes=COUNTED)
+        return self._scored(self.parts.whole)
+
+    def scoring(self) -> Step:
+        """The scores that neurons are pruned by; the same step as `specialisation` where all texts are needed."""
+        if not self.parts.is_unseen:
+            return self.specialisation()
+        step = self._scored(self.parts.scored, texts="unseen by perturbation")
+        return dataclasses.replace(step, measurement="perturbation")
 
     def perturbation(self) -> Step:
         """The matrices of perplexity changes; each row of one is kept as it is finished."""
@@ -97,13 +105,15 @@ class Neurons:
 
         return self._step("masked", 2 * self.parts.masked.total, make, passes=CUT, share=share)
 
-    def _specialisation(self, watch: Watch) -> dict[str, Any]:
-        found = func_scores(
-            self.laboratory.ffns,
-            instances_of(self.parts.whole, self._rows()),
-            batch_size=self.laboratory.batch,
-            watch=watch,
-        )
+    def _scored(self, part: Part, **more: Any) -> Step:
+        def make(watch: Watch) -> dict[str, Any]:
+            return self._specialisation(part, watch)
+
+        return self._step("specialisation", part.total, make, passes=COUNTED, **more)
+
+    def _specialisation(self, part: Part, watch: Watch) -> dict[str, Any]:
+        instances, size = instances_of(part, self._rows()), self.laboratory.batch
+        found = func_scores(self.laboratory.ffns, instances, batch_size=size, watch=watch)
         return {
             "specialisation": found.document(),
             "partition": partition(found).document(),
@@ -112,8 +122,8 @@ class Neurons:
         }
 
     def _scores(self) -> FuncScores:
-        """The scores that a finished step has found."""
-        stored = result(self.specialisation(), self.pieces).value
+        """The scores to prune by, which a finished step has found."""
+        stored = result(self.scoring(), self.pieces).value
         labels, about = tuple(stored["specialisation"]["labels"]), stored["specialisation"]
         scores = _unpacked(stored["scores"], len(labels))
         return FuncScores(
@@ -133,11 +143,13 @@ class Neurons:
             row = self.pieces.made(self._row_key(name), lambda: timed(lambda: list(measure())))
             return losses_of(row["value"])
 
-        return perturbation(self._scores(), lambda: self._losses(groups, watch), measure=kept).document()
+        found = perturbation(self._scores(), lambda: self._losses(groups, watch), measure=kept)
+        return {**found.document(), "unseen": self.parts.is_unseen}
 
     def perturbation_seconds(self) -> float:
-        """What all rows took, whichever run finished them."""
-        return sum(float(self.pieces.get(self._row_key(name))["seconds"]) for name in self._names())
+        """What all rows took, whichever run finished them, and the scores, if they are of no other use."""
+        rows = sum(float(self.pieces.get(self._row_key(name))["seconds"]) for name in self._names())
+        return rows + (result(self.scoring(), self.pieces).seconds if self.parts.is_unseen else 0.0)
 
     def _names(self) -> tuple[str, ...]:
         """What `perturbation` calls the pieces of its work."""

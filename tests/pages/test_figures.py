@@ -128,6 +128,14 @@ def test_a_label_named_as_the_control_is_not_the_control() -> None:
     assert len(rows) == len(dict.fromkeys(rows)) == 3
 
 
+@pytest.mark.parametrize(("unseen", "words"), [(True, "on other texts"), (False, "on the very texts")])
+def test_pruning_says_by_which_texts_neurons_were_chosen(*, unseen: bool, words: str) -> None:
+    share = {"share": 0.01, "change": [[5, 1], [1, 5]]}
+    one = figure("perturbation-pruning", labels=["a", "b"], shares=[share], unseen=unseen)
+    assert f"Neurons were scored {words}" in str(one.caveat)
+    assert "scored" not in str(figure("perturbation-pruning", labels=["a", "b"], shares=[share]).caveat)
+
+
 def test_bricks_are_compared_with_the_base() -> None:
     section = {
         "bricks": ["x", "y"],
