@@ -48,10 +48,11 @@ class FuncScores:
     structure: str
     error: float
 
-    def of(self, index: int) -> torch.Tensor:
-        """The scores of one FFN, (labels, neurons)."""
-        first = sum(ffn.neurons for ffn in self.ffns[:index])
-        return self.scores[:, first : first + self.ffns[index].neurons]
+    def by_ffn(self) -> tuple[torch.Tensor, ...]:
+        """The scores of each FFN, (labels, neurons)."""
+        import torch
+
+        return torch.split(self.scores, [ffn.neurons for ffn in self.ffns], dim=1)
 
     def document(self) -> dict[str, Any]:
         """The section `specialisation` of an analysis, as JSON."""
@@ -61,14 +62,13 @@ class FuncScores:
             "labels": list(self.labels),
             "prevalence": {label: count / instances for label, count in counted.items()},
             "random": {label: of_random_ranking(count, instances) for label, count in counted.items()},
-            "layers": [row for index in range(len(self.ffns)) for row in self._layer(index)],
+            "layers": [row for one in zip(self.ffns, self.by_ffn(), strict=True) for row in self._layer(*one)],
             "top": {label: self._top(at) for at, label in enumerate(self.labels)},
             "structure": self.structure,
             "error": self.error,
         }
 
-    def _layer(self, index: int) -> list[dict[str, Any]]:
-        ffn, scores = self.ffns[index], self.of(index)
+    def _layer(self, ffn: Ffn, scores: torch.Tensor) -> list[dict[str, Any]]:
         return [
             {"layer": ffn.layer, "expert": ffn.expert, "label": label, "best": best, "mean": mean}
             for label, best, mean in zip(
