@@ -13,6 +13,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 from brickctl.analysis.experts import Expert, seen
+from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,13 @@ By = Literal["activation", "magnitude"]
 """What makes a neuron large: |a_i|, or ||a_i W_O[:, i]||_2, the length of what it adds to the output."""
 
 BY: tuple[By, ...] = ("activation", "magnitude")
+
+
+def require_finite(ffn: Ffn, activations: torch.Tensor) -> None:
+    """Raise Unsupported where one of them is NaN or infinite, which would rank above or below all others."""
+    if not bool(activations.isfinite().all()):
+        hint = "float16 overflows beyond 65,504: bfloat16 has the range; weights may hold NaN as well"
+        raise Unsupported(f"activations of `{ffn.name}` are NaN or infinite on these texts", hint=hint)
 
 
 @contextmanager

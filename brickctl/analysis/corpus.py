@@ -34,10 +34,8 @@ class Corpus:
 
     def beyond(self, larger: Part, smaller: Part) -> Part:
         """What is in one part and not in another."""
-        left = {
-            label: tuple(at for at in places if at not in smaller.places[label])
-            for label, places in larger.places.items()
-        }
+        there = {label: frozenset(places) for label, places in smaller.places.items()}
+        left = {label: tuple(at for at in places if at not in there[label]) for label, places in larger.places.items()}
         return self._counted(left)
 
     def _counted(self, places: Mapping[str, tuple[int, ...]]) -> Part:

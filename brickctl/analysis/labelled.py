@@ -73,7 +73,8 @@ def choose(
 
     Every label gets the same share of the tokens. Its prompts are shuffled, and taken whole until the next one would
     go beyond the share; the first is always taken. So a larger budget takes the same prompts and more, and the choice
-    of one label does not depend on the others. A text of one token is never taken: nothing in it is predicted.
+    of one label does not depend on the others. A text of one token is never taken: nothing in it is predicted; nor is
+    a text again, as it could be both in what neurons are scored by and in what is measured.
 
     Args:
         prompts: all of them.
@@ -89,7 +90,9 @@ def choose(
 
 
 def _taken(prompts: Sequence[Prompt], lengths: Sequence[int], label: str, share: int, seed: int) -> tuple[int, ...]:
-    mine = [at for at, prompt in enumerate(prompts) if prompt.label == label and lengths[at] >= FEWEST]
+    places = [at for at, prompt in enumerate(prompts) if prompt.label == label and lengths[at] >= FEWEST]
+    first = {prompts[at].text: at for at in reversed(places)}
+    mine = [at for at in places if first[prompts[at].text] == at]
     if not mine:
         raise UsageFault(f"label `{label}` has no text of two tokens, so nothing in it is predicted")
     random.Random(f"{seed} {label}").shuffle(mine)  # noqa: S311 - a choice of prompts, not a secret

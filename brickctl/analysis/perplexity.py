@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from brickctl.analysis.batches import Watch
 
 
+LARGEST = 700.0
+"""A loss in nats that exp still has a number for: models that are broken, or pruned to pieces, go beyond it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexity:
     """`value` over `tokens` predicted tokens; 1 is certainty, the size of the vocabulary is ignorance."""
@@ -46,7 +50,12 @@ def perplexity(
     if not rows:
         raise UsageFault("perplexity needs a text of at least two tokens")
     (loss,) = mean_losses(model, [rows], batch_size=batch_size)
-    return Perplexity(value=math.exp(loss), tokens=predicted(rows))
+    return Perplexity(value=of_loss(loss), tokens=predicted(rows))
+
+
+def of_loss(loss: float) -> float:
+    """The perplexity of a mean loss in nats a token; infinite where it has no number, NaN where there is no loss."""
+    return math.inf if loss > LARGEST else math.exp(loss)
 
 
 def mean_losses(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.activations import masking
 from brickctl.analysis.partition import how_many, top_sets
+from brickctl.analysis.perplexity import LARGEST, of_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +68,7 @@ class Perturbation:
         """The section `perturbation` of an analysis, as JSON."""
         return {
             "labels": list(self.labels),
-            "perplexity": [math.exp(loss) for loss in self.losses],
+            "perplexity": [of_loss(loss) for loss in self.losses],
             "shares": [one.document() for one in self.shares],
         }
 
@@ -134,4 +135,5 @@ def _random(ffns: Sequence[Ffn], share: float, seeds: Sequence[int]) -> Iterator
 
 def _percent(whole: Losses, pruned: Losses) -> tuple[float, ...]:
     """(PPL_pruned - PPL) / PPL = exp(difference of the losses) - 1, in percent."""
-    return tuple(100 * math.expm1(after - before) for before, after in zip(whole, pruned, strict=True))
+    grown = (after - before for before, after in zip(whole, pruned, strict=True))
+    return tuple(math.inf if change > LARGEST else 100 * math.expm1(change) for change in grown)

@@ -6,12 +6,12 @@ token and FFN (arXiv 2409.02877, section 4). Energy is the sum of squared magnit
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.activations import BY, By, keeping, listening
+from brickctl.analysis.activations import BY, By, keeping, listening, require_finite
 from brickctl.analysis.batches import batches, on_device, unwatched
+from brickctl.analysis.perplexity import of_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ class MaskedLoss:
 
     def document(self) -> dict[str, Any]:
         """One of `sparsity.masked` of an analysis, as JSON."""
-        return {"by": self.by, "share": self.share, "loss": self.loss, "perplexity": math.exp(self.loss)}
+        return {"by": self.by, "share": self.share, "loss": self.loss, "perplexity": of_loss(self.loss)}
 
 
 def below(histogram: Sequence[int]) -> float:
@@ -79,7 +79,11 @@ def below(histogram: Sequence[int]) -> float:
 def sparsity(
     ffns: Sequence[Ffn], rows: Sequence[Sequence[int]], *, batch_size: int = 8, watch: Watch = unwatched
 ) -> tuple[FfnSparsity, ...]:
-    """How unequal the neurons of each FFN are, in one pass over rows of tokens; no expert that no token reached."""
+    """How unequal the neurons of each FFN are, in one pass over rows of tokens; no expert that no token reached.
+
+    Raises:
+        Unsupported: an activation is not finite.
+    """
     import torch
 
     running = [RunningSparsity(ffn) for ffn in ffns]
@@ -117,9 +121,14 @@ class RunningSparsity:
         self.tokens = 0
 
     def add(self, activations: torch.Tensor) -> None:
-        """Count the activations (tokens, neurons) of some tokens."""
+        """Count the activations (tokens, neurons) of some tokens.
+
+        Raises:
+            Unsupported: one of them is not finite.
+        """
         size = activations.float().abs()
         magnitude = size * self._norms
+        require_finite(self._ffn, magnitude.amax())
         self._activation += _histogram(size)
         self._magnitude += _histogram(magnitude)
         self._needed += _neurons_for_energy(magnitude)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.activations import locating
+from brickctl.analysis.activations import locating, require_finite
 from brickctl.analysis.average_precision import of_random_ranking
 from brickctl.analysis.batches import batches, on_device, unwatched
 from brickctl.analysis.score_store import LIMIT, ScoreStore
@@ -48,10 +48,11 @@ class FuncScores:
     structure: str
     error: float
 
-    def of(self, index: int) -> torch.Tensor:
-        """The scores of one FFN, (labels, neurons)."""
-        first = sum(ffn.neurons for ffn in self.ffns[:index])
-        return self.scores[:, first : first + self.ffns[index].neurons]
+    def by_ffn(self) -> tuple[torch.Tensor, ...]:
+        """The scores of each FFN, (labels, neurons)."""
+        import torch
+
+        return torch.split(self.scores, [ffn.neurons for ffn in self.ffns], dim=1)
 
     def document(self) -> dict[str, Any]:
         """The section `specialisation` of an analysis, as JSON."""
@@ -61,14 +62,13 @@ class FuncScores:
             "labels": list(self.labels),
             "prevalence": {label: count / instances for label, count in counted.items()},
             "random": {label: of_random_ranking(count, instances) for label, count in counted.items()},
-            "layers": [row for index in range(len(self.ffns)) for row in self._layer(index)],
+            "layers": [row for one in zip(self.ffns, self.by_ffn(), strict=True) for row in self._layer(*one)],
             "top": {label: self._top(at) for at, label in enumerate(self.labels)},
             "structure": self.structure,
             "error": self.error,
         }
 
-    def _layer(self, index: int) -> list[dict[str, Any]]:
-        ffn, scores = self.ffns[index], self.of(index)
+    def _layer(self, ffn: Ffn, scores: torch.Tensor) -> list[dict[str, Any]]:
         return [
             {"layer": ffn.layer, "expert": ffn.expert, "label": label, "best": best, "mean": mean}
             for label, best, mean in zip(
@@ -100,6 +100,9 @@ def func_scores(
     In the same pass they are scored for labels that were permuted over the instances, once for each seed in
     `permutations`: what chance alone gives. `limit` in bytes is the most that mean activations take before they are
     counted in bins (see `score_store`). An expert has no activation on tokens that were routed past it.
+
+    Raises:
+        Unsupported: an activation is not finite.
     """
     labellings = _labellings(instances, permutations)
     store = ScoreStore(labellings, len(instances.labels), sum(ffn.neurons for ffn in ffns), limit=limit)
@@ -151,4 +154,6 @@ def _mean_activations(ffns: Sequence[Ffn], rows: Sequence[Sequence[int]]) -> tor
 
     with torch.inference_mode(), locating(ffns, hear):
         decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+    for ffn, one in zip(ffns, sums, strict=True):
+        require_finite(ffn, one)
     return (torch.cat(sums, dim=1) / (mask.sum(dim=1, keepdim=True) - 1)).cpu()

@@ -53,7 +53,8 @@ def _show_specialisation(console: Console, section: Mapping[str, Any]) -> None:
     for label in section["labels"]:
         mine = [layer for layer in section["layers"] if layer["label"] == label]
         top = section["top"][label][0]
-        where = f"layer {top['layer']}, neuron {top['neuron']}"
+        expert = "" if top["expert"] is None else f"expert {top['expert']}, "
+        where = f"layer {top['layer']}, {expert}neuron {top['neuron']}"
         rows.append(
             (
                 label,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.pages import charts, reading
 from brickctl.pages.figure import Figure, Numbers, Panel
-from brickctl.pages.levels import changes
+from brickctl.pages.levels import NOISE, changes
 from brickctl.pages.numerals import bare_change, change, decimal
 
 if TYPE_CHECKING:
@@ -26,14 +26,34 @@ def coupling(section: Table) -> Figure | None:
     values = reading.matrix(section, "coupling", len(labels))
     if len(values) != len(bricks) or not any(value is not None for row in values for value in row):
         return None
+    heard = _above_noise(section, values, labels)
     return Figure(
         name="bricks-coupling",
         title="What is lost without one brick",
-        says=_says(values, bricks, labels),
-        caveat="A brick that is removed takes its interference along: where a loss falls, it stood in the way.",
-        panels=(_panel(values, bricks, labels),),
+        says=_says(heard, bricks, labels),
+        caveat=(
+            "A brick that is removed takes its interference along: where a loss falls, it stood in the way."
+            f" A change of less than {NOISE:g} nats has no colour: of a skill that has hardly any loss it is no share."
+        ),
+        panels=(_panel(values, heard, bricks, labels),),
         tables=_tables(section, values, bricks, labels),
     )
+
+
+def _above_noise(section: Table, values: Matrix, labels: Sequence[str]) -> Matrix:
+    """The changes, 0 where the losses that they compare are nearly the same; all of them where no losses are there."""
+    before, without = reading.row(section, "all", len(labels)), reading.matrix(section, "without", len(labels))
+    if not before or len(without) != len(values):
+        return values
+    losses = [list(zip(row, before, strict=True)) for row in without]
+    return tuple(
+        tuple(0.0 if _is_noise(*losses[at][column]) else value for column, value in enumerate(row))
+        for at, row in enumerate(values)
+    )
+
+
+def _is_noise(after: float | None, before: float | None) -> bool:
+    return after is not None and before is not None and abs(after - before) < NOISE
 
 
 def _says(values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> str:
@@ -49,9 +69,9 @@ def _says(values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> str:
     return lost + (won if least < 0 else "")
 
 
-def _panel(values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> Panel:
+def _panel(values: Matrix, heard: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> Panel:
     drawn = [
-        charts.Cell(row=bricks[at], column=labels[column], value=value, text=bare_change(value))
+        charts.Cell(row=bricks[at], column=labels[column], value=heard[at][column] or 0.0, text=bare_change(value))
         for at, row in enumerate(values)
         for column, value in enumerate(row)
         if value is not None
@@ -59,7 +79,7 @@ def _panel(values: Matrix, bricks: Sequence[str], labels: Sequence[str]) -> Pane
     grid = charts.Grid(rows=tuple(bricks), columns=tuple(labels), row_title="removed", column_title="measured")
     size = (_CELL[0] * len(labels), _CELL[1] * len(bricks))
     title = "Change of loss in per cent"
-    words = _says(values, bricks, labels)
+    words = _says(heard, bricks, labels)
     return Panel(title=title, describes=words, spec=charts.cells(drawn, grid, changes(), size=size))
 
 

@@ -64,7 +64,7 @@ def _caveat(section: Table, rows: Sequence[Table]) -> str:
     parts = ["The best of many neurons is above chance even where none knows anything: see whether pruning them hurts."]
     structure, error = reading.name(section, "structure"), section.number_or_none("error")
     if structure is not None and error:
-        parts.append(f"Scores come from {structure}; they are off by at most {decimal(error, 4)}.")
+        parts.append(f"Scores come from {structure}; the first ones were off by at most {decimal(error, 4)}.")
     experts = reading.experts_of(rows)
     if experts:
         parts.append(f"A layer has {several(experts, 'expert')}: the best neuron of all, the mean of all.")
@@ -103,13 +103,13 @@ def _strongest(section: Table, labels: Sequence[str]) -> tuple[Numbers, ...]:
     if top is None:
         return ()
     keys = reading.keys(top)
+    found = [(label, one) for label in labels if label in keys for one in reading.tables(top, keys[label])]
+    places = ("layer", "expert", "neuron") if reading.experts_of([one for _, one in found]) else ("layer", "neuron")
     rows = tuple(
-        (label, reading.integer(one, "layer"), reading.integer(one, "neuron"), decimal(one.number_or_none("score")))
-        for label in labels
-        if label in keys
-        for one in reading.tables(top, keys[label])
+        (label, *(reading.integer(one, place) for place in places), decimal(one.number_or_none("score")))
+        for label, one in found
     )
-    return (Numbers(caption="The strongest neurons", columns=("label", "layer", "neuron", "score"), rows=rows),)
+    return (Numbers(caption="The strongest neurons", columns=("label", *places, "score"), rows=rows),)
 
 
 def _chance(section: Table, labels: Sequence[str]) -> Numbers:

@@ -45,6 +45,9 @@ def even_shares(greatest: float) -> Levels:
 NONE = 2.0
 """A change of fewer per cent counts as none."""
 
+NOISE = 0.01
+"""Nor does a loss change where it does so by fewer nats: a perfect skill has hardly any loss to be a share of."""
+
 CHANGES = (-10.0, -NONE, NONE, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0)
 """Bounds of changes in per cent."""
 

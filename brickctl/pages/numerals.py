@@ -34,7 +34,7 @@ def short_change(value: float) -> str:
     """A change in a small cell: no sign where it is above zero, one decimal place below ten."""
     size = abs(value)
     text = f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < _LARGE else f"{size:.0e}"  # noqa: PLR2004 - two digits
-    return f"\N{MINUS SIGN}{text}" if value < 0 else text
+    return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) else text
 
 
 def decimal(value: float | None, places: int = 3) -> str:

@@ -32,7 +32,7 @@ def perturbation(section: Table) -> Figure | None:
         name="perturbation-pruning",
         title="What pruning the neurons of a label does",
         says=_all_say(shares, labels),
-        caveat=_caveat(shares, labels),
+        caveat=f"{_caveat(shares, labels)}{_texts(section)}",
         panels=tuple(_panel(one, labels) for one in shares),
         tables=(*(_numbers(one, labels) for one in shares), *_dense(perplexity, labels)),
     )
@@ -78,6 +78,16 @@ def _caveat(shares: Sequence[Table], labels: Sequence[str]) -> str:
     count = max(len(reading.matrix(one, "controls", len(labels))) for one in shares)
     over = f"{change(min(known))} to {change(max(known))} over {several(count, 'seed')}"
     return f"Random pruning is unstable, since a few giant neurons carry much: {over}; the median is shown."
+
+
+def _texts(section: Table) -> str:
+    """Whether neurons were chosen by the texts that are measured, where the document says so."""
+    unseen = section.take("unseen")
+    if not isinstance(unseen, bool):
+        return ""
+    if unseen:
+        return " Neurons were scored on other texts than those that are measured."
+    return " Neurons were scored on the very texts that are measured: how far that holds for others is not known."
 
 
 def _panel(one: Table, labels: Sequence[str]) -> Panel:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.pages import charts, reading
 from brickctl.pages.figure import Figure, Numbers, Panel
-from brickctl.pages.levels import NONE, changes
+from brickctl.pages.levels import NOISE, NONE, changes
 from brickctl.pages.numerals import change, decimal, listed
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def _fewest(section: Table, labels: Sequence[str]) -> str:
 
 
 def _gain(value: float | None, base: float | None) -> float:
-    """The change of a loss in per cent; 0 where it is not known."""
-    return 0.0 if value is None or not base else 100 * (value - base) / base
+    """The change of a loss in per cent; 0 where it is not known, or lost in noise."""
+    return 0.0 if value is None or not base or abs(value - base) < NOISE else 100 * (value - base) / base
 
 
 def _panel(rows: dict[str, Row], labels: Sequence[str], base: Row) -> Panel:

@@ -46,13 +46,7 @@ def summary(document: Table) -> Summary:
 
 def _model(model: Table) -> tuple[tuple[str, str], ...]:
     facts = [(key.capitalize(), reading.name(model, key)) for key in ("architecture", "dtype")]
-    counts = (
-        ("parameters", "Parameters"),
-        ("layers", "Layers"),
-        ("neurons", "Neurons a layer"),
-        ("experts", "Experts"),
-    )
-    facts += [(title, count(model.integer_or_none(key))) for key, title in counts if model.has(key)]
+    facts += [(title, count(model.integer_or_none(key))) for key, title in _COUNTS if model.has(key)]
     facts.append(("Digest", reading.name(model, "digest")))
     return tuple((title, value) for title, value in facts if value is not None)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.analysis.coupling import certain_subsets, measure_coupling
 from brickctl.analysis.perplexity import mean_losses
 from brickctl.workflows.analysis_laboratory import Laboratory
-from brickctl.workflows.analysis_steps import Step, result, run
+from brickctl.workflows.analysis_steps import Step, losses_of, result, run
 from brickctl.workflows.analysis_subject import Subject
 from brickctl.workflows.analysis_texts import groups_of
 from brickctl.workflows.brick_subsets import bricks_of, with_only
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.analysis_subject import Workplace
 
 MEASUREMENT = "bricks"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class BrickModels:
         def losses(subset: tuple[str, ...]) -> tuple[float, ...]:
             step = self.step(subset)
             run([step], pieces, events)
-            return tuple(float("nan") if loss is None else loss for loss in result(step, pieces).value)
+            return losses_of(result(step, pieces).value)
 
         return dataclasses.asdict(measure_coupling(self.bricks, tuple(self.part.places), losses))
 

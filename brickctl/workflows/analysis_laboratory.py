@@ -13,13 +13,17 @@ from brickctl.analysis.corpus import WINDOW, Row, encoded
 from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.load import Loaded, load
 from brickctl.analysis.perplexity import mean_losses
+from brickctl.analysis.silence import silence
 from brickctl.analysis.sparsity import sparsity
 from brickctl.analysis.tokens import context_length
+from brickctl.errors import Unsupported
 from brickctl.workflows.analysis_steps import COUNTED, CUT, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
+
+    import torch
 
     from brickctl.analysis.ffn import Ffn
     from brickctl.analysis.labelled import Prompt
@@ -62,6 +66,7 @@ class Laboratory:
         self._threads = threads
         self._device = device
         self._stack = ExitStack()
+        self._read: tuple[Sequence[Prompt], tuple[Row, ...]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +79,11 @@ class Laboratory:
         """The model in evaluation mode; the adapter of a stack is merged into it.
 
         Raises:
-            NotFound, Unsupported, IntegrityFault: it cannot be loaded.
+            NotFound, Unsupported, IntegrityFault: it cannot be loaded, or its adapter is none that merges into weights.
         """
         place = self._stack.enter_context(self.subject.opened())
         loaded = load(place.folder, active=place.active, threads=self._threads)
-        model = loaded.model.merge_and_unload() if place.active is not None else loaded.model
+        model = loaded.model if place.active is None else _merged(loaded.model, place.active)
         return Loaded(model=self._placed(model), tokenizer=loaded.tokenizer)
 
     @cached_property
@@ -87,8 +92,12 @@ class Laboratory:
         return find_ffns(self.loaded.model)
 
     def rows(self, prompts: Sequence[Prompt]) -> tuple[Row, ...]:
-        """The tokens of every prompt, as many as are read."""
-        return encoded(self.loaded.tokenizer, prompts, min(WINDOW, context_length(self.loaded.model) or WINDOW))
+        """The tokens of every prompt, as many as are read; those of the last call are kept: all steps ask for them."""
+        if self._read is None or self._read[0] is not prompts:
+            longest = min(WINDOW, context_length(self.loaded.model) or WINDOW)
+            with silence():  # a tokenizer warns of texts that are longer than the context, and these are cut
+                self._read = prompts, encoded(self.loaded.tokenizer, prompts, longest)
+        return self._read[1]
 
     def describe(self) -> Description:
         """What it is."""
@@ -119,15 +128,40 @@ class Laboratory:
 
         if self._device is not None:
             return model.to(self._device.name)
+        stored, held = model.dtype, _held_in(model, model.dtype)
         if self.dtype is not None:
-            return model.to(getattr(torch, self.dtype))
-        stored = model.dtype
+            _turn(held, getattr(torch, self.dtype))
+            return model
         parameters = sum(parameter.numel() for parameter in model.parameters())
         if stored == torch.float32 or parameters * torch.float32.itemsize > WIDENED:
             return model
         narrow = _speed(model, self.batch)
-        wide = _speed(model.float(), self.batch)
-        return model if wide > narrow else model.to(stored)
+        _turn(held, torch.float32)
+        if _speed(model, self.batch) <= narrow:
+            _turn(held, stored)
+        return model
+
+
+def _merged(model: Any, active: str) -> Any:
+    """The model with its adapter in its weights: PEFT offers that for those alone that change weights."""
+    if not hasattr(model, "merge_and_unload"):
+        cause = f"`{active}` is a {model.peft_config[active].peft_type.value} brick, which changes no weights"
+        hint = "analyse the base, or make another brick of the stack the active one"
+        raise Unsupported("a stack is analysed with its active brick in its weights", causes=(cause,), hint=hint)
+    return model.merge_and_unload()
+
+
+def _held_in(model: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+    """The parameters and buffers of a type: not what transformers keeps in fp32 by itself, such as rotary frequencies.
+
+    `model.to(torch.bfloat16)` would round those too, and move each token by up to a third of a per cent of its place.
+    """
+    return [one for one in (*model.parameters(), *model.buffers()) if one.dtype == dtype]
+
+
+def _turn(tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> None:
+    for tensor in tensors:
+        tensor.data = tensor.data.to(dtype)
 
 
 def _speed(model: Any, batch: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import math
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from brickctl.analysis.perplexity import mean_losses
 from brickctl.analysis.perturbation import SEEDS, SHARES, perturbation
 from brickctl.analysis.sparsity import EDGES, masked_losses, sparsity
 from brickctl.analysis.specialisation import FuncScores, func_scores
-from brickctl.workflows.analysis_steps import COUNTED, CUT, PLAIN, Step, result, timed
+from brickctl.workflows.analysis_steps import COUNTED, CUT, PLAIN, Step, losses_of, result, timed
 from brickctl.workflows.analysis_texts import groups_of, instances_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from brickctl.analysis.batches import Watch
-    from brickctl.analysis.corpus import Row
+    from brickctl.analysis.corpus import Part, Row
     from brickctl.analysis.labelled import Prompt
     from brickctl.workflows.analysis_laboratory import Laboratory
     from brickctl.workflows.analysis_pieces import Pieces
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Losses = tuple[float, ...]
 
-VERSIONS = {"sparsity": 1, "masked": 1, "specialisation": 1, "perturbation": 1}
+VERSIONS = {"sparsity": 2, "masked": 2, "specialisation": 2, "perturbation": 2}
 """Of each algorithm: whoever changes what it gives counts up, so that no piece of before is taken for one of now."""
 
 MASKED_SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -66,7 +66,14 @@ class Neurons:
 
     def specialisation(self) -> Step:
         """The scores of all neurons, what they say of each layer, and the overlap of the best."""
-        return self._step("specialisation", self.parts.whole.total, self._specialisation, passes=COUNTED)
+        return self._scored(self.parts.whole)
+
+    def scoring(self) -> Step:
+        """The scores that neurons are pruned by; the same step as `specialisation` where all texts are needed."""
+        if not self.parts.is_unseen:
+            return self.specialisation()
+        step = self._scored(self.parts.scored, texts="unseen by perturbation")
+        return dataclasses.replace(step, measurement="perturbation")
 
     def perturbation(self) -> Step:
         """The matrices of perplexity changes; each row of one is kept as it is finished."""
@@ -98,13 +105,15 @@ class Neurons:
 
         return self._step("masked", 2 * self.parts.masked.total, make, passes=CUT, share=share)
 
-    def _specialisation(self, watch: Watch) -> dict[str, Any]:
-        found = func_scores(
-            self.laboratory.ffns,
-            instances_of(self.parts.whole, self._rows()),
-            batch_size=self.laboratory.batch,
-            watch=watch,
-        )
+    def _scored(self, part: Part, **more: Any) -> Step:
+        def make(watch: Watch) -> dict[str, Any]:
+            return self._specialisation(part, watch)
+
+        return self._step("specialisation", part.total, make, passes=COUNTED, **more)
+
+    def _specialisation(self, part: Part, watch: Watch) -> dict[str, Any]:
+        instances, size = instances_of(part, self._rows()), self.laboratory.batch
+        found = func_scores(self.laboratory.ffns, instances, batch_size=size, watch=watch)
         return {
             "specialisation": found.document(),
             "partition": partition(found).document(),
@@ -113,8 +122,8 @@ class Neurons:
         }
 
     def _scores(self) -> FuncScores:
-        """The scores that a finished step has found."""
-        stored = result(self.specialisation(), self.pieces).value
+        """The scores to prune by, which a finished step has found."""
+        stored = result(self.scoring(), self.pieces).value
         labels, about = tuple(stored["specialisation"]["labels"]), stored["specialisation"]
         scores = _unpacked(stored["scores"], len(labels))
         return FuncScores(
@@ -132,13 +141,15 @@ class Neurons:
 
         def kept(name: str, measure: Callable[[], Losses]) -> Losses:
             row = self.pieces.made(self._row_key(name), lambda: timed(lambda: list(measure())))
-            return tuple(math.nan if loss is None else loss for loss in row["value"])
+            return losses_of(row["value"])
 
-        return perturbation(self._scores(), lambda: self._losses(groups, watch), measure=kept).document()
+        found = perturbation(self._scores(), lambda: self._losses(groups, watch), measure=kept)
+        return {**found.document(), "unseen": self.parts.is_unseen}
 
     def perturbation_seconds(self) -> float:
-        """What all rows took, whichever run finished them."""
-        return sum(float(self.pieces.get(self._row_key(name))["seconds"]) for name in self._names())
+        """What all rows took, whichever run finished them, and the scores, if they are of no other use."""
+        rows = sum(float(self.pieces.get(self._row_key(name))["seconds"]) for name in self._names())
+        return rows + (result(self.scoring(), self.pieces).seconds if self.parts.is_unseen else 0.0)
 
     def _names(self) -> tuple[str, ...]:
         """What `perturbation` calls the pieces of its work."""

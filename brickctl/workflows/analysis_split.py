@@ -10,7 +10,7 @@ from brickctl.analysis.splitting.curves import SHARES, Curves, Point, Trial, mea
 from brickctl.analysis.splitting.dividing import Cut
 from brickctl.analysis.splitting.method import methods
 from brickctl.analysis.splitting.training import LEARNING, ROUTERS
-from brickctl.workflows.analysis_steps import CUT, PLAIN, Step, result
+from brickctl.workflows.analysis_steps import CUT, PLAIN, Step, losses_of, result
 from brickctl.workflows.analysis_texts import groups_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.analysis_laboratory import Laboratory
     from brickctl.workflows.analysis_pieces import Pieces
 
-VERSION = 1
+VERSION = 2
 GROUPS, SMALL_GROUPS, SHARED = 16, 64, 0.125
 TRIALS: Mapping[Cut, tuple[str, ...]] = {
     Cut(method="random", groups=GROUPS): ("oracle",),
@@ -64,14 +64,14 @@ class Splits:
         """The section of an analysis, of steps that are finished."""
         dense, *splits = (result(step, self.pieces).value for step in self.steps())
         points = [
-            Point(cut=cut, **{**row, "losses": tuple(row["losses"])})
+            Point(cut=cut, **{**row, "losses": losses_of(row["losses"])})
             for cut, rows in zip(TRIALS, splits, strict=True)
             for row in rows
         ]
         curves = Curves(
             labels=tuple(self.measured.places),
             tokens=tuple(dense["tokens"]),
-            dense=tuple(dense["losses"]),
+            dense=losses_of(dense["losses"]),
             points=tuple(points),
         )
         return curves.document()

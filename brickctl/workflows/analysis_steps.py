@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +83,11 @@ def result(step: Step, pieces: Pieces) -> Done:
     """What came of a step that is finished."""
     stored = pieces.get(step.key)
     return Done(stored["value"], stored["seconds"])
+
+
+def losses_of(stored: Sequence[float | None]) -> tuple[float, ...]:
+    """Losses as they were before they became JSON, in which one that is not finite is null."""
+    return tuple(math.nan if loss is None else loss for loss in stored)
 
 
 def tell(events: Events, needed: Mapping[str, float], what: str, kept: int) -> None:

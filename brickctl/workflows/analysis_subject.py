@@ -12,6 +12,7 @@ from brickctl.core.digests import Sha256, json_digest, tree_digest
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.errors import NotFound
+from brickctl.operations.stack import FOLDER
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.workflows.build import build
@@ -120,6 +121,8 @@ def folder_subject(folder: Path, events: Events) -> Subject:
     """
     if not (folder / "config.json").is_file():
         raise NotFound(f"there is no model in `{folder}`", hint="name a folder with `config.json` and safetensors")
+    if (folder / FOLDER).is_dir():
+        events.note(f"`{folder}` has adapters, and is analysed without them: a stack is analysed by its target's name")
     ledger = Ledger(cache_folder() / "ledger", events)
     paths = sorted(path for path in folder.iterdir() if path.suffix in _READ and path.is_file())
     digest = tree_digest((path.name, ledger.digest(path)) for path in paths)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brickctl.analysis.labelled import Prompt
 
 MASKED = 0.2
-"""The share of the tokens that the curve of masked losses reads: it takes 15 passes over them."""
+"""The share of the tokens that the curve of masked losses reads: it takes 16 passes over them."""
 
 SPLIT = 0.1
 """The share that losses of splits are measured on: 30 passes over it. What is pruned for lends the rest."""
@@ -48,12 +48,22 @@ def read_prompt_file(path: Path, name: str) -> PromptFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the measurements read: activations everything, masked losses little, pruned models something between."""
+    """What the measurements read: activations everything, masked losses little, pruned models something between.
+
+    `scored` is what neurons are scored by for pruning: nothing of `pruned`, or `whole` where some label has too few
+    prompts for both.
+    """
 
     whole: Part
     masked: Part
     pruned: Part
     split: Part
+    scored: Part
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether neurons are pruned by other texts than those that the losses are measured on."""
+        return self.scored is not self.whole
 
 
 def divide(corpus: Corpus, tokens: int) -> Parts:
@@ -61,7 +71,9 @@ def divide(corpus: Corpus, tokens: int) -> Parts:
     whole = corpus.part(tokens)
     shares = (MASKED, PRUNED, SPLIT)
     masked, pruned, split = (corpus.part(max(1, round(share * whole.total))) for share in shares)
-    return Parts(whole=whole, masked=masked, pruned=pruned, split=split)
+    rest = corpus.beyond(whole, pruned)
+    scored = rest if all(rest.tokens.values()) else whole
+    return Parts(whole=whole, masked=masked, pruned=pruned, split=split, scored=scored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,11 @@ class _Plan:
         steps: list[Step] = []
         if SPARSITY in wanted:
             steps += [self.neurons.sparsity(), *self.neurons.masked()]
-        if any(name in wanted for name in (SPECIALISATION, PARTITION, PERTURBATION)):
+        if SPECIALISATION in wanted or PARTITION in wanted:
             steps.append(self.neurons.specialisation())
         if PERTURBATION in wanted:
+            scoring = self.neurons.scoring()
+            steps += [] if any(step.key == scoring.key for step in steps) else [scoring]
             steps.append(self.neurons.perturbation())
         if SPLIT in wanted:
             steps += self.splits.steps()
@@ -120,6 +122,7 @@ class _Plan:
     def _settings(self, wanted: tuple[str, ...]) -> dict[str, Any]:
         read = {
             "masked-tokens": (SPARSITY, self.parts.masked),
+            "perturbation-scored-tokens": (PERTURBATION, self.parts.scored),
             "perturbation-tokens": (PERTURBATION, self.parts.pruned),
             "split-tokens": (SPLIT, self.splits.measured),
             "split-heard-tokens": (SPLIT, self.splits.heard),

@@ -1,5 +1,7 @@
 """Prompts as rows of tokens: what is given is told from what is predicted, and a part is what a budget takes."""
 
+import time
+
 from transformers import PreTrainedTokenizerFast
 
 from brickctl.analysis.corpus import Corpus, Row, encoded
@@ -36,6 +38,16 @@ def test_a_token_that_reaches_from_question_to_answer_is_predicted() -> None:
 def test_of_a_long_prompt_the_first_tokens_are_read(tokenizer: PreTrainedTokenizerFast) -> None:
     (row,) = encoded(tokenizer, [Prompt("abcdefgh", "code")], longest=4)
     assert row.tokens == ids("abc")
+
+
+def test_what_a_part_leaves_of_a_large_file_is_found_at_once() -> None:
+    prompts = tuple(Prompt(f"{number}", "code") for number in range(60_000))
+    corpus = Corpus(prompts=prompts, lengths=(5,) * 60_000)
+    half, whole = corpus.part(150_000), corpus.part(300_000)
+    begun = time.process_time()
+    rest = corpus.beyond(whole, half)
+    assert time.process_time() - begun < 5  # compared one by one they would be 900 million comparisons
+    assert sorted((*rest.places["code"], *half.places["code"])) == list(range(60_000))
 
 
 def test_a_part_counts_its_tokens_by_label_and_a_smaller_one_lies_in_it() -> None:

@@ -70,3 +70,12 @@ def test_random_sets_are_a_share_of_each_ffn_and_follow_the_seed() -> None:
     assert all(map(torch.equal, first, again))
     assert not all(map(torch.equal, first, other))
     assert all(int(one.sum()) == 1 for one in random_sets(ffns, 0.001, 0))
+
+
+def test_a_model_that_is_pruned_to_pieces_has_no_end_of_perplexity() -> None:
+    model = planted_llama()
+    found = func_scores(find_ffns(model), planted_instances(model, 4))
+    losses = iter([(1.0, 2000.0, 1.0), *[(1e4, 1.0, math.nan)] * 4])
+    document = perturbation(found, lambda: next(losses), shares=(0.05,), seeds=[0]).document()
+    assert document["perplexity"][1] == math.inf
+    assert document["shares"][0]["change"][0][:2] == [math.inf, -100.0]

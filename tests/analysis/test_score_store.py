@@ -85,3 +85,15 @@ def test_memory_stays_below_the_limit_however_many_instances_come(scores: torch.
 
 def test_few_bins_are_laid_also_where_they_take_more(scores: torch.Tensor) -> None:
     assert _filled(scores, 10 * A_BIN).structure.startswith("32 ")
+
+
+@pytest.mark.parametrize(("bins", "most"), [(256, 0.0015), (32, 0.02)])
+@pytest.mark.parametrize("silent", [0.0005, 0.3])
+def test_texts_on_which_a_neuron_is_silent_make_no_bins_wider(
+    scores: torch.Tensor, bins: int, most: float, silent: float
+) -> None:
+    quiet = scores.clone()
+    quiet[torch.rand(scores.shape, generator=torch.Generator().manual_seed(3)) < silent] = 0
+    exact = _filled(quiet, WHOLE).average_precision()
+    binned = _filled(quiet, bins * A_BIN).average_precision()
+    assert (binned - exact).abs().max() < most

@@ -7,7 +7,8 @@ import torch
 
 from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.perplexity import mean_losses
-from brickctl.analysis.sparsity import BINS, EDGES, RunningSparsity, below, masked_losses, sparsity
+from brickctl.analysis.sparsity import BINS, EDGES, MaskedLoss, RunningSparsity, below, masked_losses, sparsity
+from brickctl.errors import Unsupported
 from tests.support.ffn_models import tiny
 from tests.support.planted import planted_instances, planted_llama
 
@@ -100,3 +101,15 @@ def test_losses_grow_with_what_is_masked_and_are_whole_again_afterwards() -> Non
     assert found[2].loss == pytest.approx(math.log(32))
     assert found[2].document()["perplexity"] == pytest.approx(32)
     assert loss() == whole
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_activations_that_are_no_numbers_are_refused(value: float) -> None:
+    with pytest.raises(Unsupported, match=r"activations of `model\.layers\.0\.mlp` are NaN or infinite"):
+        _running().add(_token(1.0, value))
+
+
+def test_a_loss_beyond_all_numbers_has_an_infinite_perplexity() -> None:
+    found = MaskedLoss(by="activation", share=0.5, loss=1e4).document()
+    assert found["perplexity"] == math.inf
+    assert math.isnan(MaskedLoss(by="activation", share=0.5, loss=math.nan).document()["perplexity"])

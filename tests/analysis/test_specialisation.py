@@ -9,6 +9,7 @@ from brickctl.analysis.ffn import find_ffns
 from brickctl.analysis.instances import Instances, read_instances
 from brickctl.analysis.partition import partition, top_sets
 from brickctl.analysis.specialisation import FuncScores, _mean_activations, func_scores
+from brickctl.errors import Unsupported
 from tests.support.ffn_models import tiny
 from tests.support.planted import LAYERS, LETTERS, NEURONS, PLANTED, planted_instances, planted_llama
 from tests.support.successors import character_tokenizer
@@ -29,14 +30,14 @@ def _planted(label: int) -> list[int]:
 def test_planted_neurons_come_first_for_their_label_in_every_layer(found: FuncScores) -> None:
     for layer in range(LAYERS):
         for label in range(len(LETTERS)):
-            best = found.of(layer)[label].argsort(descending=True)[:PLANTED]
+            best = found.by_ffn()[layer][label].argsort(descending=True)[:PLANTED]
             assert sorted(best.tolist()) == _planted(label)
-            assert found.of(layer)[label, best].min() == 1.0
+            assert found.by_ffn()[layer][label, best].min() == 1.0
 
 
 def test_other_neurons_score_what_chance_says(found: FuncScores) -> None:
     chance = of_random_ranking(COUNT, 3 * COUNT)
-    others = found.of(0)[:, 3 * PLANTED :]
+    others = found.by_ffn()[0][:, 3 * PLANTED :]
     assert others.mean().item() == pytest.approx(chance, abs=0.03)
     assert found.null.mean().item() == pytest.approx(chance, abs=0.01)
     assert found.null.max() < 0.6
@@ -66,7 +67,8 @@ def test_the_document_says_where_the_best_are(found: FuncScores) -> None:
     assert document["random"]["first"] == of_random_ranking(COUNT, 3 * COUNT)
     assert len(document["layers"]) == LAYERS * 3
     assert document["layers"][4] == {
-        "layer": 1, "expert": None, "label": "second", "best": 1.0, "mean": pytest.approx(found.of(1)[1].mean().item()),
+        "layer": 1, "expert": None, "label": "second", "best": 1.0,
+        "mean": pytest.approx(found.by_ffn()[1][1].mean().item()),
     }  # fmt: skip
     assert [(one["layer"], one["neuron"]) for one in document["top"]["second"]] == [
         (layer, neuron) for layer in range(LAYERS) for neuron in _planted(1)
@@ -94,7 +96,7 @@ def test_a_score_is_the_average_precision_of_the_mean_activation() -> None:
         means.append((torch.nn.functional.silu(gate(hidden)) * up(hidden)).abs()[1:].mean(dim=0))
     labels = torch.tensor([instances.labels_of])
     wanted = expected(by_rank(torch.stack(means).detach(), labels, 3)[0])
-    scores = func_scores(find_ffns(model), instances, batch_size=2).of(0)
+    scores = func_scores(find_ffns(model), instances, batch_size=2).by_ffn()[0]
     assert (scores - wanted).abs().max() < 1e-6
 
 
@@ -122,7 +124,7 @@ def test_the_length_of_a_text_does_not_show_in_the_neurons_of_its_first_token() 
             rows[0, 1] = 10  # `<bos>` alone
     texts = {"short": ["mno", "pqr", "stu"], "long": ["mnop" * 5, "qrst" * 6, "uvwx" * 7]}
     found = func_scores(find_ffns(model), read_instances(model, character_tokenizer(), texts))
-    assert found.of(0)[:, 0].tolist() == pytest.approx([of_random_ranking(3, 6)] * 2)
+    assert found.by_ffn()[0][:, 0].tolist() == pytest.approx([of_random_ranking(3, 6)] * 2)
 
 
 def test_who_watches_hears_every_token_once() -> None:
@@ -130,3 +132,13 @@ def test_who_watches_hears_every_token_once() -> None:
     done: list[int] = []
     func_scores(find_ffns(tiny("Llama")), instances, batch_size=1, watch=done.append)
     assert sorted(done) == [2, 3]
+
+
+def test_activations_that_are_no_numbers_are_refused_and_no_hook_is_left() -> None:
+    model = tiny("Llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3] = torch.nan
+    instances = Instances(labels=("a", "b"), rows=((3, 4, 5), (6, 7, 8)), labels_of=(0, 1))
+    with pytest.raises(Unsupported, match=r"activations of `model\.layers\.1\.mlp` are NaN or infinite"):
+        func_scores(find_ffns(model), instances)
+    assert not any(module._forward_pre_hooks for module in model.modules())

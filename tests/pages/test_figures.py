@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brickctl.errors import BrickctlError
+from brickctl.pages.levels import changes
 from brickctl.pages.sections import sections
 from tests.support.analyses import analysis
 
@@ -128,6 +129,14 @@ def test_a_label_named_as_the_control_is_not_the_control() -> None:
     assert len(rows) == len(dict.fromkeys(rows)) == 3
 
 
+@pytest.mark.parametrize(("unseen", "words"), [(True, "on other texts"), (False, "on the very texts")])
+def test_pruning_says_by_which_texts_neurons_were_chosen(*, unseen: bool, words: str) -> None:
+    share = {"share": 0.01, "change": [[5, 1], [1, 5]]}
+    one = figure("perturbation-pruning", labels=["a", "b"], shares=[share], unseen=unseen)
+    assert f"Neurons were scored {words}" in str(one.caveat)
+    assert "scored" not in str(figure("perturbation-pruning", labels=["a", "b"], shares=[share]).caveat)
+
+
 def test_bricks_are_compared_with_the_base() -> None:
     section = {
         "bricks": ["x", "y"],
@@ -145,6 +154,32 @@ def test_bricks_are_compared_with_the_base() -> None:
     coupled = words(figure("bricks-coupling", **section).says)
     assert "without x, the loss of a changes by +100 %" in coupled
     assert "without y, that of b changes by -5 %" in coupled
+
+
+def test_hardly_any_loss_is_no_share_to_tell_changes_by() -> None:
+    section = {
+        "bricks": ["x", "y"],
+        "labels": ["a", "b"],
+        "base": [2.0, 1e-4],
+        "all": [1.0, 3e-4],
+        "alone": [[1.0, 2e-4], [2.0, 3e-4]],
+        "without": [[2.0, 1e-4], [1.1, 1e-4]],
+        "coupling": [[100, -67], [10, -67]],
+    }
+    one = figure("bricks-coupling", **section)
+    assert "interference" not in one.says
+    cells = {(cell["row"], cell["column"]): cell for cell in one.panels[0].spec["data"]["values"]}
+    assert cells["x", "b"]["level"] == changes().of(0)
+    assert cells["x", "b"]["text"] == "\N{MINUS SIGN}67"
+    assert "helps b" not in figure("bricks-skills", **section).says
+
+
+def test_the_strongest_neurons_of_a_mixture_have_their_expert() -> None:
+    top = {"a": [{"layer": 1, "expert": 3, "neuron": 7, "score": 0.9}]}
+    rows = [{"layer": 1, "expert": 3, "label": "a", "best": 0.9, "mean": 0.5}]
+    tables = {one.caption: one for one in figure("specialisation-scores", labels=["a"], layers=rows, top=top).tables}
+    assert tables["The strongest neurons"].columns == ("label", "layer", "expert", "neuron", "score")
+    assert tables["The strongest neurons"].rows == (("a", "1", "3", "7", "0.900"),)
 
 
 def test_the_curves_have_one_scale_and_the_dense_model() -> None:

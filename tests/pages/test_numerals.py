@@ -24,6 +24,10 @@ def test_numbers_of_any_size_stay_short() -> None:
         assert max(len(change(value)), len(short_change(value)), len(decimal(value)), len(percent(value))) <= 14
 
 
+def test_what_is_rounded_to_zero_has_no_sign() -> None:
+    assert (short_change(-0.03), short_change(-0.06)) == ("0.0", "\N{MINUS SIGN}0.1")
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(8.2, "8.2 s"), (0, "0 s"), (200, "3 min 20 s"), (3900, "1 h 5 min")])
 def test_times_are_in_units_of_their_size(seconds: float, text: str) -> None:
     assert duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text

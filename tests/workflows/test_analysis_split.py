@@ -39,8 +39,11 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model"
 
 
-def split(model: Path, tmp_path: Path, count: int = 24, events: Listener | None = None) -> dict[str, Any]:
+def split(
+    model: Path, tmp_path: Path, count: int = 24, events: Listener | None = None, more: tuple[dict[str, str], ...] = ()
+) -> dict[str, Any]:
     lines = [{"text": text, "label": label} for label, texts in planted_texts(count).items() for text in texts]
+    lines += more
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     file, subject = read_prompt_file(path, path.name), folder_subject(model, Listener())
@@ -84,3 +87,12 @@ def test_too_few_prompts_are_told_of(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="`split` cannot be measured here") as refused:
         split(model, tmp_path, count=1)
     assert refused.value.causes[0].startswith("there are too few prompts")
+
+
+def test_a_label_of_which_nothing_can_be_predicted_has_no_loss_and_does_not_count(model: Path, tmp_path: Path) -> None:
+    long = tuple({"prompt": letter * 80, "completion": "b", "label": "long"} for letter in "cdefghij")
+    found = split(model, tmp_path, more=long)["split"]
+    known = [found["dense_by_label"][label] for label in ("first", "second", "third")]
+    assert found["dense_by_label"]["long"] is None
+    assert min(known) <= found["dense"] <= max(known)
+    assert all(curve["by_label"]["long"] is None and curve["perplexity"] > 1 for curve in found["curves"])

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from brickctl.analysis.corpus import Corpus
+from brickctl.analysis.labelled import Prompt
 from brickctl.errors import NotFound, UsageFault
 from brickctl.workflows import analysis_laboratory
 from brickctl.workflows.analysis_pieces import Pieces
 from brickctl.workflows.analysis_subject import Subject, folder_subject
-from brickctl.workflows.analysis_texts import PromptFile, read_prompt_file
+from brickctl.workflows.analysis_texts import PromptFile, divide, read_prompt_file
 from brickctl.workflows.analysis_wish import MEASUREMENTS, Wish, read_only
 from brickctl.workflows.analyze import analyze
 from tests.support.planted import LETTERS, PLANTED, planted_llama, planted_texts
@@ -112,6 +114,36 @@ def test_a_document_says_what_was_read_and_how(subject: Subject, file: PromptFil
     assert [row["share"] for row in found["sparsity"]["masked"]][:3] == [0.0, 0.2, 0.4]
     assert len(found["sparsity"]["masked"]) == 16
     json.dumps(found, allow_nan=False)
+
+
+def test_neurons_are_pruned_by_other_texts_than_those_that_are_measured(
+    subject: Subject, file: PromptFile, pieces: Pieces
+) -> None:
+    found = analyze(subject, file, Wish(only=("perturbation",)), pieces, Listener())
+    tokens = sum(one["tokens"] for one in found["prompts"]["labels"])
+    settings = found["settings"]
+    assert settings["perturbation-scored-tokens"] + settings["perturbation-tokens"] == tokens
+    assert found["perturbation"]["unseen"]
+    assert set(found["seconds"]) == {"perturbation"}
+
+
+def test_where_a_label_has_one_text_it_is_scored_and_measured_and_the_document_says_so(
+    subject: Subject, pieces: Pieces, tmp_path: Path
+) -> None:
+    events = Listener()
+    found = analyze(subject, prompts(tmp_path / "few.jsonl", 1), Wish(only=NEURONS), pieces, events)
+    assert found["perturbation"]["unseen"] is False
+    assert [label for label, _ in events.work] == ["sparsity", "specialisation", "perturbation"]
+
+
+def test_a_text_that_is_there_again_is_not_on_both_sides() -> None:
+    texts = [f"{label} {at % 6}" for label in "ab" for at in range(12)]
+    corpus = Corpus(prompts=tuple(Prompt(text, text[0]) for text in texts), lengths=(5,) * 24)
+    parts = divide(corpus, 1000)
+    for label in "ab":
+        scored, measured = ({texts[at] for at in part.places[label]} for part in (parts.scored, parts.pruned))
+        assert (len(scored), len(measured)) == (3, 3)
+        assert not scored & measured
 
 
 def test_the_time_is_told_before_it_begins(subject: Subject, file: PromptFile, pieces: Pieces) -> None:

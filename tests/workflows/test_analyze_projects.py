@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import peft
 import pytest
 import torch
 
+from brickctl.analysis.labelled import Prompt
+from brickctl.analysis.load import load
+from brickctl.analysis.silence import silence
+from brickctl.core.digests import sha256_bytes
 from brickctl.core.names import Alias
-from brickctl.errors import NotFound, UsageFault
+from brickctl.errors import NotFound, Unsupported, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import analysis_bricks, analysis_laboratory
 from brickctl.workflows.analysis_desk import Desk, open_desk
 from brickctl.workflows.analysis_laboratory import Laboratory
+from brickctl.workflows.analysis_subject import Place as AnalysedPlace
+from brickctl.workflows.analysis_subject import Subject
 from brickctl.workflows.analysis_wish import Wish, applicable
 from brickctl.workflows.analyze import analyze
 from brickctl.workflows.lock import LockMode
+from tests.support.ffn_models import tiny
 from tests.support.projects import Listener, rewrite, starter_project
+from tests.support.successors import character_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +100,39 @@ def test_a_stack_is_its_active_adapter(project: Path) -> None:
         assert not torch.equal(*weights)
 
 
+def test_the_folder_of_a_stack_is_its_base_and_that_is_told(project: Path) -> None:
+    with desk(project, "bundle").subject().opened() as place:
+        events = Listener()
+        desk(None, f"{place.folder}/", events).subject()
+    assert "has adapters, and is analysed without them" in events.notes[0]
+
+
+def test_a_stack_whose_active_brick_changes_no_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny("Llama").save_pretrained(folder)
+    character_tokenizer().save_pretrained(folder)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    with silence():
+        peft.get_peft_model(tiny("Llama"), config).save_pretrained(folder / "adapters" / "polite")
+    subject = Subject(name="x", digest=sha256_bytes(b""), opened=lambda: nullcontext(AnalysedPlace(folder, "polite")))
+    with Laboratory(subject, threads=1) as laboratory, pytest.raises(Unsupported) as raised:
+        laboratory.describe()
+    assert raised.value.causes == ("`polite` is a PROMPT_TUNING brick, which changes no weights",)
+
+
+def test_prompts_are_made_tokens_once_and_a_long_one_is_no_news(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at = desk(project, "base")
+    prompts = (Prompt("long " * 2000, "text"), Prompt("short", "text"))
+    with Laboratory(at.subject(), threads=1) as laboratory:
+        laboratory.loaded.tokenizer.model_max_length = 32
+        rows = laboratory.rows(prompts)
+        assert laboratory.rows(prompts) is rows
+        assert laboratory.rows(prompts[1:]) == rows[1:]
+    assert "longer than" not in capfd.readouterr().err
+
+
 def test_the_first_target_is_analysed_where_none_is_named(project: Path) -> None:
     assert desk(project).model == "assistant"
     (project / "brick.toml").write_text((project / "brick.toml").read_text().partition("# One model")[0])
@@ -147,6 +190,19 @@ def test_a_model_runs_again_in_the_type_in_which_it_ran_before(project: Path) ->
     for name in ("float32", "bfloat16"):
         with Laboratory(subject, threads=1, dtype=name) as laboratory:
             assert laboratory.describe().dtype == name
+
+
+def test_a_change_of_type_leaves_alone_what_a_model_keeps_in_fp32(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = iter([2.0, 1.0])  # tried in fp32 and taken back, as it is slower
+    monkeypatch.setattr(analysis_laboratory, "_speed", lambda *_: next(speeds))
+    subject = desk(project, "base").subject()
+    for dtype in (None, "bfloat16", "float32"):
+        with Laboratory(subject, threads=1, dtype=dtype) as laboratory, subject.opened() as place:
+            model, stored = laboratory.loaded.model, load(place.folder).model
+            assert model.dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
+            assert torch.equal(model.model.rotary_emb.inv_freq, stored.model.rotary_emb.inv_freq)
 
 
 @pytest.mark.parametrize(("faster", "dtype"), [("wide", "float32"), ("narrow", "bfloat16")])

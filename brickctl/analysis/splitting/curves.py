@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import unwatched
-from brickctl.analysis.perplexity import mean_losses
+from brickctl.analysis.perplexity import mean_losses, of_loss
 from brickctl.analysis.splitting.dividing import divide
 from brickctl.analysis.splitting.gating import Gate, gated
 from brickctl.analysis.splitting.hearing import hear
@@ -49,8 +49,9 @@ class Curves:
     points: tuple[Point, ...]
 
     def mean(self, losses: Sequence[float]) -> float:
-        """The loss over all texts, every token weighing the same."""
-        return math.fsum(loss * count for loss, count in zip(losses, self.tokens, strict=True)) / sum(self.tokens)
+        """The loss over all texts, every token weighing the same; a text of which nothing is predicted has none."""
+        known = [(loss, count) for loss, count in zip(losses, self.tokens, strict=True) if count]
+        return math.fsum(loss * count for loss, count in known) / sum(self.tokens) if known else math.nan
 
     def document(self) -> dict[str, Any]:
         """The section `split` of an analysis, as JSON."""
@@ -69,7 +70,7 @@ class Curves:
             "active": point.active,
             "share": point.share,
             "loss": loss,
-            "perplexity": math.exp(loss),
+            "perplexity": of_loss(loss),
             "by_label": dict(zip(self.labels, point.losses, strict=True)),
         }
 
@@ -94,7 +95,7 @@ class Trial:
         """How many tokens are predicted of each text."""
         given = self.given or [[1] * len(rows) for rows in self.texts.values()]
         return tuple(
-            sum(len(row) - known for row, known in zip(rows, before, strict=True))
+            sum(max(0, len(row) - known) for row, known in zip(rows, before, strict=True))
             for rows, before in zip(self.texts.values(), given, strict=True)
         )
 

@@ -122,7 +122,7 @@ def group_neurons(
                 ffn=ffn,
                 partition=partition,
                 magnitudes=heard[at].magnitudes(),
-                scores=None if scores is None else scores.of(at),
+                scores=None if scores is None else scores.by_ffn()[at],
                 lesson=learnt[at],
                 router=_router(recipe, ffn, partition, learnt[at], watch),
                 active=recipe.course.active,
