@@ -45,5 +45,9 @@ def command(*, project: Path, console: Console) -> None:
         ],
     )
     loose = [item.alias for item in items if item.locked is None]
-    if loose:
-        console.note(f"not locked as brick.toml asks: {', '.join(loose)}; `brickctl lock` pins them")
+    fetched = [alias for alias in loose if alias not in session.manifest.derived]
+    derived = [alias for alias in loose if alias in session.manifest.derived]
+    if fetched:
+        console.note(f"not locked as brick.toml asks: {', '.join(fetched)}; `brickctl lock` pins them")
+    if derived:
+        console.note(f"not made of what would be used now: {', '.join(derived)}; `brickctl derive` makes them")

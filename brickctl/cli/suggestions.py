@@ -74,7 +74,7 @@ def bricks_or_folders(context: click.Context, parameter: click.Parameter, typed:
 def models(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
     """The targets of the project, its base and its bricks; or a folder where no name begins like that."""
     manifest = _manifest(context)
-    names = [] if manifest is None else [*manifest.targets, *manifest.requirements]
+    names = [] if manifest is None else [*manifest.targets, *manifest.requirements, *manifest.derived]
     return _fitting(context, parameter, typed, dict.fromkeys(names)) or folders(context, parameter, typed)
 
 

@@ -12,25 +12,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.brick import DERIVED, Pin
-from brickctl.core.dependency import read_dependencies
 from brickctl.core.digests import prefixed
 from brickctl.core.document import read_toml, shown
-from brickctl.core.licenses import UNKNOWN
+from brickctl.core.entry_format import AGAIN, read_alias, read_entry, read_made
 from brickctl.core.lock import ENGINE, VERSION, Lock, Locked
-from brickctl.core.names import BASE, Alias, is_alias
-from brickctl.core.pin_format import (
-    file_document,
-    read_commit,
-    read_digest,
-    read_files,
-    read_input,
-    read_kind,
-    read_name,
-    read_source,
-    read_subfolder,
-    read_version,
-)
+from brickctl.core.names import BASE, Alias
+from brickctl.core.pin_format import file_document, read_input
 from brickctl.errors import EngineMissing, LockInvalid, Place
 
 if TYPE_CHECKING:
@@ -46,8 +33,6 @@ ENGINES = frozenset({ENGINE})
 
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7}|={7})(?: .*)?$", re.MULTILINE)
 _ECHO_KEYS = ("brick", "kind", "license", "registry", "revision", "source", "subfolder", "version")
-AGAIN = "restore brick.lock from git, or make it anew: remove it and run `brickctl lock`"
-"""What helps where a lock cannot be read."""
 
 
 def encode(lock: Lock) -> str:
@@ -141,11 +126,11 @@ def decode(text: str, *, file: str = "brick.lock") -> Lock:
     base = top.table_or_none("base")
     if base is None:
         raise top.error(f"{file} has no [base]", hint=AGAIN)
-    bricks = _read_entries(top.tables_or_none("brick") or (), lambda table, name: _alias(table, name, "name"))
+    bricks = _read_entries(top.tables_or_none("brick") or (), lambda table, name: read_alias(table, name, "name"))
     dependencies = _read_entries(top.tables_or_none("dependency") or (), _dependency_name)
-    derived = _read_derived(top.tables_or_none("derived") or ())
+    derived = _read_derived(top.tables_or_none("derived") or (), bricks)
     inputs = _read_inputs(top.tables_or_none("input") or ())
-    locked = _read_entry(base, BASE)
+    locked = read_entry(base, BASE)
     top.finish()
     return Lock(
         base=locked,
@@ -193,11 +178,11 @@ def _read_manifest(table: Table | None) -> Mapping[str, Any]:
     manifest: dict[str, Any] = {"base": _read_echo(base)}
     bricks, registries = table.table_or_none("bricks"), table.table_or_none("registries")
     if bricks is not None:
-        names = tuple(_alias(bricks, name, name) for name in bricks)
+        names = tuple(read_alias(bricks, name, name) for name in bricks)
         entries = {name: entry for name in names if (entry := bricks.table_or_none(name)) is not None}
         manifest["bricks"] = {name: _read_echo(entry) for name, entry in entries.items()}
     if registries is not None:
-        manifest["registries"] = {_alias(registries, name, name): registries.string(name) for name in registries}
+        manifest["registries"] = {read_alias(registries, name, name): registries.string(name) for name in registries}
     table.finish()
     return {key: value for key, value in manifest.items() if value}
 
@@ -208,7 +193,11 @@ def _read_echo(table: Table) -> dict[str, str]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _read_entries(tables: tuple[Table, ...], check: Callable[[Table, str], Alias]) -> Mapping[Alias, Locked]:
+def _read_entries(
+    tables: tuple[Table, ...],
+    check: Callable[[Table, str], Alias],
+    read: Callable[[Table, Alias], Locked] = read_entry,
+) -> Mapping[Alias, Locked]:
     entries: dict[Alias, Locked] = {}
     last = ""
     for table in tables:
@@ -216,7 +205,7 @@ def _read_entries(tables: tuple[Table, ...], check: Callable[[Table, str], Alias
         if name <= last:
             message = f"`{name}` stands after `{last}`: entries are sorted by name and never repeated"
             raise table.error(message, key="name", hint=AGAIN)
-        entries[name] = _read_entry(table, name)
+        entries[name] = read(table, name)
         last = name
     return entries
 
@@ -228,13 +217,15 @@ def _dependency_name(table: Table, name: str) -> Alias:
     return Alias(name)
 
 
-def _read_derived(tables: tuple[Table, ...]) -> Mapping[Alias, Locked]:
-    """Bricks that the project makes itself: what they have beside others is a recipe, and no place elsewhere."""
-    entries = _read_entries(tables, lambda table, name: _alias(table, name, "name"))
-    for table, (name, entry) in zip(tables, entries.items(), strict=True):
-        if entry.recipe is None:
-            raise table.error(f"`{name}` is no derived brick: its source is {entry.pin.source}", hint=AGAIN)
-    return entries
+def _read_derived(tables: tuple[Table, ...], bricks: Mapping[Alias, Locked]) -> Mapping[Alias, Locked]:
+    """Bricks that the project makes itself; none may stand in for one that is fetched."""
+
+    def check(table: Table, name: str) -> Alias:
+        if name in bricks:
+            raise table.error(f"`{name}` is in [[brick]] and in [[derived]]", key="name", hint=AGAIN)
+        return read_alias(table, name, "name")
+
+    return _read_entries(tables, check, read_made)
 
 
 def _read_inputs(tables: tuple[Table, ...]) -> Mapping[str, File]:
@@ -248,47 +239,3 @@ def _read_inputs(tables: tuple[Table, ...]) -> Mapping[str, File]:
         inputs[file.path] = file
         last = file.path
     return inputs
-
-
-def _read_entry(table: Table, alias: Alias) -> Locked:
-    kind, license_name = read_kind(table), table.string("license")
-    is_derived = table.has("recipe") and table.string("source") == f"{DERIVED}{alias}"
-    source = f"{DERIVED}{alias}" if is_derived else read_source(table)
-    brick, version, registry = read_name(table, "brick"), read_version(table), table.string_or_none("registry")
-    if len({brick is None, version is None, registry is None}) != 1:
-        raise table.error(f"{table.where} must have all of `brick`, `version` and `registry`, or none", hint=AGAIN)
-    if registry is not None:
-        _alias(table, registry, "registry")
-        if not source.startswith("hf:") and source != f"index:{brick}/{version}":
-            message = f"`{shown(source)}` is no source of `{brick}` {version}"
-            raise table.error(message, key="source", hint=AGAIN)
-    pin = Pin(
-        source=source,
-        files=read_files(table),
-        subfolder=read_subfolder(table),
-        commit=read_commit(table, source),
-        license=None if license_name == UNKNOWN else license_name,
-        brick=brick,
-        version=version,
-        registry=registry,
-    )
-    locked = Locked(
-        alias=alias,
-        kind=kind,
-        pin=pin,
-        interface=read_digest(table, "interface"),
-        license=license_name,
-        declared_base=table.string_or_none("declared-base"),
-        dependencies=read_dependencies(table),
-        recipe=read_digest(table, "recipe") if is_derived else None,
-    )
-    if locked.dependencies and registry is None:
-        raise table.error(f"{table.where} has `dependencies`, and only bricks of a registry do", key="dependencies")
-    table.finish()
-    return locked
-
-
-def _alias(table: Table, text: str, key: str) -> Alias:
-    if not is_alias(text) or text == BASE:
-        raise table.error(f"`{shown(text)}` is no name of a brick or registry", key=key, hint=AGAIN)
-    return Alias(text)

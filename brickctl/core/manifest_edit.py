@@ -65,8 +65,10 @@ def remove_brick(text: str, alias: str) -> str:
     top = read_toml(text, file=_FILE)
     bricks = top.table_or_none("bricks")
     if bricks is None or not bricks.has(alias):
-        known = () if bricks is None else bricks.keys()
-        raise NotFound(f"there is no brick `{alias}` in brick.toml", hint=did_you_mean(alias, known))
+        known, derived = () if bricks is None else bricks.keys(), top.table_or_none("derived")
+        is_derived = derived is not None and derived.has(alias)
+        hint = f"it is derived: delete [derived.{alias}]" if is_derived else did_you_mean(alias, known)
+        raise NotFound(f"there is no brick `{alias}` in [bricks]", hint=hint)
     wanted = tomli.loads(text)
     del wanted["bricks"][alias]
     return _checked(_keep_comments(text, _delete(text, alias)), wanted, f"delete `{alias}` from [bricks]")

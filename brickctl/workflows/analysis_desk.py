@@ -14,10 +14,13 @@ from brickctl.workflows.analysis_pieces import Pieces
 from brickctl.workflows.analysis_subject import Workplace, folder_subject, is_folder, pieces_folder
 from brickctl.workflows.analysis_texts import read_prompt_file
 from brickctl.workflows.lock import lock_for
+from brickctl.workflows.measure import alone
 from brickctl.workflows.session import MANIFEST, open_session
 
 if TYPE_CHECKING:
+    from brickctl.core.manifest import Manifest
     from brickctl.core.ports import Events
+    from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.analysis_subject import Subject
     from brickctl.workflows.analysis_texts import PromptFile
@@ -94,7 +97,13 @@ def open_desk(
     pieces = Pieces(pieces_folder(session))
     if is_folder(named):
         return Desk(root=project, model=named, workplace=None, pieces=pieces, events=events)
-    target = session.manifest.targets.get(Alias(named))
-    recipes = () if target is None else (read_recipe(session.manifest, target),)
-    workplace = Workplace(session=session, lock=lock_for(session, mode, recipes), budget=budget)
+    lock = lock_for(session, mode, _recipes(session.manifest, Alias(named)))
+    workplace = Workplace(session=session, lock=lock, budget=budget)
     return Desk(root=project, model=named, workplace=workplace, pieces=pieces, events=events)
+
+
+def _recipes(manifest: Manifest, name: Alias) -> tuple[Recipe, ...]:
+    """What is built to analyse a target or a brick; nothing for what is not known."""
+    if name in manifest.targets:
+        return (read_recipe(manifest, manifest.targets[name]),)
+    return (alone(name),) if name in manifest.usable else ()

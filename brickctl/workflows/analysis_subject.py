@@ -79,11 +79,11 @@ class Workplace:
         manifest = self.session.manifest
         if name in manifest.targets:
             return self._target(read_recipe(manifest, manifest.targets[Alias(name)]))
-        if name in manifest.requirements:
+        known = (*manifest.targets, *manifest.requirements, *manifest.derived)
+        if name in known:
             return Subject(
                 name=name, digest=self.digest_of(alone(Alias(name))), opened=lambda: self.built(alone(Alias(name)))
             )
-        known = (*manifest.targets, *manifest.requirements)
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}; a folder is written `./{shown(name)}`"
         raise NotFound(f"`{shown(name)}` is no target and no brick of this project", hint=hint)
 

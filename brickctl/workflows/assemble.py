@@ -53,7 +53,8 @@ def locked_brick(session: Session, locked: Locked) -> Brick:
         contents = session.sources.inspect(locked.pin)
         cause = _contradiction(locked, contents)
         if cause is not None:
-            hint = f"if the lock was edited by hand, run `brickctl update {locked.alias}`"
+            again = "update" if locked.recipe is None else "derive --force"
+            hint = f"if the lock was edited by hand, run `brickctl {again} {locked.alias}`"
             raise IntegrityFault(f"`{locked.alias}` is not what was locked", causes=(cause,), hint=hint)
     return Brick(
         name=locked.alias,

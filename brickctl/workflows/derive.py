@@ -20,12 +20,12 @@ from brickctl.sources.derived import DerivedSource, derived_folder
 from brickctl.tensors.closeness import Apart, apart
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.bench import BRICK, opened_bench
-from brickctl.workflows.derived import recipe_digest, wanted_bricks
+from brickctl.workflows.derived import recipe_digest, require_derived, wanted_bricks
 from brickctl.workflows.files import alone, flush_tree, refuse_link, write_new
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.opening import lock_entry
-from brickctl.workflows.session import SCRATCH
+from brickctl.workflows.session import SCRATCH, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,14 +87,17 @@ def derive(session: Session, names: Sequence[str], work: Work) -> Iterator[Made]
         NotReproducible: the same, because what is made again has other bytes than were locked.
         Misfit, Unsupported, UsageFault: it cannot be made of this model, or of this input.
     """
-    chosen = _chosen(session, names)
+    _chosen(session, names)  # not to find out after a wait that there is no such brick
     with alone(session.caches / f"{SCRATCH}.lock", "deriving bricks of this project", session.events.note):
+        session = replace(session, manifest=read_manifest(session.root))  # somebody may have edited it by now
+        chosen = _chosen(session, names)
         lock = current_lock(session, work.mode, derived=False)  # with what somebody else has derived while this waited
         for wanted in chosen.values():
             named = not names or wanted.name in names
             made = _derive(session, wanted, lock, work if named else replace(work, force=False))
-            lock = replace(lock, derived={**lock.derived, wanted.name: made.entry})
-            session.write_lock(lock)
+            lock = _with(lock, made.entry)
+            if made.fresh:
+                _lock_made(session, lock, made.entry)
             yield made
 
 
@@ -106,17 +109,20 @@ def check(session: Session, names: Sequence[str], work: Work) -> Iterator[tuple[
         NotReproducible: one is further from what is locked than its derivation allows.
     """
     chosen = _chosen(session, names)
-    lock = current_lock(session, LockMode.FROZEN if work.mode is LockMode.FROZEN else LockMode.LOCKED)
+    mode = LockMode.FROZEN if work.mode is LockMode.FROZEN else LockMode.LOCKED
+    lock = current_lock(session, mode, derived=False)
+    require_derived(session.manifest, lock, chosen, compare=mode is LockMode.LOCKED)
     for wanted in chosen.values():
         if names and wanted.name not in names:
             continue
         entry = lock.derived[wanted.name]
+        there = _locked_files(session, entry.pin)
         with (
             _scratch(session) as scratch,
             opened_bench(session, wanted, lock, work.means, scratch) as bench,
         ):
             findings = wanted.derivation.make(bench)
-            moved = _moved(session, entry.pin, bench.folder)
+            moved = _moved(there, bench.folder)
         _refuse_moved(entry, moved, wanted.derivation.tolerance)
         yield Made(entry=entry, folder=_folder(session, entry.pin), fresh=False, findings=findings), moved
 
@@ -141,11 +147,13 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
     """Make one brick, unless it is there; what it is made of is in the lock."""
     old, recipe = lock.derived.get(wanted.name), recipe_digest(wanted, lock)
     same = old is not None and old.recipe == recipe
-    if old is not None and same and not work.force and _is_here(session, old.pin):
+    enough = same or work.mode is LockMode.FROZEN
+    if old is not None and enough and not work.force and _is_here(session, old.pin):
         return Made(entry=old, folder=_folder(session, old.pin), fresh=False)
-    if work.mode is LockMode.LOCKED and not same:
-        causes = (f"`{wanted.name}` would be made of something else than was locked",)
-        raise LockStale("brick.lock would change", causes=causes, hint="run `brickctl derive` without --locked")
+    if work.mode is not LockMode.REFRESH and not same:
+        what = "was never made" if old is None else "would be made of something else than was locked"
+        hint = f"run `brickctl derive` without --{work.mode.value}"
+        raise LockStale("brick.lock would change", causes=(f"`{wanted.name}` {what}",), hint=hint)
     with _scratch(session) as scratch:
         with opened_bench(session, wanted, lock, work.means, scratch) as bench:
             findings = wanted.derivation.make(bench)
@@ -158,6 +166,16 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
         folder = _keep(session, made, pin, scratch)
     entry = replace(_entry(session, wanted, lock, pin, base), recipe=recipe)
     return Made(entry=entry, folder=folder, fresh=True, findings=findings)
+
+
+def _lock_made(session: Session, lock: Lock, entry: Locked) -> None:
+    """Write the lock with a brick that was just made; what another command has locked in the meantime stays."""
+    now = session.read_lock()
+    session.write_lock(lock if now is None else _with(now, entry))
+
+
+def _with(lock: Lock, entry: Locked) -> Lock:
+    return replace(lock, derived={**lock.derived, entry.alias: entry})
 
 
 def record(wanted: Wanted, lock: Lock, recipe: Sha256 | None) -> bytes:
@@ -191,8 +209,9 @@ def _tell_of_other_bytes(session: Session, old: Locked, mode: LockMode) -> None:
         NotReproducible: and brick.lock may not change.
     """
     message = f"`{old.alias}` came out with other bytes than brick.lock has"
-    if mode is LockMode.LOCKED:
-        hint = "get the locked files from where they were made (`brickctl vendor` there), or derive without --locked"
+    if mode is not LockMode.REFRESH:
+        where = "get the locked files from where they were made (`brickctl vendor` there)"
+        hint = f"{where}, or derive without --{mode.value}"
         raise NotReproducible(message, causes=("floats differ between machines",), hint=hint)
     session.events.warn(f"{message}, which now has these. Artifacts that were built of it will be built anew.")
 
@@ -233,12 +252,21 @@ def _keep(session: Session, made: Path, pin: Pin, scratch: Path) -> Path:
     return folder
 
 
-def _moved(session: Session, pin: Pin, made: Path) -> tuple[Apart, ...]:
-    """What differs between the locked files of a brick and those that were made again."""
+def _locked_files(session: Session, pin: Pin) -> Mapping[str, Path]:
+    """The files of a brick, as they were locked.
+
+    Raises:
+        NotFound: they were made on another machine, or removed here.
+    """
     there = session.sources.locate(pin)
     if there is None:
         name = pin.source.removeprefix(DERIVED)
         raise NotFound(f"the files of `{name}` are not on this machine", hint=f"run `brickctl derive {name}`")
+    return there
+
+
+def _moved(there: Mapping[str, Path], made: Path) -> tuple[Apart, ...]:
+    """What differs between the locked files of a brick and those that were made again."""
     moved: list[Apart] = []
     for path in sorted({*there, *names_in(made)} - {RECORD}):
         if path not in there or not (made / path).is_file():

@@ -123,11 +123,12 @@ def require_derived(manifest: Manifest, lock: Lock, aliases: Collection[Alias], 
         LockStale: one is not.
     """
     known = states(manifest, lock) if any(alias in manifest.derived for alias in aliases) else {}
-    for alias, state in known.items():
-        if alias in aliases and (state is State.MISSING or (compare and state is State.STALE)):
-            hint = f"run `brickctl derive {alias}`, and commit brick.lock"
-            place = manifest.derived[alias].place
-            raise LockStale(f"`{alias}` {state.value}", place=place, hint=hint)
+    bad = (State.MISSING, State.STALE) if compare else (State.MISSING,)
+    lacking = [alias for alias, state in known.items() if alias in aliases and state in bad]
+    if lacking:
+        first, *more = (f"`{alias}` {known[alias].value}" for alias in lacking)
+        hint = f"run `brickctl derive {' '.join(lacking)}`, and commit brick.lock"
+        raise LockStale(first, causes=(*more,), place=manifest.derived[lacking[0]].place, hint=hint)
 
 
 def inputs_of_derived(manifest: Manifest) -> Iterator[Input]:

@@ -11,6 +11,8 @@ from brickctl.core.reference import HubReference, PathReference, RegistryReferen
 from brickctl.core.staleness import standing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brickctl.core.brick import Pin
     from brickctl.core.lock import Lock, Locked
     from brickctl.core.manifest import Derived, Manifest, Requirement
@@ -28,7 +30,7 @@ class Item:
         revision: the locked version, commit or digest, shortened for people; what is asked for while nothing is locked.
         size: bytes of its files; None while nothing is locked.
         source: where it comes from.
-        locked: its entry in brick.lock; None where that is missing or was made for other words.
+        locked: its entry in brick.lock; None where that is missing or was made for other words, or of something else.
     """
 
     alias: Alias
@@ -57,18 +59,31 @@ class Item:
 
 
 def inventory(manifest: Manifest, lock: Lock | None) -> tuple[Item, ...]:
-    """The base and every brick, fetched or derived, in the order of brick.toml, then what the lock alone names."""
+    """The base and every brick, fetched or derived, in the order of brick.toml, then what the lock alone names.
+
+    Raises:
+        ManifestInvalid: a derived brick that cannot be read.
+    """
     entries = {} if lock is None else standing(manifest, lock)
     named = tuple(
         _wanted(requirement) if alias not in entries else _locked(entries[alias], place_of(requirement.reference))
         for alias, requirement in manifest.requirements.items()
     )
-    made = {} if lock is None else lock.derived
+    made = {} if lock is None else _still_good(manifest, lock)
     derived = tuple(
         _locked(made[name], made_from(one)) if name in made else _unmade(one) for name, one in manifest.derived.items()
     )
     needed = () if lock is None else lock.dependencies.values()
     return (*named, *derived, *(_locked(entry, entry.pin.origin) for entry in needed if entry.alias in entries))
+
+
+def _still_good(manifest: Manifest, lock: Lock) -> Mapping[Alias, Locked]:
+    """The derived bricks that were made of what brick.toml and the lock say now."""
+    if not manifest.derived:
+        return {}
+    from brickctl.workflows.derived import State, states  # 150 ms, and most projects derive nothing
+
+    return {name: lock.derived[name] for name, state in states(manifest, lock).items() if state is State.GOOD}
 
 
 def label(pin: Pin) -> str:

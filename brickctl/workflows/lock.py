@@ -90,7 +90,9 @@ def current_lock(session: Session, mode: LockMode, *, write: bool = True, derive
         return old
     if mode is not LockMode.REFRESH:
         raise _stale(reasons, says)
-    return refresh(session).lock if write else _resolve(session, old, _folders(session.manifest))
+    if not write:
+        return _resolve(session, old, _folders(session.manifest))
+    return refresh(session, derived=derived).lock
 
 
 def lock_for(session: Session, mode: LockMode, recipes: Iterable[Recipe], *, write: bool = True) -> Lock:
@@ -105,12 +107,16 @@ def lock_for(session: Session, mode: LockMode, recipes: Iterable[Recipe], *, wri
     return lock
 
 
-def refresh(session: Session) -> LockResult:
+def refresh(session: Session, *, derived: bool = True) -> LockResult:
     """Lock what is new or asked for differently; everything else keeps its pin.
 
-    Folders of this machine are looked at again, since what they hold now is what they mean.
+    Folders of this machine are looked at again, since what they hold now is what they mean. Without `derived` nobody is
+    told which derived bricks are out of date.
     """
-    return _lock(session, anew=_folders(session.manifest))
+    result = _lock(session, anew=_folders(session.manifest))
+    if derived:
+        _tell_of_derived(session, result.lock)
+    return result
 
 
 def check(session: Session) -> LockResult:
@@ -168,7 +174,9 @@ def update(session: Session, names: Collection[str], precise: str | None = None)
             hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
             raise NotFound(f"`{name}` is no brick of this project", hint=hint)
     exactly = {} if precise is None else {Alias(name): precise for name in names}
-    return _lock(session, [Alias(name) for name in names] or known, exactly)
+    result = _lock(session, [Alias(name) for name in names] or known, exactly)
+    _tell_of_derived(session, result.lock)
+    return result
 
 
 def _lock(session: Session, anew: Collection[Alias], exactly: Mapping[Alias, str] = MappingProxyType({})) -> LockResult:
@@ -176,9 +184,12 @@ def _lock(session: Session, anew: Collection[Alias], exactly: Mapping[Alias, str
     old = session.read_lock()
     lock = _resolve(session, old, anew, exactly)
     changes, inputs = changes_between(old, lock), input_changes(old, lock)
+    return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
+
+
+def _tell_of_derived(session: Session, lock: Lock) -> None:
     for reason in stale_derived(session.manifest, lock):
         session.events.note(f"{reason}: `brickctl derive` makes it")
-    return LockResult(lock=lock, written=session.write_lock(lock), changes=changes, inputs=inputs)
 
 
 def _resolve(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from brickctl.core.lock_format import AGAIN, decode, encode
+from brickctl.core.entry_format import AGAIN
+from brickctl.core.lock_format import decode, encode
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.errors import LockInvalid, ManifestInvalid, NotFound
 from brickctl.sources.ledger import Ledger

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.belonging import SIGNATURE
+from brickctl.core.brick import DERIVED
 from brickctl.core.digests import tree_digest
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
@@ -180,7 +181,7 @@ def _places(session: Session, lock: Lock, alias: Alias) -> Mapping[str, Path]:
         for file in pin.files:  # nothing moves: the missing one raises, and says where it should be
             session.sources.fetch(pin, file, session.events)
     if places is None:
-        raise NotFound(f"`{alias}` is not installed", hint="run `brickctl install`")
+        raise NotFound(f"`{alias}` is not installed", hint=_repair(alias, pin))
     return places
 
 
@@ -221,10 +222,10 @@ def _with_signer(
 
 
 def _repair(alias: Alias, pin: Pin) -> str:
-    """What to do about a file that is not what was locked."""
+    """What to do about a file that is not there, or not what was locked."""
     if pin.source.startswith(_IN_PLACE):
         return f"if the change was yours, `brickctl update {alias}` takes it; else restore the file"
-    return "run `brickctl install`"
+    return f"run `brickctl derive {alias}`" if pin.source.startswith(DERIVED) else "run `brickctl install`"
 
 
 def _compare_artifact(artifact: _Artifact, digests: Mapping[str, Sha256], signers: Sequence[Signer]) -> Verified:

@@ -55,6 +55,8 @@ def why(session: Session, name: str) -> tuple[Why, ...]:
     lock = needed_lock(session)
     start = _called(lock, name)
     if not start:
+        if name in session.manifest.derived:
+            raise NotFound(f"`{name}` was never made", hint=f"run `brickctl derive {name}`")
         known = [*lock.entries, *(entry.pin.brick or entry.pin.source for entry in lock.entries.values())]
         hint = did_you_mean(name, known) or f"there are {', '.join(lock.entries)}"
         raise NotFound(f"nothing in brick.lock is called `{name}`", hint=hint)

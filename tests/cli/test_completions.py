@@ -67,7 +67,7 @@ def pressed(sandbox: Sandbox, *words: str) -> tuple[list[str], str]:
         (("test", ""), ["sums", "assistant"]),
         (("add", "--registry", ""), ["ours"]),
         (("analyze", ""), ["assistant", "base", "sql", "mail"]),
-        (("analyze", "--only", "sp"), ["sparsity", "specialisation"]),
+        (("analyze", "--only", "sp"), ["sparsity", "specialisation", "split"]),
         (("analyze", "--only", "sparsity,p"), ["sparsity,partition", "sparsity,perturbation"]),
         (("completions", "z"), ["zsh"]),
         (("merge", "./base", "./chat", "--tokenizer", ""), ["base", "union"]),

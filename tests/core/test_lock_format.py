@@ -87,6 +87,20 @@ def entries(draw: st.DrawFn, alias: Alias = BASE) -> Locked:
 
 
 @st.composite
+def derived_entries(draw: st.DrawFn, alias: Alias) -> Locked:
+    license_name = draw(st.sampled_from([None, "Apache-2.0"]))
+    return Locked(
+        alias=alias,
+        kind=draw(st.sampled_from(["adapter", "statistics"])),
+        pin=Pin(source=f"derived:{alias}", files=draw(file_lists), license=license_name),
+        interface=draw(digests),
+        license=license_name or "unknown",
+        declared_base=draw(st.sampled_from([None, "acme/base"])),
+        recipe=draw(digests),
+    )
+
+
+@st.composite
 def locks(draw: st.DrawFn) -> Lock:
     chosen = sorted(draw(st.lists(aliases, unique=True, max_size=3)))
     table = {"source": "hf:acme/base", "revision": "main"}
@@ -105,7 +119,15 @@ def locks(draw: st.DrawFn) -> Lock:
     bricks = {name: draw(entries(name)) for name in chosen}
     needed = sorted(draw(st.lists(st.sampled_from(["corp:acme/expert", "hf:acme/x@abc"]), unique=True)))
     dependencies = {Alias(name): draw(entries(Alias(name))) for name in needed}
-    return Lock(base=draw(entries()), bricks=bricks, dependencies=dependencies, inputs=inputs, manifest=manifest)
+    own = sorted(set(draw(st.lists(aliases, unique=True, max_size=2))) - {*chosen})
+    return Lock(
+        base=draw(entries()),
+        bricks=bricks,
+        dependencies=dependencies,
+        derived={name: draw(derived_entries(name)) for name in own},
+        inputs=inputs,
+        manifest=manifest,
+    )
 
 
 @given(locks())
@@ -270,3 +292,45 @@ def test_a_damaged_input_is_refused_in_plain_words(old: str, new: str, message: 
     error = fault(EXAMPLE + INPUT.replace(old, new))
     assert isinstance(error, LockInvalid)
     assert error.message.startswith(message)
+
+
+NORM = File(path="model.safetensors", size=3, sha256=Sha256("0" * 64))
+DERIVED = encode(
+    Lock(
+        base=decode(EXAMPLE).base,
+        derived={
+            Alias("loud"): Locked(
+                alias=Alias("loud"),
+                kind="module",
+                pin=Pin(source="derived:loud", files=(NORM,), license="MIT"),
+                interface=Sha256("1" * 64),
+                license="MIT",
+                recipe=Sha256("2" * 64),
+            )
+        },
+    )
+).partition("[[derived]]")[2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"derived:loud"', '"derived:date"', "`loud` is derived, and `derived:date` is no source of it"),
+        ('"derived:loud"', '"path:/etc"', "`loud` is derived, and `path:/etc` is no source of it"),
+        ("recipe", "receipt", "`recipe` in derived[0] is missing"),
+        ("license", 'subfolder = "x"\nlicense', "unknown key `subfolder` in derived[0]"),
+        ("license", 'registry = "corp"\nlicense', "unknown key `registry` in derived[0]"),
+        ('loud"', 'date"', "`date` is in [[brick]] and in [[derived]]"),
+    ],
+)
+def test_a_damaged_derived_brick_is_refused_in_plain_words(old: str, new: str, message: str) -> None:
+    assert decode(f"{EXAMPLE}\n[[derived]]{DERIVED}").derived[Alias("loud")].recipe == "2" * 64
+    error = fault(f"{EXAMPLE}\n[[derived]]{DERIVED.replace(old, new)}")
+    assert isinstance(error, LockInvalid)
+    assert error.message == message
+
+
+def test_nothing_else_is_derived() -> None:
+    error = fault(f"{EXAMPLE}\n[[brick]]{DERIVED}".replace("loud", "zoo"))
+    assert isinstance(error, LockInvalid)
+    assert error.message == "`derived:zoo` is no source of files"

@@ -94,8 +94,14 @@ def test_an_inline_section_loses_its_entry_only() -> None:
 def test_a_brick_that_is_not_there_gets_the_name_that_was_meant() -> None:
     with pytest.raises(NotFound) as caught:
         remove_brick(EXAMPLE, "leagl")
-    assert caught.value.message == "there is no brick `leagl` in brick.toml"
+    assert caught.value.message == "there is no brick `leagl` in [bricks]"
     assert caught.value.hint == "did you mean `legal`?"
+
+
+def test_a_derived_brick_is_not_removed_and_the_hint_says_where_it_stands() -> None:
+    with pytest.raises(NotFound) as caught:
+        remove_brick('[bricks]\n[derived.sums]\nop = "split"\n', "sums")
+    assert caught.value.hint == "it is derived: delete [derived.sums]"
 
 
 sections = st.sampled_from(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from brickctl.core.lock import same_entry
 from brickctl.core.lock_format import decode, encode
 from brickctl.core.names import Alias
-from brickctl.errors import LockStale, ManifestInvalid, NotFound, NotReproducible, UsageFault
+from brickctl.errors import IntegrityFault, LockStale, ManifestInvalid, NotFound, NotReproducible, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import lock as locking
 from brickctl.workflows.analysis_desk import open_desk
@@ -26,6 +26,7 @@ from brickctl.workflows.inventory import inventory
 from brickctl.workflows.lock import LockMode, lock_for
 from brickctl.workflows.project_tree import project_tree
 from brickctl.workflows.vendor import vendor
+from brickctl.workflows.verify import verify_project
 from brickctl.workflows.why import why
 from tests.support import scaling
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -87,6 +88,12 @@ def test_a_brick_is_made_locked_and_merged(project: Path) -> None:
     made_norm = load_file(loud.folder / "model.safetensors")["model.norm.weight"] if loud.folder else None
     assert made_norm is not None
     assert (norm - made_norm).abs().max() < 0.01 * made_norm.abs().max()
+
+
+def test_nobody_who_derives_is_told_to_derive(project: Path) -> None:
+    events = Listener()
+    made(project, events=events)
+    assert events.notes == []
 
 
 def test_what_was_made_of_the_same_is_left_alone(project: Path) -> None:
@@ -157,6 +164,17 @@ def test_a_brick_that_was_never_made_stops_its_targets_and_no_others(project: Pa
         lock_for(session, LockMode.FROZEN, read_recipes(session, ["louder"]))
 
 
+def test_all_bricks_that_a_target_lacks_are_told_of_at_once(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\n')
+    rewrite(project, "{ loud = 1.0 }", "{ loud = 1.0, other = 1.0 }")
+
+    with pytest.raises(LockStale, match="`loud` was never made") as stale:
+        built(project)
+
+    assert stale.value.causes == ("`other` was never made",)
+    assert stale.value.hint == "run `brickctl derive loud other`, and commit brick.lock"
+
+
 def place_of(project: Path, line: str) -> str:
     return f"brick.toml line {(project / 'brick.toml').read_text().splitlines().index(line) + 1}"
 
@@ -165,6 +183,46 @@ def test_a_frozen_lock_is_not_compared(project: Path) -> None:
     made(project)
     rewrite(project, 'lines = "data/lines.txt"', 'lines = "data/lines.txt"\nfactor = 0.5')
     built(project, LockMode.FROZEN)
+
+
+def test_a_frozen_lock_is_not_changed(project: Path) -> None:
+    locking.refresh(opened(project))
+    with pytest.raises(LockStale, match="lock would change") as missing:
+        made(project, mode=LockMode.FROZEN)
+    assert missing.value.causes == ("`loud` was never made",)
+    assert missing.value.hint == "run `brickctl derive` without --frozen"
+    with pytest.raises(LockStale, match="`loud` was never made"):
+        list(check(opened(project), [], work(LockMode.FROZEN)))
+
+    first = made(project)["loud"]
+    rewrite(project, 'lines = "data/lines.txt"', 'lines = "data/lines.txt"\nfactor = 0.5')
+    text = (project / "brick.lock").read_bytes()
+    assert not made(project, mode=LockMode.FROZEN)["loud"].fresh
+    assert first.folder is not None
+    shutil.rmtree(first.folder)
+    with pytest.raises(LockStale, match="lock would change"):
+        made(project, mode=LockMode.FROZEN)
+    assert (project / "brick.lock").read_bytes() == text
+
+
+def test_only_what_is_named_is_made_again_and_compared(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\nfactor = 3.0\n')
+    made(project, "loud")
+
+    assert [moved for _, moved in check(opened(project), ["loud"], work())] == [()]
+    with pytest.raises(LockStale, match="`other` was never made"):
+        list(check(opened(project), [], work()))
+
+
+def test_a_comparison_with_nothing_does_not_begin(project: Path) -> None:
+    first = made(project)["loud"]
+    assert first.folder is not None
+    shutil.rmtree(first.folder)
+    scaling.BEGUN.clear()
+
+    with pytest.raises(NotFound, match="the files of `loud` are not on this machine"):
+        list(check(opened(project), [], work()))
+    assert not scaling.BEGUN.is_set()
 
 
 def test_making_a_brick_again_says_what_moved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +338,46 @@ def test_two_at_once_keep_what_both_have_made(project: Path) -> None:
     assert sorted(lock.derived) == ["loud", "other"]
 
 
+def test_who_waits_for_another_derivation_then_reads_brick_toml_as_it_is_by_then(project: Path) -> None:
+    append(project, '[derived.other]\nop = "scale"\nlines = "data/lines.txt"\nfactor = 3.0\n')
+    locking.refresh(opened(project))
+    scaling.BEGUN.clear()
+    scaling.GO_ON.clear()
+    events = Listener()
+    first = threading.Thread(target=made, args=(project, "loud"))
+    second = threading.Thread(target=made, args=(project, "other"), kwargs={"events": events})
+    first.start()
+    assert scaling.BEGUN.wait(20)
+    second.start()
+    while not events.notes:
+        second.join(0.05)
+    rewrite(project, 'odd = "starter/odd@^1" ', 'odd2 = "starter/odd@^1"')
+    rewrite(project, '"reverse", "odd"]', '"reverse", "odd2"]')
+    locking.refresh(opened(project))
+    scaling.GO_ON.set()
+    first.join()
+    second.join()
+
+    opened_lock(project, LockMode.LOCKED)
+
+
+def test_what_is_locked_while_a_brick_is_made_stays_locked(project: Path) -> None:
+    made(project)
+    scaling.BEGUN.clear()
+    scaling.GO_ON.clear()
+    again = threading.Thread(target=made, args=(project, "loud"), kwargs={"force": True})
+    again.start()
+    assert scaling.BEGUN.wait(20)
+    rewrite(project, 'odd = "starter/odd@^1" ', 'odd2 = "starter/odd@^1"')
+    rewrite(project, '"reverse", "odd"]', '"reverse", "odd2"]')
+    text = encode(locking.refresh(opened(project)).lock)
+    scaling.GO_ON.set()
+    again.join()
+
+    assert (project / "brick.lock").read_text() == text
+    assert Alias("odd2") in decode(text).bricks
+
+
 def test_bricks_of_one_another_are_refused(project: Path) -> None:
     append(project, '[derived.again]\nop = "scale"\nfrom = "loud"\nlines = "data/lines.txt"\nbrick = "third"\n')
     append(project, '[derived.third]\nop = "scale"\nfrom = "again"\nlines = "data/lines.txt"\n')
@@ -330,6 +428,38 @@ def test_a_derived_brick_is_listed_drawn_and_explained(project: Path) -> None:
     assert "loud" not in project_tree(session.manifest, lock).unused
     (told,) = why(session, "loud")
     assert [reason.words for reason in told.reasons] == ["scale from base", "merge"]
+
+
+def test_a_derived_brick_that_is_out_of_date_is_listed_as_what_is_not_locked(project: Path) -> None:
+    made(project)
+    lock = opened(project).read_lock()
+    rewrite(project, 'lines = "data/lines.txt"', 'lines = "data/lines.txt"\nfactor = 0.5')
+
+    item = {item.alias: item for item in inventory(opened(project).manifest, lock)}["loud"]
+
+    assert (item.locked, item.revision) == (None, "-")
+
+
+def test_hints_about_derived_bricks_say_to_derive(project: Path) -> None:
+    locking.refresh(opened(project))
+    with pytest.raises(NotFound, match="`loud` was never made") as never:
+        why(opened(project), "loud")
+    assert never.value.hint == "run `brickctl derive loud`"
+
+    loud = made(project)["loud"]
+    path = project / "brick.lock"
+    text = path.read_text()
+    path.write_text(text.replace(f'interface = "sha256:{loud.entry.interface}"', f'interface = "sha256:{"0" * 64}"'))
+    with pytest.raises(IntegrityFault, match="`loud` is not what was locked") as edited:
+        built(project)
+    assert edited.value.hint == "if the lock was edited by hand, run `brickctl derive --force loud`"
+
+    path.write_text(text)
+    assert loud.folder is not None
+    shutil.rmtree(loud.folder)
+    with pytest.raises(NotFound, match="`loud` is not installed") as gone:
+        verify_project(opened(project), name="loud")
+    assert gone.value.hint == "run `brickctl derive loud`"
 
 
 def test_a_brick_that_is_no_longer_asked_for_leaves_the_lock(project: Path) -> None:
@@ -403,10 +533,11 @@ def test_a_derived_brick_is_used_elsewhere_like_any_other(project: Path) -> None
     assert lock.bricks[Alias("loud")].pin.digest == loud.entry.pin.digest
 
 
-def test_a_target_is_analysed_once_what_it_is_made_of_was_derived(project: Path) -> None:
+@pytest.mark.parametrize("name", ["louder", "loud"])
+def test_a_model_is_analysed_once_what_it_is_made_of_was_derived(project: Path, name: str) -> None:
     def desk() -> None:
         session_events = Listener()
-        open_desk(project, "louder", BUDGET, session_events, mode=LockMode.REFRESH, offline=True).subject()
+        open_desk(project, name, BUDGET, session_events, mode=LockMode.REFRESH, offline=True).subject()
 
     with pytest.raises(LockStale, match="`loud` was never made"):
         desk()
