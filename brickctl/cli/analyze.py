@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--only",
     metavar="NAME[,NAME...]",
     shell_complete=suggestions.measurements,
-    help="sparsity, specialisation, partition, perturbation, bricks.  [default: all that apply]",
+    help="sparsity, specialisation, partition, perturbation, split, bricks.  [default: all that apply]",
 )
 @click.option(
     "--tokens",
