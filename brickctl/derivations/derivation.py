@@ -15,6 +15,7 @@ from brickctl.errors import ManifestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
@@ -82,6 +83,13 @@ class Bench(Protocol):
 
     def model_folder(self) -> Path:
         """The model as a folder that transformers loads; written at the first call."""
+
+    def folder_with(self, alias: Alias) -> AbstractContextManager[Path]:
+        """The base with one brick on it, as a target builds it, in a folder that is gone afterwards.
+
+        Raises:
+            Misfit, Unsupported: the brick stands for no model.
+        """
 
     def tensor(self, node: Node) -> torch.Tensor:
         """A whole node, in its own type and shape, in memory of its own."""

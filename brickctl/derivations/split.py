@@ -13,18 +13,21 @@ from brickctl.analysis.splitting.training import LEARNING, MLP_STEPS
 from brickctl.core.digests import readable_json
 from brickctl.core.document import shown
 from brickctl.core.manifest import Input
-from brickctl.core.names import did_you_mean, is_safe_path
+from brickctl.core.names import BASE, Alias, did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.errors import Misfit, asked_for
 from brickctl.kinds.base import interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
 
     from brickctl.analysis.batches import Watch
     from brickctl.analysis.ffn import Ffn
     from brickctl.analysis.load import Loaded
-    from brickctl.analysis.splitting.grouping import Grouped
+    from brickctl.analysis.splitting.calibration import Calibration
     from brickctl.core.document import Table
     from brickctl.core.manifest import Derived
     from brickctl.core.ports import Events
@@ -43,10 +46,14 @@ _TOKENS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Groups by `cut`, with a router for `active` of them, of what neurons do on `tokens` of a text."""
+    """Groups by `cut`, with a router for `active` of them, of what neurons do on `tokens` of a text.
+
+    `bricks` are those of which it says what each group does for them.
+    """
 
     calibration: str
     cut: Cut
+    bricks: tuple[Alias, ...]
     router: str | None
     active: int
     steps: int
@@ -54,9 +61,13 @@ class Split:
     place: Place | None = field(default=None, compare=False)
 
     kind = "neurons"
-    version = 1
-    aliases = ()
+    version = 2
     tolerance = Tolerance(floats=1e-2, integers=0.01)
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """The bricks that are looked at."""
+        return self.bricks
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -73,6 +84,7 @@ class Split:
             "active": self.active,
             "tune-steps": self.steps,
             "calibration": self.calibration,
+            "bricks": list(self.bricks),
             "tokens": self.tokens,
             "seed": self.cut.seed,
         }
@@ -83,22 +95,59 @@ class Split:
             return self._made(bench)
 
     def _made(self, bench: Bench) -> Findings:
-        from brickctl.analysis.load import load
-        from brickctl.analysis.splitting.calibration import calibrate, parse_calibration
         from brickctl.analysis.splitting.grouping import Recipe, group_neurons
         from brickctl.analysis.splitting.training import Course
 
-        texts = parse_calibration(bench.text(self.inputs[0]), name=self.calibration)
-        loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
-        loaded.model.to(bench.device)
+        with_bricks = [self._with_brick(bench, alias) for alias in self.bricks]  # first: one model in memory at a time
+        loaded, text = self._load(bench, bench.model_folder())
         ffns = self._ffns(loaded, bench)
-        text = calibrate(loaded, texts, tokens=self.tokens, seed=self.cut.seed)
+        for alias, one in zip(self.bricks, with_bricks, strict=True):
+            self._check_same(alias, one, ffns)
         course = Course(active=self.active, steps=self.steps, seed=self.cut.seed)
         recipe = Recipe(cut=self.cut, router=self.router, course=course)
         found = group_neurons(loaded.model, ffns, text, recipe, partial(_stage, bench.events))
-        self._write(bench, found, text.labels)
-        notes = (f"the model read {text.tokens} tokens of `{self.calibration}`",)
+        made = {one.ffn.name: one.tensors([each[one.ffn.name] for each in with_bricks]) for one in found}
+        self._write(bench, made, [one.partition.shared for one in found], text.labels)
+        notes = (f"the model read {text.tokens} tokens of `{self.calibration}`", *self._heard_with(text.labels))
         return Findings(rows=tuple(one.row() for one in found), notes=notes)
+
+    def _load(self, bench: Bench, folder: Path) -> tuple[Loaded, Calibration]:
+        """A model in fp32, and what it is to read."""
+        from brickctl.analysis.load import load
+        from brickctl.analysis.splitting.calibration import calibrate, parse_calibration
+
+        texts = parse_calibration(bench.text(self.inputs[0]), name=self.calibration)
+        loaded = load(folder, dtype="float32", threads=bench.threads)
+        loaded.model.to(bench.device)
+        return loaded, calibrate(loaded, texts, tokens=self.tokens, seed=self.cut.seed)
+
+    def _with_brick(self, bench: Bench, alias: Alias) -> Mapping[str, torch.Tensor]:
+        """The share of the output that each neuron makes with a brick on the base, (1, neurons) fp32 by FFN."""
+        from brickctl.analysis.ffn import find_ffns
+        from brickctl.analysis.splitting.hearing import magnitudes
+
+        with bench.folder_with(alias) as folder:
+            loaded, text = self._load(bench, folder)
+            ffns, rows = find_ffns(loaded.model), text.rows_for(alias)
+            with _stage(bench.events, f"listening with {alias}", sum(map(len, rows))) as watch:
+                found = magnitudes(loaded.model, ffns, rows, watch=watch)
+        return {ffn.name: one for ffn, one in zip(ffns, found, strict=True)}
+
+    def _check_same(self, alias: Alias, found: Mapping[str, torch.Tensor], ffns: Sequence[Ffn]) -> None:
+        """Make sure that a brick is about the neurons that are split.
+
+        Raises:
+            Misfit: the base with this brick has other FFNs than the model.
+        """
+        if {name: one.shape[-1] for name, one in found.items()} != {ffn.name: ffn.neurons for ffn in ffns}:
+            cause = f"the base with `{alias}` on it has other FFNs than the model that is split"
+            raise Misfit(f"this model cannot be split for `{alias}`", causes=(cause,), place=self.place)
+
+    def _heard_with(self, labels: Sequence[str]) -> Iterator[str]:
+        """What was read with each brick."""
+        for alias in self.bricks:
+            what = f"its texts with the label `{alias}`" if alias in labels else "the same texts"
+            yield f"the base with `{alias}` on it read {what}"
 
     def _ffns(self, loaded: Loaded, bench: Bench) -> Sequence[Ffn]:
         """The FFNs, which must be those that builds know how to split.
@@ -115,25 +164,32 @@ class Split:
                 raise Misfit("this model cannot be split", causes=(cause,))
         return ffns
 
-    def _write(self, bench: Bench, found: Sequence[Grouped], labels: Sequence[str]) -> None:
-        """The files of the brick.
+    def _write(
+        self,
+        bench: Bench,
+        made: Mapping[str, Mapping[str, torch.Tensor]],
+        always_on: Sequence[int],
+        labels: Sequence[str],
+    ) -> None:
+        """The files of the brick, of what was made of each FFN.
 
         Raises:
             Misfit: FFNs of several widths do not leave the same number of neurons on, or a measurement is not finite.
         """
         from safetensors.torch import save_file
 
-        shared = dict.fromkeys(one.partition.shared for one in found)
+        shared = dict.fromkeys(always_on)
         if len(shared) > 1:
             cause = f"the FFNs would have {' or '.join(map(str, shared))} neurons that are always on"
             raise Misfit("this model cannot be split with shared neurons", causes=(cause,))
-        tensors = {f"{one.ffn.name}.{name}": tensor for one in found for name, tensor in one.tensors().items()}
+        tensors = {f"{ffn}.{name}": tensor for ffn, own in made.items() for name, tensor in own.items()}
         for name, tensor in tensors.items():
             if not bool(tensor.isfinite().all()):
                 cause = f"`{name}` would hold NaN or infinity: activations of the model overflow on this text"
                 raise Misfit("this model cannot be split", causes=(cause,))
         save_file(tensors, bench.folder / "model.safetensors", {"format": "pt"})
         document = {
+            "bricks": list(self.bricks),
             "format": FORMAT,
             "groups": self.cut.groups,
             "interface": interface(bench.start),
@@ -172,6 +228,7 @@ def read_split(derived: Derived) -> Split:
     split = Split(
         calibration=_read_path(table),
         cut=cut,
+        bricks=_read_bricks(table),
         router=None if router == "none" else router,
         active=_number(table, "active", max(1, groups // 2), least=1, most=groups),
         steps=_read_steps(table, router),
@@ -191,6 +248,15 @@ def _read_path(table: Table) -> str:
         hint = "a path relative to brick.toml, with `/`, without `..`"
         raise table.error(f"`{shown(path)}` is no file of this project", key="calibration", hint=hint)
     return path
+
+
+def _read_bricks(table: Table) -> tuple[Alias, ...]:
+    names = table.strings_or_none("bricks") or ()
+    if BASE in names:
+        raise table.error("`bricks` are put onto the base", key="bricks", hint="leave `base` out")
+    if len(dict.fromkeys(names)) != len(names):
+        raise table.error("`bricks` names each brick once", key="bricks")
+    return tuple(map(Alias, names))
 
 
 def _read_shared(table: Table, method: str) -> float:

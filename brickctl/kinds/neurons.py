@@ -38,6 +38,7 @@ class Grouping:
         shared: neurons of every FFN that are in no group and always on.
         router: what chooses groups for a token; None where nothing does.
         labels: what `mass` and `scores` have a row for.
+        bricks: what `mass` has a row for behind those of labels: the base with each of these bricks on it.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Grouping:
     shared: int
     router: str | None
     labels: tuple[str, ...]
+    bricks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,11 @@ class NeuronsKind:
     def facts(self, contents: Contents) -> Mapping[str, Any]:
         """How many groups there are, how they were found and what chooses among them."""
         document = contents.documents[FILE]
-        labels = document.get("labels")
         return {
             "method": shown(document.get("method")),
             "router": None if document.get("router") is None else shown(document["router"]),
             **{key: document[key] for key in ("groups", "shared") if type(document.get(key)) is int},
-            "labels": [shown(label) for label in labels[:_MOST_LABELS]] if isinstance(labels, list) else [],
+            **{key: _shown_names(document.get(key)) for key in ("labels", "bricks")},
         }
 
     def check(self, brick: Brick, base: LazyModel) -> None:
@@ -137,16 +138,27 @@ def grouping(brick: Brick) -> Grouping:
     if document.get("format") != FORMAT:
         cause = f"{FILE} has the format `{shown(document.get('format'))}`; this brickctl reads `{FORMAT}`"
         raise unreadable(brick, cause)
-    method, router, labels = document.get("method"), document.get("router"), document.get("labels", [])
+    method, router = document.get("method"), document.get("router")
     if method not in METHODS or router not in (None, *ROUTERS):
         key = "method" if method not in METHODS else "router"
         raise unreadable(brick, f"`{key}` in {FILE} is `{shown(document.get(key))}`, which is not known here")
-    if not isinstance(labels, list) or len(labels) > _MOST_LABELS or not all(map(_is_label, labels)):
-        raise unreadable(brick, f"`labels` in {FILE} is no list of up to {_MOST_LABELS} names")
-    if len(dict.fromkeys(labels)) != len(labels):
-        raise unreadable(brick, f"`labels` in {FILE} has a name twice")
+    labels, bricks = (_names(brick, key) for key in ("labels", "bricks"))
     groups, shared = (_count(brick, key, least) for key, least in (("groups", 1), ("shared", 0)))
-    return Grouping(method=method, groups=groups, shared=shared, router=router, labels=tuple(labels))
+    return Grouping(method=method, groups=groups, shared=shared, router=router, labels=labels, bricks=bricks)
+
+
+def _names(brick: Brick, key: str) -> tuple[str, ...]:
+    """A list of names in the configuration, which may be left out."""
+    names = brick.contents.documents[FILE].get(key, [])
+    if not isinstance(names, list) or len(names) > _MOST_LABELS or not all(map(_is_label, names)):
+        raise unreadable(brick, f"`{key}` in {FILE} is no list of up to {_MOST_LABELS} names")
+    if len(dict.fromkeys(names)) != len(names):
+        raise unreadable(brick, f"`{key}` in {FILE} has a name twice")
+    return tuple(names)
+
+
+def _shown_names(names: Any) -> list[str]:
+    return [shown(name) for name in names[:_MOST_LABELS]] if isinstance(names, list) else []
 
 
 def unreadable(brick: Brick, cause: str) -> Misfit:
@@ -204,7 +216,7 @@ def _check_size(brick: Brick, found: Grouping, ffn: Ffn) -> None:
 
 def _needed(found: Grouping, ffn: Ffn) -> dict[str, Spec]:
     """What must be there of each FFN."""
-    mass = Spec(DType.F32, (max(len(found.labels), 1), found.groups))
+    mass = Spec(DType.F32, (max(len(found.labels), 1) + len(found.bricks), found.groups))
     linear = {} if found.router in (None, "mlp") else {"router.weight": Spec(DType.F32, (found.groups, ffn.hidden))}
     return {"order": Spec(DType.I32, (ffn.neurons,)), "mass": mass, **linear}
 

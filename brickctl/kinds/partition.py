@@ -58,7 +58,15 @@ class Partition:
         Raises:
             Misfit: a share is negative or no number.
         """
-        return self._numbers(f"{ffn}.mass", "<f4").reshape(-1, self.grouping.groups)
+        return self._masses(ffn)[: max(len(self.grouping.labels), 1)]
+
+    def mass_with_bricks(self, ffn: str) -> NDArray[np.float64]:
+        """The same of the base with each of the bricks on it, (bricks, groups).
+
+        Raises:
+            Misfit: a share is negative or no number.
+        """
+        return self._masses(ffn)[max(len(self.grouping.labels), 1) :]
 
     def logits(self, ffn: str) -> tuple[float, float] | None:
         """Spread and smallest useful gap of the logits of the router; None where they were not measured.
@@ -75,6 +83,9 @@ class Partition:
     def router(self, ffn: str) -> Stored:
         """The matrix of a linear router, (groups, hidden)."""
         return self.brick.contents.tensors[f"{ffn}.router.weight"]
+
+    def _masses(self, ffn: str) -> NDArray[np.float64]:
+        return self._numbers(f"{ffn}.mass", "<f4").reshape(-1, self.grouping.groups)
 
     def _order(self, ffn: str) -> NDArray[np.int64]:
         import numpy as np

@@ -1,4 +1,4 @@
-"""Prune: a smaller dense model, of the groups of neurons that some labels need."""
+"""Prune: a smaller dense model, of the groups of neurons that some labels or bricks need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
+from brickctl.core.names import did_you_mean
 from brickctl.errors import ManifestInvalid, Unsupported
 from brickctl.kinds.neurons import Ffn, ffns
 from brickctl.operations.neuron_groups import PARTS, Asked, down, gate, named_brick, up
@@ -29,21 +30,29 @@ if TYPE_CHECKING:
 
 _WIDTH = "intermediate_size"
 _MOST_TOLD = 10
+_DERIVE = {
+    "label": "give lines of its `calibration` this label",
+    "brick": "name this brick in the `bricks` of its [derived] entry",
+}
 _BIASES = ("gate_proj.bias", "up_proj.bias")
-_WHICH = 'write `keep = N` with `labels = [NAMES]` or `by = "mass"`, or else the numbers: `groups = [0, 3]`'
+_WHICH = (
+    'write `keep = N` with `labels = [NAMES]`, `bricks = [NAMES]` or `by = "mass"`; or the numbers: `groups = [0, 3]`'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
     """A prune step: which groups stay, the same ones in every FFN (`groups`), or the `keep` heaviest of each.
 
-    `labels` are those whose output counts; None are all that the brick knows.
+    What counts is what groups put out for `labels`, and with each of `bricks` on the base; without either for all
+    labels that the partition knows.
     """
 
     brick: Alias
     groups: tuple[int, ...] | None = None
     keep: int | None = None
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
+    bricks: tuple[str, ...] = ()
     place: Place | None = dataclasses.field(default=None, compare=False)
 
     reproducible = "bitwise"
@@ -60,7 +69,8 @@ class Prune:
         """The step with every default written out."""
         if self.groups is not None:
             return {"op": "prune", "brick": self.brick, "groups": list(self.groups)}
-        which = {"by": "mass"} if self.labels is None else {"labels": list(self.labels)}
+        named = {"labels": list(self.labels), "bricks": list(self.bricks)}
+        which: Mapping[str, Any] = {key: names for key, names in named.items() if names} or {"by": "mass"}
         return {"op": "prune", "brick": self.brick, "keep": self.keep, **which}
 
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
@@ -89,19 +99,27 @@ class Prune:
             wanted = f"{self.keep} groups" if self.groups is None else f"group {most - 1}"
             cause = f"it has {found.groups}, numbered from 0"
             raise ManifestInvalid(f"`{self.brick}` does not have {wanted}", causes=(cause,), place=self.place)
-        strange = next((label for label in self.labels or () if label not in found.labels), None)
+        self._check_names("label", self.labels, found.labels)
+        self._check_names("brick", self.bricks, found.bricks)
+
+    def _check_names(self, what: str, wanted: Sequence[str], known: Sequence[str]) -> None:
+        strange = next((name for name in wanted if name not in known), None)
         if strange is not None:
-            cause = f"it has {', '.join(found.labels)}" if found.labels else "it was derived without labels"
-            message = f"`{self.brick}` knows no label `{shown(strange)}`"
-            raise ManifestInvalid(message, causes=(cause,), place=self.place)
+            cause = f"it has {', '.join(map(shown, known))}" if known else f"it was derived without {what}s"
+            message = f"`{self.brick}` knows no {what} `{shown(strange)}`"
+            hint = did_you_mean(strange, known) or f"{_DERIVE[what]}, and derive it again"
+            raise ManifestInvalid(message, causes=(cause,), place=self.place, hint=hint)
 
     def _kept(self, partition: Partition, ffn: str) -> tuple[int, ...]:
         """The groups of one FFN that stay: the first of those that carry as much."""
         if self.groups is not None:
             return self.groups
-        mass = partition.mass(ffn)
-        rows = range(len(mass)) if self.labels is None else map(partition.grouping.labels.index, self.labels)
-        carried = mass[[*rows]].sum(axis=0).tolist()
+        import numpy as np
+
+        mass, of_bricks, known = partition.mass(ffn), partition.mass_with_bricks(ffn), partition.grouping
+        rows = [mass[known.labels.index(label)] for label in self.labels]
+        rows += [of_bricks[known.bricks.index(name)] for name in self.bricks]
+        carried = np.sum(rows or mass, axis=0).tolist()
         return tuple(sorted(range(len(carried)), key=lambda group: (-carried[group], group))[: self.keep])
 
     def _refuse_others(self, model: LazyModel, modules: Sequence[Ffn]) -> None:
@@ -147,13 +165,19 @@ def _biases(model: LazyModel, left: Mapping[str, Sequence[int]]) -> dict[str, No
 
 
 def _told(partition: Partition, kept: Mapping[str, Sequence[int]]) -> Iterator[str]:
-    """How much of what all groups put out the ones that stay carry, for each of the first labels."""
-    labels = partition.grouping.labels or ("all text",)
-    mass = {ffn: partition.mass(ffn) for ffn in kept}
-    for row, label in enumerate(labels[:_MOST_TOLD]):
+    """How much of what all groups put out the ones that stay carry, for each of the first labels and bricks."""
+    labels, bricks = partition.grouping.labels or ("all text",), partition.grouping.bricks
+    yield from _shares({ffn: partition.mass(ffn) for ffn in kept}, [f"for {shown(name)}" for name in labels], kept)
+    with_bricks = {ffn: partition.mass_with_bricks(ffn) for ffn in kept}
+    yield from _shares(with_bricks, [f"with `{shown(name)}` on the base" for name in bricks], kept)
+
+
+def _shares(
+    mass: Mapping[str, NDArray[np.float64]], names: Sequence[str], kept: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
+    for row, name in enumerate(names[:_MOST_TOLD]):
         shares = [_share(mass[ffn][row], groups) for ffn, groups in kept.items()]
-        carried = sum(shares) / len(shares)
-        yield f"the groups that stay carry {carried:.0%} of what all groups put out for {shown(label)}"
+        yield f"the groups that stay carry {sum(shares) / len(shares):.0%} of what all groups put out {name}"
 
 
 def _share(mass: NDArray[np.float64], groups: Sequence[int]) -> float:
@@ -162,25 +186,32 @@ def _share(mass: NDArray[np.float64], groups: Sequence[int]) -> float:
 
 
 def read_prune(step: manifest.Step) -> Operation:
-    """Read `{ op = "prune", brick = NAME, keep = N, labels = [NAMES] }`, with `by = "mass"` instead of `labels`.
+    """Read `{ op = "prune", brick = NAME, keep = N, labels = [NAMES], bricks = [NAMES] }`, or with `by = "mass"`.
 
-    `brick` is a partition of neurons. Of every FFN the N groups stay that put out most for these labels, summed over
-    them, or by `mass` for all labels; or else, in all FFNs, the `groups = [NUMBERS]`. Shared neurons always stay.
+    `brick` is a partition of neurons. Of every FFN the N groups stay that put out most: for these `labels`, and with
+    each of these `bricks` on the base, which the partition was derived with, summed over them; or by `mass`, for all
+    labels. Or else, in all FFNs, the `groups = [NUMBERS]`. Shared neurons always stay.
     """
     table = step.table.fresh()
     brick = named_brick(table, "prune")
-    keep, labels, by = table.integer_or_none("keep"), table.strings_or_none("labels"), table.string_or_none("by")
-    groups = _read_groups(table)
+    keep, by, groups = table.integer_or_none("keep"), table.string_or_none("by"), _read_groups(table)
+    labels, bricks = (_read_names(table, key) for key in ("labels", "bricks"))
     table.finish()
-    if (groups is None) == (keep is None) or (groups is not None and (labels is not None or by is not None)):
+    counts = bool(labels or bricks)
+    if (groups is None) == (keep is None) or (groups is not None and (counts or by is not None)):
         raise table.missing("a prune needs to be told which groups stay", "keep", "groups", hint=_WHICH)
-    if keep is not None and ((labels is None) == (by is None) or by not in (None, "mass")):
-        raise table.missing("a prune needs to be told what counts", "labels", "by", hint=_WHICH)
+    if keep is not None and (counts == (by is not None) or by not in (None, "mass")):
+        raise table.missing("a prune needs to be told what counts", "labels", "bricks", "by", hint=_WHICH)
     if keep is not None and keep < 1:
         raise table.error("`keep` must be at least 1", key="keep")
-    if labels is not None and (not labels or len(dict.fromkeys(labels)) != len(labels)):
-        raise table.error("`labels` names at least one label, and each once", key="labels")
-    return Prune(brick=brick, groups=groups, keep=keep, labels=labels, place=step.place)
+    return Prune(brick=brick, groups=groups, keep=keep, labels=labels, bricks=bricks, place=step.place)
+
+
+def _read_names(table: Table, key: str) -> tuple[str, ...]:
+    names = table.strings_or_none(key)
+    if names is not None and (not names or len(dict.fromkeys(names)) != len(names)):
+        raise table.error(f"`{key}` names at least one {key.removesuffix('s')}, and each once", key=key)
+    return names or ()
 
 
 def _read_groups(table: Table) -> tuple[int, ...] | None:

@@ -91,9 +91,12 @@ class Splits:
                 for one in found
             ]
 
-        passes = methods()[cut.method].hears + any(router in LEARNING for router in routers)
+        learns = any(router in LEARNING for router in routers)
+        passes = methods()[cut.method].hears + learns
         tokens = self.heard.total * passes + self.measured.total * len(routers) * len(SHARES)
-        return Step(measurement="split", key=self._key(cut.method), tokens=tokens, make=make, passes=CUT)
+        uncounted = "training routers" if learns else ""
+        key = self._key(cut.method)
+        return Step(measurement="split", key=key, tokens=tokens, make=make, passes=CUT, uncounted=uncounted)
 
     def _key(self, what: str) -> Mapping[str, Any]:
         return {**self.basis, "measurement": "split", "version": VERSION, "split": what}

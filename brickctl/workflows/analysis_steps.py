@@ -31,6 +31,7 @@ class Step:
         tokens: how many its forward passes read.
         make: does it; hears of the tokens that are read, and gives a value of JSON.
         passes: what its forward passes do beside themselves.
+        uncounted: work that is no forward pass, of which nobody knows before how long it takes; "" where there is none.
     """
 
     measurement: str
@@ -38,6 +39,7 @@ class Step:
     tokens: int
     make: Callable[[Watch], Any]
     passes: str = PLAIN
+    uncounted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,14 @@ def losses_of(stored: Sequence[float | None]) -> tuple[float, ...]:
     return tuple(math.nan if loss is None else loss for loss in stored)
 
 
-def tell(events: Events, needed: Mapping[str, float], what: str, kept: int) -> None:
+def tell(events: Events, todo: Sequence[Step], speeds: Mapping[str, float], what: str, kept: int) -> None:
     """Say how long it takes before it begins, by measurement."""
+    needed = seconds_needed(todo, speeds)
     each = ", ".join(f"{measurement} {in_words(seconds)}" for measurement, seconds in needed.items())
+    beside = ", ".join(dict.fromkeys(step.uncounted for step in todo if step.uncounted))
+    more = f", and {beside}" if beside else ""
     before = f"; {kept} steps were finished before" if kept else ""
-    events.note(f"{what}: this takes about {in_words(sum(needed.values()))} ({each}){before}")
+    events.note(f"{what}: this takes about {in_words(sum(needed.values()))} ({each}){more}{before}")
 
 
 def in_words(seconds: float) -> str:

@@ -14,7 +14,7 @@ from brickctl.workflows.analysis_laboratory import Laboratory
 from brickctl.workflows.analysis_neurons import Neurons
 from brickctl.workflows.analysis_output import SCHEMA, finite
 from brickctl.workflows.analysis_split import Splits, why_not
-from brickctl.workflows.analysis_steps import result, run, seconds_needed, tell, unfinished
+from brickctl.workflows.analysis_steps import result, run, tell, unfinished
 from brickctl.workflows.analysis_texts import Parts, PromptFile, divide, prompts_document
 from brickctl.workflows.analysis_wish import (
     BRICKS,
@@ -57,7 +57,7 @@ def analyze(
         pieces.mark(subject.name)  # what is finished of an analysis that is stopped is needed too
         if todo:
             speeds = laboratory.speeds()
-            tell(events, seconds_needed(todo, speeds), f"{subject.name} in {laboratory.dtype}", len(steps) - len(todo))
+            tell(events, todo, speeds, f"{subject.name} in {laboratory.dtype}", len(steps) - len(todo))
         run(steps, pieces, events)
         document = plan.document(wanted, events)
         pieces.mark(subject.name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from brickctl.core.model import Artifact
 from brickctl.core.names import BASE
 from brickctl.core.plan import Plan
 from brickctl.errors import Unsupported
+from brickctl.operations.recast import recast
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.executor import LocalExecutor, provide
 from brickctl.tensors.journal import Journal
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from brickctl.core.lock import Lock
     from brickctl.core.manifest import Input
     from brickctl.core.model import LazyModel
+    from brickctl.core.names import Alias
     from brickctl.core.nodes import Node
     from brickctl.core.ports import Events
     from brickctl.operations.operation import Ingredients
@@ -120,6 +123,16 @@ class LocalBench:
         """The model as a folder that transformers loads; written at the first call."""
         return self._written
 
+    @contextmanager
+    def folder_with(self, alias: Alias) -> Iterator[Path]:
+        """What a target builds that merges this brick only, as a folder that is gone afterwards."""
+        base, folder = self.ingredients.base, self._scratch.with_name(f"with-{alias}")
+        model = _with_tokens(self.ingredients.model(alias), base)
+        try:
+            yield self._write(recast(Artifact(root=model), base, None).root, folder)
+        finally:
+            rmtree(folder, ignore_errors=True)
+
     def tensor(self, node: Node) -> torch.Tensor:
         """A whole node, in its own type and shape, in memory of its own."""
         return self._tensors.tensor(node)
@@ -130,12 +143,14 @@ class LocalBench:
 
     @cached_property
     def _written(self) -> Path:
-        tasks = lay_out(Artifact(root=self.start), None, self.ingredients.plain_files())
-        plan = Plan(tasks=tasks)
-        self._scratch.mkdir()
+        return self._write(self.start, self._scratch)
+
+    def _write(self, model: LazyModel, folder: Path) -> Path:
+        plan = Plan(tasks=lay_out(Artifact(root=model), None, self.ingredients.plain_files()))
+        folder.mkdir()
         executor = LocalExecutor(self._reader.blobs, provide(plan, self._budget), self.events, "writing the model")
-        executor.run(plan, self._scratch, Journal(self._scratch.with_name("journal")))
-        return self._scratch
+        executor.run(plan, folder, Journal(folder.with_name(f"journal-{folder.name}")))
+        return folder
 
 
 def _start(wanted: Wanted, ingredients: Ingredients) -> LazyModel:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from brickctl.analysis.load import unmatched_keys
+from brickctl.analysis.load import load, unmatched_keys
 from brickctl.analysis.splitting.dividing import Cut
 from brickctl.derivations.split import Split
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, UsageFault
@@ -30,6 +30,10 @@ BUDGET = Budget(threads=1)
 LAYERS, HIDDEN, NEURONS = 4, 192, 384
 FFN = "model.layers.1.mlp"
 ENTRY = {"op": "split", "method": "coactivation", "experts": 8, "calibration": "prompts.jsonl", "tokens": 1500}
+MERGED = """
+[targets.merged]
+apply = [{ op = "merge", method = "linear", bricks = { upper = 1.0 } }]
+"""
 TARGETS = """
 [targets.experts]
 apply = [{ op = "split", brick = "groups", active = 8 }]
@@ -79,6 +83,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         append(folder, entry("shared", method="shared", experts=16, router="similarity", **plainly))
         append(folder, entry("taught", method="kmeans", router="mlp", **{"tune-steps": 3}, **plainly))
         append(folder, entry("bare", method="contiguous", router="none", **plainly))
+        append(folder, entry("needed", method="contiguous", router="none", bricks=["reverse", "upper"], tokens=9000))
+        append(folder, entry("needed-plainly", method="contiguous", router="none", bricks=["upper"], **plainly))
         append(folder, entry("again", **plainly) + 'from = { target = "experts" }\n' + TARGETS)
         yield folder
 
@@ -148,6 +154,42 @@ def test_what_is_made_again_is_the_same(project: Path, everything: dict[str, Mad
     assert again.entry.pin.digest == everything["taught"].entry.pin.digest
 
 
+def output_shares(folder: Path, texts: list[str]) -> Tensor:
+    """The mean share of the output of one FFN that each of eight contiguous groups makes, by hand."""
+    loaded, seen = load(folder, dtype="float32"), list[torch.Tensor]()
+    down = loaded.model.get_submodule(FFN).down_proj
+    handle = down.register_forward_pre_hook(lambda _, given: seen.append(given[0][0].abs() * down.weight.norm(dim=0)))
+    with torch.no_grad():
+        for one in texts:
+            loaded.model(**loaded.tokenizer(one, return_tensors="pt"))
+    handle.remove()
+    magnitudes = torch.cat(seen)
+    groups = (magnitudes / magnitudes.sum(dim=1, keepdim=True)).mean(dim=0).reshape(8, -1).sum(dim=1)
+    return cast("Tensor", groups)
+
+
+def test_a_brick_is_heard_on_the_base_with_the_texts_that_bear_its_name(project: Path) -> None:
+    (one,) = made(project, "needed").values()
+    tensors, document = files(one)
+    assert document["bricks"] == ["reverse", "upper"]
+    mass = tensors[f"{FFN}.mass"]
+    assert mass.shape == (len(document["labels"]) + 2, 8)
+    (built,) = build_targets(opened(append(project, MERGED)), ["merged"], LockMode.REFRESH, BUDGET)
+    lines = [json.loads(line) for line in (project / "prompts.jsonl").read_text().splitlines()]
+    texts = [*dict.fromkeys(one["prompt"] + one["completion"] for one in lines if one["label"] == "upper")]
+    assert torch.allclose(mass[-1], output_shares(built.folder, texts), rtol=1e-4)
+    assert not torch.allclose(mass[-1], mass[document["labels"].index("upper")], rtol=2e-2)
+
+
+def test_without_such_texts_it_is_heard_on_all_of_them(project: Path) -> None:
+    (one,) = made(project, "needed-plainly").values()
+    tensors, document = files(one)
+    assert (document["labels"], document["bricks"]) == ([], ["upper"])
+    base, upper = tensors[f"{FFN}.mass"]
+    assert not torch.allclose(base, upper, rtol=1e-3)
+    assert one.findings.notes[1:] == ("the base with `upper` on it read the same texts",)
+
+
 @pytest.mark.usefixtures("everything")
 def test_the_groups_are_built_into_experts_and_into_a_smaller_model(project: Path) -> None:
     experts, small = (
@@ -181,6 +223,9 @@ def test_a_mixture_of_experts_is_not_split_again(project: Path) -> None:
         ({"router": "similarity", "tune-steps": 5}, "there is nothing to train of the router `similarity`"),
         ({"calibration": None}, "[derived.x] needs text that the model reads"),
         ({"calibration": "../x.jsonl"}, "`../x.jsonl` is no file of this project"),
+        ({"bricks": ["base"]}, "`bricks` are put onto the base"),
+        ({"bricks": ["upper", "upper"]}, "`bricks` names each brick once"),
+        ({"bricks": ["uper"]}, "`x` uses `uper`, which is no brick here"),
         ({"tokens": 1}, "`tokens` in [derived.x] must be 2 or more, not 1"),
         ({"epochs": 1}, "unknown key `epochs` in [derived.x]"),
     ],
@@ -217,26 +262,21 @@ def test_text_or_a_model_that_does_not_fit_is_refused(
     assert raised.value.place.line is not None
 
 
-def found(shared: int, mass: float) -> Any:
-    """As much of an FFN that was split as is written."""
-    return SimpleNamespace(
-        ffn=SimpleNamespace(name=f"layers.{shared}.mlp"),
-        partition=SimpleNamespace(shared=shared),
-        tensors=lambda: {"mass": torch.tensor([mass])},
-    )
-
-
 @pytest.mark.parametrize(
-    ("parts", "cause"),
+    ("made", "always_on", "cause"),
     [
-        ([found(0, 1.0), found(0, float("nan"))], "`layers.0.mlp.mass` would hold NaN or infinity: activations of the"),
-        ([found(4, 1.0), found(8, 1.0)], "the FFNs would have 4 or 8 neurons that are always on"),
+        ([1.0, float("nan")], [0, 0], "`layers.1.mlp.mass` would hold NaN or infinity: activations of the"),
+        ([1.0, 1.0], [4, 8], "the FFNs would have 4 or 8 neurons that are always on"),
     ],
 )
-def test_what_no_build_could_use_is_not_written(parts: list[Any], cause: str, tmp_path: Path) -> None:
-    split = Split(calibration="x.jsonl", cut=Cut(method="shared", groups=4), router=None, active=2, steps=0, tokens=10)
+def test_what_no_build_could_use_is_not_written(
+    made: list[float], always_on: list[int], cause: str, tmp_path: Path
+) -> None:
+    cut = Cut(method="shared", groups=4)
+    split = Split(calibration="x.jsonl", cut=cut, bricks=(), router=None, active=2, steps=0, tokens=10)
     bench: Any = SimpleNamespace(folder=tmp_path, start=SimpleNamespace(tensors={}))
+    tensors = {f"layers.{number}.mlp": {"mass": torch.tensor([mass])} for number, mass in enumerate(made)}
     with pytest.raises(Misfit) as raised:
-        split._write(bench, parts, [])
+        split._write(bench, tensors, always_on, [])
     assert raised.value.causes[0].startswith(cause)
     assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,7 @@ STEPS = {
     "a prune of nothing in particular": '{ op = "prune", brick = "groups" }',
     "a prune that says too little": '{ op = "prune", brick = "groups", keep = 2 }',
     "an unknown label": PRUNE.replace("code", "law"),
+    "an unknown brick": PRUNE.replace("labels", "bricks"),
     "a group that is not there": '{ op = "prune", brick = "groups", groups = [7] }',
 }
 

@@ -53,7 +53,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def labelled(llama: Path) -> Path:
-    return partition(llama, llama.with_name("g"), groups=GROUPS, shared=SHARED, labels=["code", "prose"])
+    return partition(
+        llama, llama.with_name("g"), groups=GROUPS, shared=SHARED, labels=["code", "prose"], bricks=["sql"]
+    )
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -93,6 +95,7 @@ def test_config_json_says_how_wide_it_is_and_nothing_else_changes(llama: Path, l
 MASS = {
     "code": [[0.1, 0.4, 0.2, 0.3], [0.3, 0.2, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]],
     "prose": [[0.7, 0.1, 0.1, 0.1], [0.0, 0.0, 0.6, 0.4], [0.25, 0.25, 0.25, 0.25]],
+    "sql": [[0.1, 0.1, 0.5, 0.3], [0.3, 0.3, 0.3, 0.1], [0.3, 0.1, 0.1, 0.5]],
 }
 
 
@@ -104,7 +107,7 @@ def weighed(labelled: Path, tmp_path: Path) -> Path:
     for file in labelled.iterdir():
         (brick / file.name).write_bytes(file.read_bytes())
     mass = {
-        f"model.layers.{layer}.mlp.mass": torch.tensor([MASS[label][layer] for label in MASS]) for layer in range(3)
+        f"model.layers.{layer}.mlp.mass": torch.tensor([rows[layer] for rows in MASS.values()]) for layer in range(3)
     }
     return edit_tensors(brick, lambda found: {**found, **mass})
 
@@ -117,6 +120,8 @@ def weighed(labelled: Path, tmp_path: Path) -> Path:
         ('keep = 2, labels = ["prose", "code"]', [[0, 1], [2, 3], [0, 1]]),
         ('keep = 3, by = "mass"', [[0, 1, 3], [0, 2, 3], [0, 1, 2]]),
         ('keep = 4, labels = ["code"]', [[0, 1, 2, 3]] * 3),
+        ('keep = 2, bricks = ["sql"]', [[2, 3], [0, 1], [0, 3]]),
+        ('keep = 2, bricks = ["sql"], labels = ["prose"]', [[0, 2], [2, 3], [0, 3]]),
     ],
 )
 def test_the_groups_stay_that_put_out_most_for_the_labels(
@@ -135,6 +140,7 @@ def test_it_tells_what_is_left_and_what_that_carries(llama: Path, weighed: Path,
         "28 of 48 neurons of each FFN are left",
         "the groups that stay carry 60% of what all groups put out for code",  # (0.7 + 0.6 + 0.5) / 3
         "the groups that stay carry 37% of what all groups put out for prose",  # (0.2 + 0.4 + 0.5) / 3
+        "the groups that stay carry 40% of what all groups put out with `sql` on the base",  # (0.4 + 0.4 + 0.4) / 3
     )
 
 
@@ -188,6 +194,11 @@ TURNED = '{ op = "stitch", slices = [{ brick = "base", layers = [1, 3] }, { bric
         (prune("groups = []"), "`groups` is a list of numbers from 0 on, each once"),
         (prune('groups = ["1"]'), "`groups` is a list of numbers from 0 on, each once"),
         (prune('keep = 2, labels = ["law"]'), "`g` knows no label `law`"),
+        (prune('keep = 2, bricks = ["code"]'), "`g` knows no brick `code`"),
+        (prune('keep = 2, bricks = ["sq"]'), "did you mean `sql`?"),
+        (prune("keep = 2, bricks = []"), "`bricks` names at least one brick, and each once"),
+        (prune('keep = 2, by = "mass", bricks = ["sql"]'), "a prune needs to be told what counts"),
+        (prune('groups = [1], bricks = ["sql"]'), WHICH),
         (prune('keep = 2, labels = ["code", "code"]'), "`labels` names at least one label, and each once"),
         (prune("groups = [1]", brick="one"), "`one` is of kind expert, and no partition of neurons"),
         (prune("groups = [1]", brick="base"), "`brick` may not be the base"),
@@ -203,9 +214,12 @@ def test_a_prune_that_means_nothing_is_refused(
     assert message in refused(llama, labelled, steps, tmp_path, one=one)
 
 
-def test_labels_of_a_brick_without_labels_are_refused(llama: Path, tmp_path: Path) -> None:
+def test_labels_and_bricks_of_a_partition_without_any_are_refused(llama: Path, tmp_path: Path) -> None:
     brick = partition(llama, tmp_path / "g", groups=GROUPS)
     assert "it was derived without labels" in refused(llama, brick, prune('keep = 1, labels = ["code"]'), tmp_path)
+    message = refused(llama, brick, prune('keep = 1, bricks = ["one"]'), tmp_path)
+    assert "it was derived without bricks" in message
+    assert "name this brick in the `bricks` of its [derived] entry, and derive it again" in message
 
 
 def test_a_config_json_that_cannot_say_the_width_is_refused(labelled: Path, tmp_path: Path) -> None:

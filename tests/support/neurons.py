@@ -37,7 +37,7 @@ def modules(model: Path) -> dict[str, tuple[int, int]]:
 
 def config(model: Path, *, groups: int, shared: int = 0, **settings: Any) -> dict[str, Any]:
     """`neurons_config.json` of a brick for a model."""
-    usual = {"format": FORMAT, "method": "random", "router": None, "labels": []}
+    usual = {"format": FORMAT, "method": "random", "router": None, "labels": [], "bricks": []}
     return {
         **usual,
         "interface": prefixed(interface_digest(shapes(model))),
@@ -54,7 +54,7 @@ def partition(model: Path, folder: Path, *, groups: int, seed: int = 0, **settin
     for path, (neurons, hidden) in modules(model).items():
         drawn = order(neurons, groups, found["shared"], generator)
         tensors[f"{path}.order"] = drawn if found["method"] == "random" else torch.arange(neurons, dtype=torch.int32)
-        rows = max(len(found["labels"]), 1)
+        rows = max(len(found["labels"]), 1) + len(found["bricks"])
         tensors[f"{path}.mass"] = torch.rand(rows, groups, generator=generator)
         if found["router"] in ("linear", "similarity"):
             tensors[f"{path}.router.weight"] = torch.randn(groups, hidden, generator=generator) / hidden**0.5

@@ -39,6 +39,10 @@ class Calibration:
         """All of them, one label after the other."""
         return [row for rows in self.texts for row in rows]
 
+    def rows_for(self, name: str) -> Rows:
+        """Those of the label that is called so, or all of them where there is none."""
+        return self.texts[self.labels.index(name)] if name in self.labels else self.rows
+
     @property
     def tokens(self) -> int:
         """How many tokens they have."""

@@ -51,14 +51,16 @@ class Grouped:
     router: LinearRouter | MlpRouter | None
     active: int
 
-    def tensors(self) -> Mapping[str, torch.Tensor]:
+    def tensors(self, with_bricks: Sequence[torch.Tensor] = ()) -> Mapping[str, torch.Tensor]:
         """What a brick of kind `neurons` holds of it, by names below that of the FFN.
 
-        `mass` (texts, groups) is the share of the output that each group makes; what is shared makes the rest.
+        `mass` (texts + bricks, groups) is the share of the output that each group makes; what is shared makes the rest.
+        `with_bricks` are magnitudes with each brick on the model, (1, neurons) fp32 each.
         """
         import torch
 
-        found = {"order": torch.from_numpy(self.partition.order), "mass": group_sums(self.magnitudes, self.partition)}
+        mass = group_sums(torch.cat((self.magnitudes, *with_bricks)), self.partition)
+        found = {"order": torch.from_numpy(self.partition.order), "mass": mass}
         if self.router is not None:
             found |= {f"router.{name}": tensor for name, tensor in self.router.tensors().items()}
         if isinstance(self.router, LinearRouter):

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 _TOKENS_AT_ONCE = 2048
 
 
-class Heard:
-    """What was heard of one FFN: `marks` of all tokens, and for each text the sum of shares of the output."""
+class Magnitudes:
+    """How much of the output of one FFN each of its neurons makes: for each text the sum of its shares."""
 
     def __init__(self, ffn: Ffn, texts: int) -> None:
         import torch
 
-        self.marks = Marks(ffn.neurons)
         self._norms = ffn.output_norms()
         self._sums = torch.zeros(texts, ffn.neurons, dtype=torch.float64)
         self._tokens = [0] * texts
@@ -37,17 +36,33 @@ class Heard:
         """Some more tokens of a text, (tokens, neurons)."""
         import torch
 
-        self.marks.add(activations)
         sizes = activations.float().abs() * self._norms
         sizes /= sizes.sum(dim=1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
         self._sums[text] += sizes.sum(dim=0).cpu()
         self._tokens[text] += len(activations)
 
-    def magnitudes(self) -> torch.Tensor:
+    def means(self) -> torch.Tensor:
         """The mean over tokens of ||a_i W_O[:, i]|| / sum_j ||a_j W_O[:, j]||, (texts, neurons) fp32; rows add to 1."""
         import torch
 
         return (self._sums / torch.tensor(self._tokens).clamp_min(1)[:, None]).float()
+
+
+class Heard:
+    """What was heard of one FFN: `marks` of all tokens, and the magnitudes of each text."""
+
+    def __init__(self, ffn: Ffn, texts: int) -> None:
+        self.marks = Marks(ffn.neurons)
+        self._magnitudes = Magnitudes(ffn, texts)
+
+    def add(self, text: int, activations: torch.Tensor) -> None:
+        """Some more tokens of a text, (tokens, neurons)."""
+        self.marks.add(activations)
+        self._magnitudes.add(text, activations)
+
+    def magnitudes(self) -> torch.Tensor:
+        """The mean share of the output that each neuron makes, (texts, neurons) fp32; rows add to 1."""
+        return self._magnitudes.means()
 
 
 def hear(model: Any, ffns: Sequence[Ffn], texts: Sequence[Rows], *, watch: Watch = unwatched) -> tuple[Heard, ...]:
@@ -57,6 +72,14 @@ def hear(model: Any, ffns: Sequence[Ffn], texts: Sequence[Rows], *, watch: Watch
         with listening(ffns, lambda index, activations, text=text: heard[index].add(text, activations)):  # type: ignore[misc]
             read(model, rows, watch=watch)
     return heard
+
+
+def magnitudes(model: Any, ffns: Sequence[Ffn], rows: Rows, *, watch: Watch = unwatched) -> tuple[torch.Tensor, ...]:
+    """The mean share of the output that each neuron of each FFN makes on these rows, (1, neurons) fp32 each."""
+    found = tuple(Magnitudes(ffn, 1) for ffn in ffns)
+    with listening(ffns, lambda index, activations: found[index].add(0, activations)):
+        read(model, rows, watch=watch)
+    return tuple(one.means() for one in found)
 
 
 def read(model: Any, rows: Rows, *, watch: Watch = unwatched) -> None:
