@@ -21,8 +21,8 @@ _GUARDED = {"local_files_only": True, "trust_remote_code": False}
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # without the second, PEFT would read pickle
 
 _WORTH_DIVIDING = 16_000_000
-"""Parameters of a model from which on threads gain more than they wait for one another. Each kernel of a smaller one takes
-microseconds; two threads beside another program were measured to take four times as long as one."""
+"""Parameters of a model from which on threads gain more than they wait for one another: each kernel of a smaller one
+takes microseconds. Two threads beside another program were measured to take four times as long as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
