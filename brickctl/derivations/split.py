@@ -209,9 +209,11 @@ def read_split(derived: Derived) -> Split:
     text, `kmeans` what has similar weights, `shared` leaves a share of the neurons (`shared`, 0.125) always on, those
     that fire most often, and puts the others together as `coactivation` does; `contiguous` and `random` are to compare
     with. `calibration` has lines of `{"text": ...}`, or the labelled prompts of `brickctl analyze`, of which about
-    `tokens` (20,000) are read; with labels the brick says what each group and each neuron is for. `router` is `linear`
-    (what a mixture of experts can hold), `similarity`, `mlp` or `none`; it is made for `active` experts (half of them),
-    in `tune-steps` steps (0 for a linear one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
+    `tokens` (20,000) are read; with labels the brick says what each group and each neuron is for. `bricks` names
+    others, such as adapters: with each of them on the base, which reads the texts that have its name as their label,
+    or else all of them, it says what the groups do, for `prune`. `router` is `linear` (what a mixture can hold),
+    `similarity`, `mlp` or `none`; it is made for `active` experts (half of them), in `tune-steps` steps (0 for a linear
+    one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
     """
     table = derived.table.fresh()
     method = _choice(table, "method", tuple(methods()))
