@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.errors import ManifestInvalid
 from brickctl.kinds.neurons import Ffn, ffns
+from brickctl.operations.dense_ffns import PARTS, width_of
 from brickctl.operations.mixtures import (
     COMPUTED,
     EMPTY_SHARED,
@@ -22,7 +23,7 @@ from brickctl.operations.mixtures import (
     refuse_unsayable,
     spoken,
 )
-from brickctl.operations.neuron_groups import PARTS, Asked, down, gate, named_brick, up, zero_matrix
+from brickctl.operations.neuron_groups import Asked, down, gate, named_brick, up, zero_matrix
 from brickctl.operations.operation import Ingredients, Operation, register
 from brickctl.operations.router_scale import keeps_order, scale_of
 from brickctl.tensors.arithmetic import scaled
@@ -80,7 +81,7 @@ class Split:
         refuse_unsayable(said, mixture, self.place)
         outside = _names_outside(root, modules)
         refuse_strangers((*outside, *root.ties), mixture, self.place)
-        sizes = _sizes(partition.grouping, self.active, asked.width_of(modules), len(modules))
+        sizes = _sizes(partition.grouping, self.active, width_of(modules, self.place), len(modules))
         experts = Experts(partition, root, mixture, sizes)
         tensors = dict(_with_biases(_with_ffns(root.tensors, modules, experts.of), mixture))
         config = mixture.config(said, sizes)
