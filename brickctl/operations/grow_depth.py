@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
-from brickctl.core.names import BASE, Alias, did_you_mean
+from brickctl.core.names import BASE, did_you_mean
 from brickctl.errors import Misfit, Unsupported
 from brickctl.operations.layered import Layered, choose_stack
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
@@ -18,7 +18,7 @@ from brickctl.operations.stitch import Stitch
 from brickctl.tensors.arithmetic import cast, zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from brickctl.core import manifest
     from brickctl.core.model import Artifact
@@ -29,7 +29,7 @@ _ZERO_BLOCKS = "zero-blocks"
 _MOST = 4096
 """Layers of the result: more than any model has, and few enough to be planned at once."""
 
-_PRE_NORM = (
+PRE_NORM = (
     "ernie4_5", "gemma", "glm", "granite", "llama", "ministral", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe",
     "qwen3", "qwen3_moe", "seed_oss", "smollm3",
 )  # fmt: skip
@@ -61,7 +61,7 @@ class GrowDepth:
     computes = True
     takes_layers = False
     inputs = ()
-    aliases: tuple[Alias, ...] = ()
+    aliases = ()
 
     def document(self) -> Mapping[str, Any]:
         """The step with every default written out."""
@@ -79,7 +79,7 @@ class GrowDepth:
         before = positions(len(model.layers), self._added(len(model.layers)))
         slices = tuple(of_base(layers) for layers in _runs(before, len(model.layers)))
         deeper = Stitch(slices=slices, stack=stack, place=self.place).apply(artifact, ingredients)
-        new = tuple(f"{stack}.{after + number}" for number, after in enumerate(before))
+        new = dict.fromkeys(f"{stack}.{after + number}" for number, after in enumerate(before))
         tensors = {name: _silenced(name, node, stack, new) for name, node in deeper.root.tensors.items()}
         root = dataclasses.replace(deeper.root, tensors=tensors)
         return dataclasses.replace(deeper, root=root, notes=(*deeper.notes, _told(before, self.layers)))
@@ -120,8 +120,8 @@ class GrowDepth:
 
     def _check_type(self, config: Mapping[str, Any]) -> None:
         kind = config.get("model_type")
-        if kind not in _PRE_NORM:
-            cause = f"its model type is `{shown(kind)}`; blocks are known to add up in {', '.join(_PRE_NORM)}"
+        if kind not in PRE_NORM:
+            cause = f"its model type is `{shown(kind)}`; blocks are known to add up in {', '.join(PRE_NORM)}"
             raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=_STITCH)
 
 
@@ -152,7 +152,7 @@ def _absent(layer: Mapping[str, Node]) -> Iterator[str]:
             yield words
 
 
-def _silenced(name: str, node: Node, stack: str, blocks: Sequence[str]) -> Node:
+def _silenced(name: str, node: Node, stack: str, blocks: Collection[str]) -> Node:
     """Zeros in place of what one of these blocks adds up to; every other tensor as it is."""
     number, _, _ = name.removeprefix(f"{stack}.").partition(".")
     path = f"{stack}.{number}"

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from brickctl.analysis.load import unmatched_keys
 from brickctl.errors import ManifestInvalid, Misfit, Unsupported
-from brickctl.operations.grow_depth import positions
+from brickctl.operations.grow_depth import PRE_NORM, positions
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import adapter, edit_config, edit_tensors, load, logits, tiny_model, tuned, weights
 
@@ -89,6 +89,10 @@ def test_the_deeper_model_says_bit_by_bit_what_it_said_before(name: str, tmp_pat
 def test_so_it_does_in_every_type_that_is_known(model_type: str, tmp_path: Path) -> None:
     base = any_model(tmp_path / "base", model_type, **OTHERS[model_type])
     grown_model_says_the_same(base, 6 if model_type == "qwen2_moe" else 4, tmp_path / "out")
+
+
+def test_each_of_these_types_has_a_test() -> None:
+    assert sorted(PRE_NORM) == sorted({*OTHERS, *(architecture for architecture, _ in BASES.values())})
 
 
 @pytest.fixture(scope="module")
