@@ -26,6 +26,7 @@ from brickctl.operations.mixtures import (
 )
 from brickctl.operations.neuron_groups import down, gate, up, zero_matrix
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
+from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.columns import ZEROS
 from brickctl.tensors.draws import stream_key
 from brickctl.tensors.uniform import uniform
@@ -99,7 +100,8 @@ class GrowExperts:
         """What stands for one FFN: every expert is the same node, read from where the FFN is stored."""
         expert = _whole(model, ffn, width)
         shared = empty_expert(EMPTY_SHARED, ffn.hidden) if mixture.has_shared else None
-        return block_of(mixture, ffn, self._router(ffn), itertools.repeat(expert, self.experts), shared)
+        router = cast(self._router(ffn), expert[0].spec.dtype)
+        return block_of(mixture, ffn, router, itertools.repeat(expert, self.experts), shared)
 
     def _router(self, ffn: Ffn) -> Node:
         """(experts, hidden): zeros, or numbers between -sqrt(3) and sqrt(3) times their deviation."""

@@ -63,18 +63,19 @@ class Asked:
         refuse_quantised(model, self.place)
 
 
-def named_brick(table: Table, op: str) -> Alias:
-    """The `brick` of a step.
+def named_brick(table: Table, op: str, what: str = "a brick of kind neurons") -> Alias:
+    """The `brick` of a step, and `what` it should be.
 
     Raises:
         ManifestInvalid: there is none, or it is the base.
     """
     if not table.has("brick"):
-        hint = f'write {{ op = "{op}", brick = NAME, ... }}: a brick of kind neurons'
-        raise table.missing(f"a {op} needs `brick`", "brick", hint=hint)
+        hint = f'write {{ op = "{op}", brick = NAME, ... }}: {what}'
+        article = "an" if op[0] in "aeiou" else "a"
+        raise table.missing(f"{article} {op} needs `brick`", "brick", hint=hint)
     alias = Alias(table.string("brick"))
     if alias == BASE:
-        raise table.error("`brick` may not be the base", key="brick", hint="name a brick of kind neurons")
+        raise table.error("`brick` may not be the base", key="brick", hint=f"name {what}")
     return alias
 
 

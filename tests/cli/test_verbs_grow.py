@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.support.models import load, logits, tiny_model
+from tests.support.models import load, logits, tiny_model, tuned
 from tests.support.neurons import distance
 
 if TYPE_CHECKING:
@@ -41,6 +41,20 @@ def test_a_larger_model_says_the_same_and_a_saved_project_builds_it_again(what: 
     built = project.root / "dist" / "model" / "model.safetensors"
     assert built.read_bytes() == (tree.root / "out" / "model.safetensors").read_bytes()
     assert project.run("verify", "dist/model", "--load").code == 0
+
+
+def test_a_mixture_is_grown_once_and_is_the_base_of_a_project_that_adds_experts(tree: Sandbox) -> None:
+    """A dense model has none of the tensors of such a base, and is locked all the same: as an expert of it."""
+    tuned(tree.root / "base", tree.root / "code")
+    assert tree.run("grow", "experts", "./base", *VERBS["experts"], "-o", "mixture").code == 0
+    sources = '[base]\nsource = "path:mixture"\n[bricks]\ncode = { source = "path:code" }\n'
+    step = '[targets.more]\napply = [{ op = "add-expert", brick = "code" }]\n'
+    tree.write({"brick.toml": f'[project]\nname = "x"\n{sources}{step}'})
+    assert tree.run("build").code == 0
+    assert tree.run("verify", "--load").code == 0
+    assert load(tree.root / "dist/more").config.num_local_experts == 5
+    tree.write({"brick.toml": f'[project]\nname = "x"\n{sources}{step.replace("code", "cod")}'})
+    assert "did you mean `code`?" in tree.run("build").err
 
 
 def test_what_is_new_is_told_and_a_dry_run_only_tells_it(tree: Sandbox) -> None:
