@@ -8,6 +8,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.rows import RowMap
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.neurons import Ffn, ffns
@@ -83,21 +84,15 @@ class AddExpert:
         Raises:
             Unsupported: there are none, or they are not what config.json counts.
         """
-        router, count = f".{mixture.block}.gate.weight", model.config.get(mixture.count)
+        router = f".{mixture.block}.gate.weight"
         found = [name.removesuffix(router) for name in model.tensors if name.endswith(router)]
         if not found:
             cause = f"it has no `model.layers.0{router}`"
             raise Unsupported("the model has no experts that could get another one", causes=(cause,), place=self.place)
-        for layer in found:
-            rows = model.tensors[layer + router].spec.shape[0]
-            if rows != count:
-                cause = f"`{layer}{router}` chooses among {rows} experts; `{mixture.count}` in config.json is {count}"
-                raise Unsupported("the model cannot get another expert", causes=(cause,), place=self.place)
-            for number, part in itertools.product(range(rows), mixture.names):
-                name = f"{layer}.{mixture.block}.experts.{number}.{part}.weight"
-                if name not in model.tensors:
-                    cause = f"it has no `{name}`"
-                    raise Unsupported("the model cannot get another expert", causes=(cause,), place=self.place)
+        faults = (_fault(model, mixture, f"{layer}.{mixture.block}") for layer in found)
+        fault = next((fault for fault in faults if fault is not None), None)
+        if fault is not None:
+            raise Unsupported("the model cannot get another expert", causes=(fault,), place=self.place)
         return tuple(found)
 
     def _dense(self, running: LazyModel, ingredients: Ingredients) -> LazyModel:
@@ -111,7 +106,7 @@ class AddExpert:
         refuse_quantised(dense, self.place)
         ours, theirs = (model.config.get(_ACTIVATION, "silu") for model in (running, dense))
         if ours != theirs:
-            cause = f"`{_ACTIVATION}` in its config.json is {theirs}; the mixture has {ours}"
+            cause = f"`{_ACTIVATION}` in its config.json is {shown(theirs)}; the mixture has {shown(ours)}"
             raise self._misfit(cause)
         paths = [ffn.path for ffn in ffns(dense)]
         known = [f"{path}.{part}" for path in paths for part in PARTS]
@@ -159,6 +154,26 @@ class AddExpert:
                 f"expert {count} is chosen by nobody until the router is trained: one expert is active, and its logit"
                 " is the mean of the others'"
             )
+
+
+def _fault(model: LazyModel, mixture: Mixture, block: str) -> str | None:
+    """What is wrong with the experts of a block: one for each row of the router, all of one shape, in plain numbers."""
+    router, count = model.tensors[f"{block}.gate.weight"], model.config.get(mixture.count)
+    shape = router.spec.shape
+    if len(shape) != 2 or shape[0] != count or not router.spec.dtype.is_mergeable:  # noqa: PLR2004 - a matrix
+        said = f"`{mixture.count}` in config.json is {shown(count)}"
+        return f"`{block}.gate.weight` is {router.spec.dtype.code} {list(shape)}; {said}"
+    first = model.tensors.get(f"{block}.experts.0.{mixture.names[0]}.weight")
+    into = (0 if first is None else first.spec.rows, shape[1])
+    parts = tuple(zip(mixture.names, (into, into, into[::-1]), strict=True))
+    for number, (part, wanted) in itertools.product(range(shape[0]), parts):
+        name = f"{block}.experts.{number}.{part}.weight"
+        node = model.tensors.get(name)
+        if node is None:
+            return f"it has no `{name}`"
+        if node.spec.shape != wanted:
+            return f"`{name}` has shape {list(node.spec.shape)}, and not {list(wanted)}"
+    return None
 
 
 def _with_mean(router: Node) -> Node:

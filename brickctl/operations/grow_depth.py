@@ -47,6 +47,11 @@ _KNOWN = re.compile(
 _ATTENTION_OUT = re.compile(r"\.self_attn\.o_proj\.(?:weight|bias)")
 _FFN_OUT = re.compile(r"\.(?:mlp|block_sparse_moe)\.(?:.+\.)?(?:down_proj(?:\.weight|\.bias)?|w2\.weight)")
 _CANNOT = "zero-blocks cannot make this model deeper"
+_UNKNOWN = "is no part of a block that it knows"
+_BEHIND = (
+    "is a norm behind a projection that would be zero: it makes the first step of training as large as the norm's"
+    " weights, however small that step is"
+)
 _STITCH = 'give layers twice with { op = "stitch", slices = [...] } instead, and train the result'
 
 
@@ -99,24 +104,19 @@ class GrowDepth:
     def _check(self, model: Layered, number: int, layer: Mapping[str, Node]) -> None:
         """Refuse a block with something in it that is not known to stay silent, or to be trainable, behind zeros."""
         strange = next((rest for rest in layer if not _KNOWN.fullmatch(rest)), None)
-        if strange is not None and strange.endswith("norm.weight"):
-            cause = (
-                f"`{model.name(number, strange)}` is a norm behind a projection that would be zero: it makes the first"
-                " step of training as large as the norm's weights, however small that step is"
-            )
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=_STITCH)
-        if strange is not None:
-            cause = f"`{model.name(number, strange)}` is no part of a block that it knows"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=_STITCH)
         absent = next(_absent(layer), None)
-        if absent is not None:
-            cause = f"`{model.name(number, '')}` has no {absent}"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=_STITCH)
         packed = next((rest for rest, node in layer.items() if not node.spec.dtype.is_mergeable), None)
-        if packed is not None:
+        hint = _STITCH
+        if strange is not None:
+            cause = f"`{model.name(number, strange)}` {_BEHIND if strange.endswith('norm.weight') else _UNKNOWN}"
+        elif absent is not None:
+            cause = f"`{model.name(number, '')}` has no {absent}"
+        elif packed is not None:
             cause = f"`{model.name(number, packed)}` is stored as {layer[packed].spec.dtype.code}"
             hint = "use the bf16 or fp32 release of the model"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=hint)
+        else:
+            return
+        raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=hint)
 
     def _check_type(self, config: Mapping[str, Any]) -> None:
         kind = config.get("model_type")

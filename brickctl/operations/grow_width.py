@@ -109,8 +109,12 @@ class GrowWidth:
             yield name, self._incoming(name, model.tensors[name], widening)
         yield down, widen_columns(model.tensors[down], widening, shared=True)
         for bias in (f"{ffn.path}.{part}" for part in INNER_BIASES):
-            if bias in model.tensors:
-                yield bias, widen_columns(model.tensors[bias], widening, shared=False)
+            node = model.tensors.get(bias)
+            if node is not None and node.spec.shape != (widening.before,):
+                cause = f"`{bias}` has shape {list(node.spec.shape)}, and not [{widening.before}]"
+                raise Unsupported(_CANNOT, causes=(cause,), place=self.place)
+            if node is not None:
+                yield bias, widen_columns(node, widening, shared=False)
 
     def _incoming(self, name: str, node: Node, widening: Widening) -> Node:
         """A matrix (neurons, hidden) with the rows of the copies below it, each weight w of which is w + w u.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _KNOWN = ("llama", "mistral", "qwen2", "qwen3")
 """Model types that do nothing with the width but what is done here: Gemma multiplies embeddings by its root."""
 
+_MATRIX = 2
 _HEAD = "lm_head.weight"
 _LAYER = r"model\.layers\.\d+\."
 _READS = re.compile(rf"{_LAYER}(?:self_attn\.[qkv]_proj|mlp\.(?:gate|up)_proj)\.weight|lm_head\.weight")
@@ -87,8 +88,9 @@ def _widened(name: str, node: Node, widening: Widening, place: Place | None) -> 
     by_rows, shared = _WRITES.fullmatch(name) is not None, _READS.fullmatch(name) is not None
     if not (by_rows or shared or _WRITES_ENTRIES.fullmatch(name)):
         raise Unsupported(_CANNOT, causes=(f"`{shown(name)}` is none of the tensors that it knows",), place=place)
-    width = node.spec.shape[0] if by_rows and node.spec.shape else node.spec.columns
-    if width != widening.before or not node.spec.dtype.is_mergeable:
+    dimensions, width = len(node.spec.shape), node.spec.rows if by_rows else node.spec.columns
+    is_matrix = dimensions == _MATRIX or (dimensions == 1 and not (by_rows or shared))
+    if not is_matrix or width != widening.before or not node.spec.dtype.is_mergeable:
         cause = f"`{name}` is {node.spec.dtype.code} {list(node.spec.shape)}; the model has {widening.before} channels"
         raise Unsupported(_CANNOT, causes=(cause,), place=place)
     return widen_rows(node, widening) if by_rows else widen_columns(node, widening, shared=shared)

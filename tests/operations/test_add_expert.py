@@ -198,8 +198,12 @@ def test_a_mixture_that_is_not_what_its_config_json_says_is_refused(llama: Path,
     mixture = build(text(llama, GROWN), tmp_path / "mixture")
     edit_config(mixture, "config.json", num_local_experts=8)
     said = refused(mixture, ONE, tmp_path, one=one)
-    assert "chooses among 4 experts; `num_local_experts` in config.json is 8" in said
+    assert "block_sparse_moe.gate.weight` is F32 [4, 32]; `num_local_experts` in config.json is 8" in said
     edit_config(mixture, "config.json", num_local_experts=4)
+    wide, narrow = (f"model.layers.1.block_sparse_moe.experts.{number}.w2.weight" for number in (3, 0))
+    edit_tensors(mixture, lambda found: {**found, wide: torch.ones(32, 56)})
+    assert f"`{wide}` has shape [32, 56], and not [32, 48]" in refused(mixture, ONE, tmp_path, one=one)
+    edit_tensors(mixture, lambda found: {**found, wide: found[narrow].clone()})
     gone = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
     edit_tensors(mixture, lambda found: {name: tensor for name, tensor in found.items() if name != gone})
     assert f"it has no `{gone}`" in refused(mixture, ONE, tmp_path, one=one)

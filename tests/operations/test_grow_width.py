@@ -225,6 +225,14 @@ def test_tensors_that_it_does_not_know_are_refused(tmp_path: Path) -> None:
     assert "is none of the tensors that it knows" in refused(base, grow("hidden = 64"), tmp_path)
 
 
+def test_tensors_of_strange_shapes_are_refused(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", mlp_bias=True)
+    bias, out = "model.layers.1.mlp.up_proj.bias", "model.layers.1.self_attn.o_proj.weight"
+    edit_tensors(base, lambda found: {**found, bias: torch.ones(47), out: torch.ones(4, 8, 32)})
+    assert f"`{bias}` has shape [47], and not [48]" in refused(base, grow(), tmp_path)
+    assert f"`{out}` is F32 [4, 8, 32]; the model has 32 channels" in refused(base, grow("hidden = 64"), tmp_path)
+
+
 def test_a_config_json_that_cannot_say_the_width_is_refused(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     edit_config(base, "config.json", intermediate_size=[48, 48, 48], hidden_size=None)
