@@ -182,17 +182,17 @@ def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place 
     """Refuse to put bricks that were made for the layers of the base upon a model whose layers are others.
 
     Raises:
-        Misfit: a stitch has come before, or a split or a prune.
+        Misfit: a step has come before that gave it other layers or neurons.
     """
     alias = next((alias for alias in aliases if alias != BASE), None)
     if artifact.regrouped and alias is not None:
         cause = "it was made for the FFNs of the base, and a step before has given them other neurons"
-        hint = f"let the step with `{alias}` come before the split or prune"
+        hint = f"let the step with `{alias}` come before the one that does so"
         raise Misfit(f"`{alias}` does not fit the model as it is by now", causes=(cause,), place=place, hint=hint)
     if artifact.restacked and alias is not None:
-        cause = "it was made for the layers of the base, and a stitch has given layers other numbers"
-        hint = f"merge `{alias}` before the stitch, or in one of its slices"
-        raise Misfit(f"`{alias}` does not fit a stitched model", causes=(cause,), place=place, hint=hint)
+        cause = "it was made for the layers of the base, and a step before has given layers other numbers"
+        hint = f"merge `{alias}` before that step, or in one of the slices of a stitch"
+        raise Misfit(f"`{alias}` does not fit a model with other layers", causes=(cause,), place=place, hint=hint)
 
 
 def refuse_masked(artifact: Artifact, place: Place | None) -> None:

@@ -28,6 +28,7 @@ data = "sums.jsonl"
 min = 0.5
 """
 RECIPE = "merge_method: {}\nbase_model: ./models/base\nmodels:\n  - model: ./models/base\ndtype: bfloat16\n"
+STARTER = str(builtin_registry() / "files/starter/base/1.0.0")
 ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -40,6 +41,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "derive": ((), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
     "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
+    "grow": (("depth", "./models/base", "--layers", "4", "-o", "out"), 1, "unsupported"),
     "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
@@ -72,6 +74,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "completions": ("bash",),
     "doctor": ("--offline",),
     "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
+    "grow": ("depth", STARTER, "--layers", "5", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
