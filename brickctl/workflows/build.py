@@ -181,7 +181,8 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
 
 def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     """What the plan promises: whole modules that go through another library's arithmetic are `numeric`."""
-    is_numeric = any(isinstance(node, Output) for node in each_once(artifact.root.tensors.values()))
+    nodes = (node for tensors in (artifact.root.tensors, *artifact.weights.values()) for node in tensors.values())
+    is_numeric = any(isinstance(node, Output) for node in each_once(nodes))
     return "numeric" if is_numeric else recipe.reproducible
 
 
