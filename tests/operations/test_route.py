@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
 
 from brickctl.errors import BrickctlError, ManifestInvalid
 from tests.support.building import build, digest, manifest, prepare, sum_of
@@ -29,10 +21,10 @@ from tests.support.models import (
     load_with_adapter,
     logits,
     merged_by_peft,
-    tiny_model,
     tuned,
     weights,
 )
+from tests.support.routing import model_of_words, run_guide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,11 +43,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(scratch: Path) -> Path:
-    folder = tiny_model(scratch / "base")
-    words = Tokenizer(WordLevel({f"w{number}": number for number in range(VOCABULARY)}, unk_token="w0"))  # noqa: S106
-    words.pre_tokenizer = WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(folder)  # noqa: S106
-    return folder
+    return model_of_words(scratch / "base")
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +162,6 @@ def test_prototypes_do_not_depend_on_signs(
         torch.testing.assert_close(again[path], rows, rtol=0, atol=1e-6)
 
 
-RUN = """
-import sys
-sys.modules["brickctl"] = None  # any import of it fails
-exec(compile({code!r}, "how-to-load.md", "exec"))
-import torch
-{more}
-import json
-print("ANSWER" + json.dumps(said))
-"""
-
 ASK_ARROW = f"""
 tokens = torch.arange(1, 25).unsqueeze(0) * 7 % {VOCABULARY}
 with torch.no_grad():
@@ -193,16 +171,6 @@ with torch.no_grad():
 layer = model.get_base_model().model.layers[0].self_attn.q_proj
 said["prototypes"] = layer.lora_arrow["arrow_router"].prototypes.tolist()
 """
-
-
-def run_guide(folder: Path, more: str) -> Any:
-    """What the lines of the guide and these ones say, in a process that cannot import brickctl."""
-    (code,) = re.findall(r"```python\n(.*?)```", (folder / "how-to-load.md").read_text(), re.DOTALL)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", RUN.format(code=code, more=more)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("ANSWER")[1])
 
 
 def routed_logits(base: Path, folder: Path, names: tuple[str, ...], top_k: int, temperature: float) -> Tensor:
