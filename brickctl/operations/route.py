@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.kinds.adapters.config import FILE
-from brickctl.operations.canonical import WEIGHTS, canonical
+from brickctl.operations.canonical import MISSED, WEIGHTS, canonical
 from brickctl.operations.loading_guide import GUIDE
 from brickctl.operations.operation import (
     Ingredients,
@@ -18,7 +18,7 @@ from brickctl.operations.operation import (
     refuse_stacked,
     register,
 )
-from brickctl.operations.routers.router import FOLDER, Router, read_router
+from brickctl.operations.routers.router import Router, read_router
 from brickctl.operations.stack import FOLDER as ADAPTERS
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
     from brickctl.operations.canonical import Canonical
-
-MISSED = f"{FOLDER}/approximations.safetensors"
-"""What adapters miss that are no product of two small factors: F32 (2,) for each of them and each module."""
 
 _MOST_RANK = 1 << 16
 
