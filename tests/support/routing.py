@@ -40,7 +40,7 @@ def model_of_words(folder: Path, **settings: Any) -> Path:
 
     Twenty words in a row point in about the same direction, so that prompts are about something.
     """
-    edit_tensors(tiny_model(folder, **settings), _about_something)
+    edit_tensors(tiny_model(folder, eos_token_id=1, **settings), _about_something)
     words = Tokenizer(WordLevel({f"w{number:02d}": number for number in range(VOCABULARY)}, unk_token="w00"))  # noqa: S106
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w00", eos_token="w01")  # noqa: S106

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 from safetensors.torch import load_file
 
+from brickctl.analysis.exact_match import answers
+from brickctl.analysis.examples import Example
+from brickctl.errors import Unsupported
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.lock import LockMode
+from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.build import read_recipes
+from brickctl.workflows.load_built import load_built
+from brickctl.workflows.lock import LockMode, current_lock
+from brickctl.workflows.measure import gate, read_checks
 from tests.support.building import manifest
 from tests.support.deriving import derive
 from tests.support.models import adapter
 from tests.support.projects import build_targets, opened
-from tests.support.routing import lines, model_of_words, prompts
+from tests.support.routing import lines, model_of_words, prompts, run_guide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,3 +84,76 @@ def test_a_build_says_how_much_of_a_dora_is_missing(
     assert float(said[1]) == pytest.approx(100 * share, abs=0.006)
     assert said[2] == worst
     assert 1 < float(said[1]) < float(said[3]) < 99
+
+
+CHECK = """
+[[checks]]
+name = "surprise"
+target = "t"
+kind = "perplexity"
+data = "texts.jsonl"
+max = 500
+"""
+
+
+@pytest.mark.parametrize(("step", "guide"), [(ARROW, "arrow"), (RETRIEVAL, "retrieval")])
+def test_checks_run_on_the_routed_model_as_its_guide_loads_it(
+    step: str, guide: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts, and answers, are as likely as in the model of the guide; without adapters it says something else."""
+    found = built(step, folders, tmp_path, monkeypatch)
+    project = tmp_path / "project"
+    asked = [text for first in (4, 24, 44) for text in prompts(first, 3, seed=7)]
+    said = run_guide(found.folder, SAY[guide].format(asked=asked))
+    (project / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in asked))
+    with (project / "brick.toml").open("a") as file:
+        file.write(CHECK)
+    session = opened(project)
+    (surprise,) = gate(session, current_lock(session, LockMode.REFRESH), read_checks(session, []), Budget(threads=1))
+    assert surprise.value == pytest.approx(said["perplexity"], rel=1e-4)
+    assert abs(surprise.value / said["without"] - 1) > 0.001
+    (recipe,) = read_recipes(session, ["t"])
+    loaded = load_built(recipe, found.folder, 1)
+    texts = answers(loaded.model, loaded.tokenizer, [Example(text, " w09") for text in asked], batch_size=4)
+    assert [text.split()[:3] for text in texts] == [text.split() for text in said["answers"]]
+
+
+MEASURE = """
+def perplexity(names=None):
+    total, count = 0.0, 0
+    for at, text in enumerate(asked):
+        batch = tokenizer(text, return_tensors="pt")
+        more = dict(adapter_names=[names[at]]) if names else dict()
+        with torch.no_grad():
+            logits = model(**batch, **more).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, batch["input_ids"][0, 1:], reduction="sum").item()
+        count += len(logits)
+    return float(torch.tensor(total / count).exp())
+def said_after(text):
+    ids = tokenizer(text, return_tensors="pt")
+    tokens = model.generate(**ids, max_new_tokens=3, do_sample=False)[0]
+    return tokenizer.decode(tokens)[len(tokenizer.decode(ids["input_ids"][0])):]
+said = dict()
+with model.disable_adapter():
+    said["without"] = perplexity()
+"""
+SAY = {
+    "arrow": "asked = {asked}"
+    + MEASURE.replace("{", "{{").replace("}", "}}")
+    + "said['answers'], said['perplexity'] = [said_after(text) for text in asked], perplexity()",
+    "retrieval": "asked = {asked}"
+    + MEASURE.replace("{", "{{").replace("}", "}}")
+    + "said['answers'] = [generate([text], max_new_tokens=3, do_sample=False)[0] for text in asked]\n"
+    + "said['perplexity'] = perplexity(choose(asked))",
+}
+
+
+def test_a_routed_target_is_not_analysed(
+    folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be the base that is looked at."""
+    built(ARROW, folders, tmp_path, monkeypatch)
+    session = opened(tmp_path / "project")
+    place = Workplace(session=session, lock=current_lock(session, LockMode.REFRESH), budget=Budget(threads=1))
+    with pytest.raises(Unsupported, match="`t` has no fixed weights to look at"):
+        place.subject("t")
