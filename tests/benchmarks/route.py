@@ -1,10 +1,11 @@
 """Routers on a real model: what each skill keeps when all adapters stand beside it and nobody says which one is meant.
 
-    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--items 24] [--scratch FOLDER] [--json FILE]
+    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval] [--json FILE]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions. Half of it, and half of the prose of
-`tests/support/domains.jsonl` as text for the base, is what a router learns from; of the other half up to `items` of
-each skill are asked, all mixed in one list without labels. Built by brickctl, run by the lines of `how-to-load.md`.
+`tests/support/domains.jsonl` as text for the base, is what a router learns from; of the other half (`--half 0` swaps
+the two) up to `items` of each skill are asked, all mixed in one list without labels. Built by brickctl, run by the
+lines of `how-to-load.md`.
 
 Printed for each router: the share of greedy answers that are right to the character, by skill; the share of requests
 that went to the right adapter, for retrieval; and the perplexity of the other half of the prose, and of other text that
@@ -46,17 +47,20 @@ NONE = "__base__"
 
 
 class Questions:
-    """What a router learns from, and what it is asked, by skill and by kind of text."""
+    """What a router learns from, and what it is asked, by skill and by kind of text; two of them have all between them.
 
-    def __init__(self, adapters: Mapping[str, Path], items: int) -> None:
+    `half` is the half of everything that is asked; the other one is what is learned from.
+    """
+
+    def __init__(self, adapters: Mapping[str, Path], items: int, half: int) -> None:
         every = {name: read_examples(folder / "heldout.jsonl") for name, folder in adapters.items()}
-        self.learned = {name: examples[::2] for name, examples in every.items()}
-        self.asked = {name: examples[1::2][:items] for name, examples in every.items()}
+        self.learned = {name: examples[1 - half :: 2] for name, examples in every.items()}
+        self.asked = {name: examples[half::2][:items] for name, examples in every.items()}
         found: dict[str, list[str]] = {}
         for line in map(json.loads, DOMAINS.read_text().splitlines()):
             found.setdefault(line["label"], []).append(line["text"])
-        self.prose = found["prose"][::2]
-        self.texts = {kind: texts[1::2] for kind, texts in found.items()}
+        self.prose = found["prose"][1 - half :: 2]
+        self.texts = {kind: texts[half::2] for kind, texts in found.items()}
 
     def calibration(self) -> str:
         """The file that centroids are made of."""
@@ -148,7 +152,7 @@ def _routed_loss(names: Mapping[str, Any], texts: Sequence[str]) -> float:
 
 
 def measured(
-    base: Path, adapters: Mapping[str, Path], questions: Questions, scratch: Path
+    base: Path, adapters: Mapping[str, Path], questions: Questions, scratch: Path, only: Sequence[str] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Build and measure one router after another."""
     bricks = json.dumps(list(adapters))
@@ -157,10 +161,12 @@ def measured(
         print(" ", row)
     steps: dict[str, tuple[str, Callable[[Path, Questions], dict[str, Any]]]] = {
         "retrieval": (f'method = "retrieval", router = "r", bricks = {bricks}', by_retrieval),
-        "arrow, top 1": (f'method = "arrow", top-k = 1, bricks = {bricks}', by_arrow),
-        "arrow, top 2": (f'method = "arrow", top-k = 2, bricks = {bricks}', by_arrow),
+        "arrow-1": (f'method = "arrow", top-k = 1, bricks = {bricks}', by_arrow),
+        "arrow-2": (f'method = "arrow", top-k = 2, bricks = {bricks}', by_arrow),
     }
     for name, (keys, measure) in steps.items():
+        if only is not None and name not in only:
+            continue
         started = time.monotonic()
         text = manifest(base, {**adapters, "r": scratch / "router"}, f'{{ op = "route", {keys} }}')
         folder = build(text, scratch / "built", threads=1)
@@ -185,12 +191,14 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapters", type=Path, nargs="+", required=True)
     parser.add_argument("--items", type=int, default=24, help="of each skill")
+    parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="which half is asked")
+    parser.add_argument("--only", nargs="+", help="routers to measure, such as `retrieval`")
     parser.add_argument("--scratch", type=Path, help="where models are built; a temporary folder unless given")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     adapters = {folder.name: folder.resolve() for folder in arguments.adapters}
-    questions = Questions(adapters, arguments.items)
+    questions = Questions(adapters, arguments.items, arguments.half)
     if arguments.scratch is not None:
         arguments.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
@@ -199,8 +207,9 @@ def main() -> None:
         unrouted = said(plain.model, plain.tokenizer, questions.mixed())
         print("base", unrouted, {kind: round(value, 2) for kind, value in before.items()})
         del plain
+        base = arguments.base.resolve()
         results = {"base": {"right": unrouted, "perplexity": before}}
-        for name, found in measured(arguments.base.resolve(), adapters, questions, Path(folder)):
+        for name, found in measured(base, adapters, questions, Path(folder), arguments.only):
             found["change"] = {kind: value / before[kind] - 1 for kind, value in found["perplexity"].items()}
             results[name] = found
             print(name, json.dumps({key: _rounded(value) for key, value in found.items()}), flush=True)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from brickctl.errors import BrickctlError, ManifestInvalid
+from brickctl.errors import BrickctlError, ManifestInvalid, Unsupported
+from tests.support.adapters import adapter_of
+from tests.support.architectures import adapter_on, model_of
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import (
     LINEAR,
@@ -298,3 +300,34 @@ def test_what_is_no_lora_is_refused_by_name(
     with pytest.raises(BrickctlError) as caught:
         prepare(manifest(base, bricks, arrow("plain", name)), tmp_path)
     assert reason in f"{caught.value} {caught.value.causes}"
+
+
+@pytest.mark.parametrize("peft_type", ["LOHA", "LOKR", "VERA", "ADALORA", "IA3", "BOFT"])
+def test_adapters_of_other_types_have_their_effect_at_full_rank(
+    peft_type: str, base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    other = adapter_of(peft_type, base, tmp_path / "other")
+    text = manifest(base, {**bricks, "other": other}, arrow("plain", "other", more=", rank = 32"))
+    built = build(text, tmp_path / "built")
+    found = logits(load_with_adapter(base, built / "adapters/other"))
+    torch.testing.assert_close(found, logits(load_with_adapter(base, other)), rtol=0, atol=5e-5)
+
+
+def test_what_has_no_rank_of_its_own_needs_one(base: Path, bricks: Mapping[str, Path], tmp_path: Path) -> None:
+    other = adapter_of("IA3", base, tmp_path / "other")
+    with pytest.raises(Unsupported, match="`other` is no LoRA") as caught:
+        prepare(manifest(base, {**bricks, "other": other}, arrow("plain", "other")), tmp_path)
+    assert caught.value.hint == "say how good the approximation is to be: rank = 16"
+
+
+def test_weights_that_are_stored_the_other_way_round_are_routed_too(tmp_path: Path) -> None:
+    """GPT-2 stores what its layers multiply with transposed, and DoRA's rows are its columns."""
+    base = model_of("gpt2", tmp_path / "base")
+    adapters = {
+        "plain": adapter_on(base, tmp_path / "plain", seed=1),
+        "dora": adapter_on(base, tmp_path / "dora", seed=2, use_dora=True),
+    }
+    built = build(manifest(base, adapters, arrow("plain", "dora", more=", rank = 64")), tmp_path / "built")
+    for name, folder in adapters.items():
+        found = logits(load_with_adapter(base, built / "adapters" / name))
+        torch.testing.assert_close(found, logits(load_with_adapter(base, folder)), rtol=0, atol=5e-5)
