@@ -87,6 +87,8 @@ class CentroidsOf:
         pooled = self._pooled(bench, loaded, requests, layer, longest)
         labels = tuple(label for label in (*self.bricks, BASE) if any(one.label == label for one in requests))
         found = centroids_of(pooled, [labels.index(one.label) for one in requests], len(labels), reach=self.reach)
+        if BASE in labels:
+            found.thresholds[labels.index(BASE)] = -1.0  # what is nearest to it goes there, however far away it is
         self._write(bench, found, Routing(labels=labels, layer=layer, longest=longest))
         return _findings(found, pooled, requests, labels)
 

@@ -75,8 +75,8 @@ def test_centres_and_thresholds_are_those_of_the_formula(base: Path, bricks: Map
         directions = normalize(one - mean, dim=-1)
         centre = normalize(directions.mean(dim=0), dim=0)
         torch.testing.assert_close(found["centroids"][number], centre, rtol=0, atol=1e-5)
-        lowest = float((directions @ centre).min())
-        assert float(found["thresholds"][number]) == pytest.approx(1 - 2 * (1 - lowest), abs=1e-5)
+        threshold = -1.0 if number == 2 else 1 - 2 * (1 - float((directions @ centre).min()))
+        assert float(found["thresholds"][number]) == pytest.approx(threshold, abs=1e-5)
 
 
 def test_the_configuration_says_what_a_guide_needs(bricks: Mapping[str, Path]) -> None:
@@ -91,7 +91,7 @@ def test_a_derivation_tells_how_far_labels_lie_apart_and_comes_out_the_same_agai
     adapters = {name: bricks[name] for name in ("one", "two")}
     findings = derived(base, adapters, tmp_path / "again")
     assert [row["label"] for row in findings.rows] == ["one", "two", "base"]
-    assert all(row["nearest other"] < row["threshold"] < row["farthest own"] for row in findings.rows)
+    assert all(row["nearest other"] < row["threshold"] < row["farthest own"] for row in findings.rows[:2])
     assert findings.notes == ()
     for file in ("model.safetensors", "router_config.json"):
         assert (tmp_path / "again" / file).read_bytes() == (bricks["r"] / file).read_bytes()
@@ -146,10 +146,14 @@ def alone(model: Any, text: str) -> str:
     return " ".join(f"w{token:02d}" for token in tokens[0, ids.shape[1] :].tolist() if token > 1)
 
 
-def test_the_router_is_copied_byte_for_byte(base: Path, bricks: Mapping[str, Path], tmp_path: Path) -> None:
+def test_the_router_is_copied_and_engines_are_told_of_the_adapters(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
     built = build(manifest(base, bricks, STEP), tmp_path / "built")
     for file in ("model.safetensors", "router_config.json"):
         assert (built / "router" / file).read_bytes() == (bricks["r"] / file).read_bytes()
+    guide = (built / "how-to-load.md").read_text()
+    assert "--max-loras 2 --max-lora-rank 8 \\\n  --lora-modules two=adapters/two one=adapters/one" in guide
     configs = {(built / f"adapters/{name}/adapter_config.json").read_bytes() for name in ("one", "two")}
     assert len(configs) == 1
 

@@ -64,9 +64,23 @@ def generate(prompts, **settings):
 ```
 
 `generate(["...", "..."], max_new_tokens=50)` answers a batch in which every prompt has an adapter of its own;
-`choose` says which, `__base__` for none. Adapters: {adapters}. All are plain LoRAs of rank {rank}, so an engine that
-serves several LoRAs at once takes the folders as they are, with the names that `choose` gives.
+`choose` says which, `__base__` for none. Adapters: {adapters}.
+
+## How to serve it
+
+All adapters are plain LoRAs of rank {rank} for the same modules, so an engine that serves several LoRAs at once takes
+the folders as they are. In vLLM, for example:
+
+```text
+vllm serve . --served-model-name __base__ --enable-lora --max-loras {count} --max-lora-rank {served} \\
+  --lora-modules {modules}
+```
+
+Whoever sends a request asks `choose` first, and names what it says as the `model` of the request.
 """
+
+_SERVED = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM makes room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +141,9 @@ def _guide(found: Routing, adapters: Canonical) -> str:
         layer=found.layer,
         adapters=", ".join(f"`{name}`" for name in adapters.factors),
         rank=adapters.rank,
+        count=len(adapters.factors),
+        served=next((rank for rank in _SERVED if rank >= adapters.rank), adapters.rank),
+        modules=" ".join(f"{name}=adapters/{name}" for name in adapters.factors),
     )
 
 
