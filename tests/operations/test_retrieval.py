@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from brickctl.core.brick import Contents
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported, UsageFault
+from brickctl.kinds.router import FILE, RouterKind
 from tests.support.building import build, manifest, prepare
 from tests.support.deriving import derive
 from tests.support.models import adapter, edit_config, load, load_with_adapter
@@ -295,3 +297,16 @@ def test_a_layer_that_the_model_does_not_have_is_refused(
     with pytest.raises(Misfit) as caught:
         derived(base, bricks, tmp_path / "x", f"{ENTRY}\nlayer = 4")
     assert "`layer` is 4, and the model has 3 blocks" in caught.value.causes
+
+
+@pytest.mark.parametrize(
+    ("document", "facts"),
+    [
+        ({"labels": ["one", "base"], "layer": 3}, {"labels": ["one", "base"], "layer": 3}),
+        ({"labels": {"one": 1}, "layer": "3"}, {"labels": []}),
+        ({"labels": [7, "a\nb"]}, {"labels": ["7", '"a\\nb"']}),
+        ({}, {"labels": []}),
+    ],
+)
+def test_what_is_shown_of_a_router_believes_nothing(document: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    assert RouterKind().facts(Contents(documents={FILE: document}, tensors={})) == facts
