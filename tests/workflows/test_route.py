@@ -37,18 +37,19 @@ RETRIEVAL = '{ op = "route", method = "retrieval", bricks = ["plain", "other"], 
 DORA = '{ op = "route", method = "arrow", bricks = ["plain", "dora"] }'
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base of words, adapters for it, and a router for two of them."""
-    base = model_of_words(tmp_path / "base")
+    scratch = tmp_path_factory.mktemp("route")
+    base = model_of_words(scratch / "base")
     adapters = {
-        "plain": adapter(base, tmp_path / "plain", seed=1),
-        "other": adapter(base, tmp_path / "other", seed=2, r=2),
-        "dora": adapter(base, tmp_path / "dora", seed=3, use_dora=True, target_modules=["q_proj", "up_proj"]),
+        "plain": adapter(base, scratch / "plain", seed=1),
+        "other": adapter(base, scratch / "other", seed=2, r=2),
+        "dora": adapter(base, scratch / "dora", seed=3, use_dora=True, target_modules=["q_proj", "up_proj"]),
     }
-    (tmp_path / "prompts.jsonl").write_text(lines(plain=prompts(4, 4), other=prompts(24, 4), base=prompts(44, 4)))
-    derive(base, adapters, ROUTER, tmp_path / "router")
-    return {"base": base, **adapters, "router": tmp_path / "router"}
+    (scratch / "prompts.jsonl").write_text(lines(plain=prompts(4, 4), other=prompts(24, 4), base=prompts(44, 4)))
+    derive(base, adapters, ROUTER, scratch / "router")
+    return {"base": base, **adapters, "router": scratch / "router"}
 
 
 def built(step: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Built:
