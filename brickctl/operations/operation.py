@@ -196,15 +196,28 @@ def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place 
 
 
 def refuse_masked(artifact: Artifact, place: Place | None) -> None:
-    """Refuse to change a model beside which masks stand already.
+    """Refuse to change a model beside which masks or a router stand already.
 
     Raises:
-        ManifestInvalid: an earlier step wrote masks.
+        ManifestInvalid: an earlier step wrote masks, or routed adapters.
     """
+    refuse_routed(artifact, place)
     if artifact.weights:
         cause = "an earlier step wrote masks, which are for the model as it was"
         hint = 'leave out `masks`, or go on from the model of a task: { op = "mask", ... }'
         raise ManifestInvalid("nothing can change a model after its masks", causes=(cause,), place=place, hint=hint)
+
+
+def refuse_routed(artifact: Artifact, place: Place | None) -> None:
+    """Refuse to change a model beside which a router stands already.
+
+    Raises:
+        ManifestInvalid: an earlier step routed adapters.
+    """
+    if any(path.endswith(".safetensors") for path in artifact.weights):
+        cause = "an earlier step routed adapters, which are for the model as it was"
+        hint = "let the route be the last step of its target"
+        raise ManifestInvalid("nothing can change a model after its router", causes=(cause,), place=place, hint=hint)
 
 
 def refuse_stacked(artifact: Artifact, step: str, place: Place | None) -> None:

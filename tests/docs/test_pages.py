@@ -28,6 +28,7 @@ GUIDES_TO_PROJECTS = [
     "keep-bricks-up-to-date",
     "look-after-the-caches",
     "merge-by-fisher-or-regmean",
+    "route-between-adapters",
     "run-in-ci",
     "see-inside-a-model",
     "sign-and-verify",
