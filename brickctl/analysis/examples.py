@@ -1,7 +1,7 @@
 """Examples to check a model with: JSON lines, read strictly.
 
 An exact-match file has `{"prompt": ..., "completion": ...}` on every line, a perplexity file `{"text": ...}`: strings
-that are not empty, and no other key. What statistics are made from may have both.
+that are not empty, and no other key. What statistics are made from may have both, and a `label` that is left unread.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def read_texts(path: Path, *, name: str | None = None) -> tuple[str, ...]:
     return read_lines(path, name or str(path), lambda line: text_of(line, "text"))
 
 
-def parse_calibration(content: str, *, name: str) -> tuple[Example, ...]:
+def parse_examples(content: str, *, name: str) -> tuple[Example, ...]:
     """Examples or texts, a line each, from what a file holds that errors call `name`; a text completes nothing.
+
+    Labelled prompts, as `brickctl analyze` reads them, are read like others: their labels count for nothing.
 
     Raises:
         UsageFault: a line is neither; its place is named.
@@ -56,6 +58,7 @@ def parse_calibration(content: str, *, name: str) -> tuple[Example, ...]:
 
 
 def _example_or_text(line: Table) -> Example:
+    line.take("label")
     if line.has("text"):
         return Example("", text_of(line, "text"))
     return Example(text_of(line, "prompt"), text_of(line, "completion"))
@@ -68,14 +71,24 @@ def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T,
         NotFound: there is no such file.
         UsageFault: it is empty, or a line is no JSON object, or none that `parse` takes; its place is named.
     """
+    return parse_lines(decoded(bytes_of(path, file), file), file, parse)
+
+
+def bytes_of(path: Path, file: str) -> bytes:
+    """What a file holds; raises NotFound, which calls it `file`."""
     try:
-        content = path.read_bytes().decode("utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"`{file}` does not exist") from None
+
+
+def decoded(content: bytes, file: str) -> str:
+    """The text of a file; raises UsageFault, with its place, where it is no UTF-8."""
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + 1
         raise UsageFault(f"`{file}` is not UTF-8", place=Place(file=file, line=line)) from None
-    return parse_lines(content, file, parse)
 
 
 def parse_lines(content: str, file: str, parse: Callable[[Table], _T]) -> tuple[_T, ...]:
@@ -106,10 +119,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError("a key stands twice")
     return values
-
-
-def _example(line: Table) -> Example:
-    return Example(text_of(line, "prompt"), text_of(line, "completion"))
 
 
 def text_of(line: Table, key: str) -> str:

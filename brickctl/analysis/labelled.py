@@ -10,20 +10,19 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.analysis.examples import read_lines, text_of
+from brickctl.analysis.examples import parse_lines, text_of
 from brickctl.core.document import shown
 from brickctl.core.names import is_alias
 from brickctl.errors import Place, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from brickctl.core.document import Table
 
 
 FEWEST = 2
-"""Tokens of a text of which one can be predicted."""
+"""Tokens of a text of which one can be predicted; the first is left out of functionality scores too."""
 
 _LINE = 'a line is {"text": ..., "label": ...}, or {"prompt": ..., "completion": ..., "label": ...}'
 
@@ -37,16 +36,14 @@ class Prompt:
     given: str = ""
 
 
-def read_prompts(path: Path, *, name: str | None = None) -> tuple[Prompt, ...]:
-    """The labelled prompts of a file, in its order; errors call it `name`, or else `path`.
+def parse_prompts(content: str, *, name: str) -> tuple[Prompt, ...]:
+    """The labelled prompts that a file holds, in its order; errors call it `name`.
 
     Raises:
-        NotFound: there is no such file.
         UsageFault: a line is no labelled prompt, or its text stands under another label before; its place is named.
     """
-    file = name or str(path)
-    prompts = read_lines(path, file, parse_prompt)
-    refuse_two_labels(prompts, file)
+    prompts = parse_lines(content, name, parse_prompt)
+    refuse_two_labels(prompts, name)
     return prompts
 
 

@@ -89,7 +89,8 @@ def _show_split(console: Console, section: Mapping[str, Any]) -> None:
         name = f"{curve['method']}, {curve['groups']} groups"
         rows.setdefault((name, curve["router"]), []).append(_number(curve["perplexity"]))
     shares = dict.fromkeys(f"{round(20 * curve['share']) * 5}%" for curve in section["curves"])
-    console.show(f"the loss of the whole model is {section['dense']:.3f}; perplexity with so many neurons on:")
+    dense = "no number" if section["dense"] is None else f"{section['dense']:.3f}"
+    console.show(f"the loss of the whole model is {dense}; perplexity with so many neurons on:")
     console.table(("split", "router", *shares), [(*names, *cells) for names, cells in rows.items()])
 
 

@@ -104,10 +104,11 @@ def verify(*, project: Path | None, console: Console) -> None:
 @options.project_if_any
 @options.console
 def prune(*, quarantined: bool, dry_run: bool, project: Path | None, console: Console) -> None:
-    """Remove what interrupted commands left in the caches, and what need not be remembered.
+    """Remove what interrupted commands left in the caches, and what nobody needs any more.
 
-    Nothing that can be used goes: repositories of the Hub's cache are left alone, but for unfinished downloads in those
-    that brickctl has used (`hf cache rm` removes repositories). What somebody may be writing stays.
+    Repositories of the Hub's cache are left alone, but for unfinished downloads in those that brickctl has used (`hf
+    cache rm` removes repositories). In a project, derived bricks go that brick.lock does not name any more, and
+    measurements that the last analysis of no model rests on. What somebody may be writing stays.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows.caches import caches_of, lock_if_any

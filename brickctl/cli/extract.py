@@ -120,6 +120,8 @@ def delta(
     from brickctl.workflows.extract import Extraction
 
     _require_one({"--density": density, "--bits": bits})
+    _refuse_beside("--bits", bits, "--dtype", dtype)
+    _refuse_beside("--density", density, "--group", group)
     number = None if bits is None else int(bits)
     keys = _keys({"density": density, "bits": number, "group": group, "dtype": dtype})
     _run(console, Extraction(op="extract-delta", start=start, base=base, keys=keys), output, **means)
@@ -198,6 +200,16 @@ def _require_one(values: Mapping[str, object]) -> None:
     if len(given) != 1:
         said = f"{' and '.join(given)} are both given" if given else f"neither {' nor '.join(values)} is given"
         raise UsageFault(said, hint=f"give {' or '.join(values)}: it says how much is kept")
+
+
+def _refuse_beside(name: str, value: object, other: str, beside: object) -> None:
+    """Two options must not be given together.
+
+    Raises:
+        UsageFault: they are.
+    """
+    if value is not None and beside is not None:
+        raise UsageFault(f"{other} says nothing where {name} is given", hint=f"leave {other} out")
 
 
 def _run(

@@ -55,14 +55,14 @@ def describe(path: KeyPath) -> str:
     return f"[{_dotted(header)}] {_dotted(rest)}" if header else _dotted(rest)
 
 
-def read_toml(text: str, *, file: str, fault: type[BrickctlError] = ManifestInvalid) -> Table:
-    """Parse a TOML text into a table that knows its lines.
+def read_toml(text: str, *, file: str, fault: type[BrickctlError] = ManifestInvalid, numbered: bool = True) -> Table:
+    """Parse a TOML text into a table that knows its lines, if they are `numbered`: if somebody can look at them.
 
     Raises:
         BrickctlError: of the type `fault`: the text is not TOML; the place is the line where parsing ended.
     """
     try:
-        return Table(tomli.loads(text), file=file, lines=locate(text), fault=fault)
+        return Table(tomli.loads(text), file=file, lines=locate(text) if numbered else None, fault=fault)
     except tomli.TOMLDecodeError as error:
         place = Place(file=file, line=error.lineno)
         raise fault(f"{file} is not TOML", causes=(_reason(error),), place=place) from None

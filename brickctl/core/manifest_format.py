@@ -35,14 +35,14 @@ _REGISTRY_ADDRESS = re.compile(
 )
 
 
-def parse_manifest(text: str, *, file: str = "brick.toml") -> Manifest:
-    """Read a manifest.
+def parse_manifest(text: str, *, file: str = "brick.toml", numbered: bool = True) -> Manifest:
+    """Read a manifest; errors name its lines, if they are `numbered`.
 
     Raises:
         ManifestInvalid: not TOML, an unknown key, or a value that cannot be.
         Unsupported: `requires-brickctl` asks for another brickctl.
     """
-    top = read_toml(text, file=file)
+    top = read_toml(text, file=file, numbered=numbered)
     project_table = _required_table(top, "project")
     _check_required_version(project_table)
     base_table = _required_table(top, "base")

@@ -62,7 +62,7 @@ def differences(bench: Bench, place: Place | None) -> tuple[Difference, ...]:
 
 def no_difference(place: Place | None) -> Misfit:
     """An error about a model that is the base, to be raised by the caller."""
-    hint = 'name a model that was tuned: from = "NAME", or from = { target = "NAME" }'
+    hint = 'name a model that was tuned, as by from = "NAME"'
     return Misfit("there is nothing to extract: the model is the base", place=place, hint=hint)
 
 

@@ -163,7 +163,7 @@ class _Extraction:
             raise no_difference(self._lora.place)
         if not self.ranks:
             causes = tuple(f"`{row['tensor']}` changed" for row in self.rows[:3])
-            hint = "no linear layer did, so that a LoRA would be empty: use `extract-delta`"
+            hint = "no linear layer did, so that a LoRA would be empty: extract a delta instead"
             raise Misfit("there is nothing that a LoRA holds", causes=causes, place=self._lora.place, hint=hint)
         beside = (name for name in self._bench.start.tensors if name.rpartition(".")[0] in self.saved)
         for name in (*beside, *tied_to(self._bench, tuple(self.saved))):
@@ -188,8 +188,8 @@ class _Extraction:
 
 
 def _out_of_reach(name: str, place: Place | None) -> Unsupported:
-    cause = "transformers runs it together with others, as experts of a mixture, or under another name"
-    hint = "use `extract-delta`, which stores any tensor"
+    cause = "transformers runs it with others, as experts of a mixture, or by another name, or counts fewer layers"
+    hint = "extract a delta instead, which stores any tensor"
     message = f"`{shown(name)}` changed, and no LoRA that PEFT puts on a module reaches it"
     return Unsupported(message, causes=(cause,), place=place, hint=hint)
 

@@ -86,8 +86,8 @@ def read_fisher(derived: Derived) -> Fisher:
     """Read `{ op = "fisher", calibration = PATH, tokens = 20000, window = 256, seed = 0, labels = "sampled" }`.
 
     The model of `from` reads lines of `{"text": ...}`, or of `{"prompt": ..., "completion": ...}`, of which the
-    completion counts. `labels = "given"` differentiates the likelihood of the text itself, instead of that of tokens
-    drawn from what the model predicts.
+    completion counts; a `label`, as labelled prompts have one, is left unread. `labels = "given"` differentiates the
+    likelihood of the text itself, instead of that of tokens drawn from what the model predicts.
     """
     table = derived.table.fresh()
     text = read_text(table, derived)

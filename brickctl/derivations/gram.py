@@ -82,7 +82,7 @@ def read_gram(derived: Derived) -> Gram:
     """Read `{ op = "gram", calibration = PATH, tokens = 20000, window = 256, seed = 0 }`.
 
     The model of `from` reads lines of `{"text": ...}`, or of `{"prompt": ..., "completion": ...}`, of which all tokens
-    count.
+    count; a `label`, as labelled prompts have one, is left unread.
     """
     table = derived.table.fresh()
     text = read_text(table, derived)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.silence import silence
 from brickctl.core.document import shown
-from brickctl.errors import Unsupported
+from brickctl.core.numbers import layer_of
+from brickctl.errors import Misfit, Unsupported
+from brickctl.operations.layer_config import COUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from brickctl.core.model import LazyModel
     from brickctl.errors import Place
 
-_HINT = "upgrade transformers, or use `extract-delta`, which needs no model class"
+_HINT = "upgrade transformers, or extract a delta, which needs no model class"
 
 
 class Module(Enum):
@@ -34,8 +36,10 @@ def modules_of(model: LazyModel, place: Place | None) -> Mapping[str, Module]:
     """Every module of the running model by its path.
 
     Raises:
+        Misfit: the configuration counts more layers than there are.
         Unsupported: transformers cannot build the model.
     """
+    _check_layers(model, place)
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -50,6 +54,29 @@ def modules_of(model: LazyModel, place: Place | None) -> Mapping[str, Module]:
 def is_causal(model: LazyModel) -> bool:
     """Whether it is a model that continues text: what PEFT calls CAUSAL_LM."""
     return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in _architectures(model))
+
+
+def _check_layers(model: LazyModel, place: Place | None) -> None:
+    """Make sure that no layers are counted that the files do not have: transformers would build them, be it a million.
+
+    Files may have more: layers that only predict further tokens are not counted.
+    """
+    numbers = (layer_of(name) for name in model.tensors)
+    there = max((number + 1 for number in numbers if number is not None), default=None)
+    for key, count in _counts(model.config):
+        if there is not None and count > there:
+            cause = f"`{key}` in config.json is {count}, and the files have {there}"
+            hint = "take config.json and the weights from the same place"
+            raise Misfit("the base has fewer layers than it says", causes=(cause,), place=place, hint=hint)
+
+
+def _counts(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Every number of layers in a configuration, and in those within it, as of a text or a vision model."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif key in COUNTS and isinstance(value, int):
+            yield key, value
 
 
 def _running(model: LazyModel, place: Place | None) -> Any:

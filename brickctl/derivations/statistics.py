@@ -59,11 +59,11 @@ class Text:
             UsageFault: a line is no example, or the model cannot read one.
             Unsupported: transformers cannot load the model.
         """
-        from brickctl.analysis.examples import parse_calibration
+        from brickctl.analysis.examples import parse_examples
         from brickctl.analysis.load import load
         from brickctl.analysis.rows import rows_of
 
-        examples = parse_calibration(bench.text(self.input), name=self.calibration)
+        examples = parse_examples(bench.text(self.input), name=self.calibration)
         loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
         loaded.model.to(bench.device)
         rows = rows_of(loaded.model, loaded.tokenizer, examples, window=self.window, tokens=self.tokens, seed=self.seed)

@@ -52,10 +52,11 @@ class Fisher(MergeMethod):
     part too, with statistics of its own.
 
     Args:
-        floor: how little an entry may count, in means of the Fisher information of its tensor.
+        floor: how little an entry may count, in means of the Fisher information of its tensor; from 1e-100 to 1e100,
+            as products with what is beyond that are no numbers of fp64.
     """
 
-    floor: Annotated[float, Interval(0.0, math.inf, open_below=True)] = 1e-6
+    floor: Annotated[float, Interval(1e-100, 1e100)] = 1e-6
 
     def refusal(self, weights: Sequence[float]) -> str | None:
         """Weights of both signs might cancel in some entry."""

@@ -146,9 +146,20 @@ class Combination:
         if absent and len(absent) < len(found):
             there = next(bricks[alias] for alias in found if alias not in absent)
             message = f"`{bricks[absent[0]]}` says nothing of `{name}`, and `{there}` does"
-            hint = "derive both statistics in the same way"
-            raise ManifestInvalid(message, place=self.place, hint=hint)
+            causes, hint = self._why_nothing(name, ingredients, absent[0])
+            raise ManifestInvalid(message, causes=causes, place=self.place, hint=hint)
         return list(found.values())
+
+    def _why_nothing(self, name: str, ingredients: Sources, alias: Alias) -> tuple[tuple[str, ...], str]:
+        """Causes and hint where statistics of a brick lack a tensor: of one that is tied, nobody can derive them."""
+        own = _tuned(name, ingredients, alias)
+        others = (other for other in ingredients.base.tensors if other != name)
+        tied = next((other for other in others if _tuned(other, ingredients, alias) == own), None)
+        if tied is None:
+            return (), "derive both statistics in the same way"
+        cause = f"`{alias}` ties it to `{tied}`, and of a tied tensor there is no statistic `{self.declared.statistic}`"
+        weight = f'weight = [{{ filter = "{self.ties.get(name, name)}", value = 0 }}, {{ value = 1 }}]'
+        return (cause,), f"merge by a method without statistics, or write for `{alias}`: {weight}"
 
     def _combined(self, method: MergeMethod, name: str, parts: Sequence[Part]) -> Node:
         reason = method.refusal([part.weight for part in parts])
@@ -177,7 +188,7 @@ def _part(ingredients: Sources, alias: Alias, share: Share, node: Node, base: No
 
 
 def _tuned(name: str, ingredients: Sources, alias: Alias) -> Node:
-    change = ingredients.changes(alias).get(name)
+    change = None if alias == BASE else ingredients.changes(alias).get(name)
     base = ingredients.base.node(name)
     return base if change is None else change.model(base)
 

@@ -184,7 +184,7 @@ def read_layers(table: Table) -> Layers | None:
     value = table.take("layers")
     if not table.has("layers"):
         return None
-    hint = "write [FIRST, END]: layers are counted from 0, and END is the first that is left out"
+    hint = "write layers = [FIRST, END]: layers are counted from 0, and END is the first that is left out"
     if not isinstance(value, list) or len(value) != 2 or not all(type(number) is int for number in value):  # noqa: PLR2004
         raise table.error(f"{table.named('layers')} must be two whole numbers", key="layers", hint=hint)
     first, end = value

@@ -70,16 +70,30 @@ class DerivedSource:
         Raises:
             NotFound: it was made on another machine, or removed here.
         """
-        name = pin.source.removeprefix(DERIVED)
         if self._folder(pin).find(file.path) is None:
-            cause = f"brick.lock has what was made of it: sha256:{pin.digest[:12]}..."
-            raise NotFound(f"`{name}` is derived, and is not on this machine", causes=(cause,), hint=_again(pin.source))
+            raise not_here(pin)
         return self._folder(pin).fetch(file)
 
     def _folder(self, pin: Pin) -> Folder:
         return Folder(self._root / pin.digest, self._ledger, where=pin.source, repair=_again(pin.source))
 
 
-def _again(source: str) -> str:
-    name = source.removeprefix(DERIVED)
-    return f"`brickctl derive {name}` makes it again; `brickctl vendor` lets the project carry it"
+def not_here(*pins: Pin) -> NotFound:
+    """The error about derived bricks, one at least, of which this machine has not all files."""
+    *others, last = (f"`{_name(pin.source)}`" for pin in pins)
+    them, are = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
+    causes = tuple(
+        f"brick.lock has what was made of `{_name(pin.source)}`: sha256:{pin.digest[:12]}..." for pin in pins
+    )
+    hint = _again(*(pin.source for pin in pins))
+    return NotFound(f"{them} {are} derived, and {are} not on this machine", causes=causes, hint=hint)
+
+
+def _again(*sources: str) -> str:
+    them = "it" if len(sources) == 1 else "them"
+    command = f"`brickctl derive {' '.join(map(_name, sources))}`"
+    return f"{command} makes {them} again; `brickctl vendor` lets the project carry {them}"
+
+
+def _name(source: str) -> str:
+    return source.removeprefix(DERIVED)

@@ -10,7 +10,7 @@ from brickctl.core.digests import readable_json
 from brickctl.core.document import shown
 from brickctl.errors import Unsupported, UsageFault
 from brickctl.sources.atomic import PREFIX, Draft, write_together
-from brickctl.workflows.files import refuse_link
+from brickctl.workflows.files import refuse_file_in_the_way, refuse_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,10 @@ def check_output(folder: Path) -> None:
     """Make sure that a folder is ours to write into: absent, empty, or what an analysis wrote and nothing else.
 
     Raises:
-        UsageFault: it holds something else, or is a link.
+        UsageFault: it holds something else, or is a link, or lies below a file.
     """
     refuse_link(folder, folder / PICTURES)
+    refuse_file_in_the_way(folder)
     strangers = sorted(path.relative_to(folder).as_posix() for path in _inside(folder) if not _is_ours(folder, path))
     written = [path for path in _inside(folder) if not path.name.startswith(PREFIX)]
     if not strangers and (not written or _is_analysis(folder / DOCUMENT)):

@@ -1,19 +1,25 @@
 """Finished pieces of analyses, each stored under what it follows from.
 
-So an analysis that was stopped goes on, and one that was finished is only read.
+So an analysis that was stopped goes on, and one that was finished is only read. Each analysis leaves a mark, by
+the name of its model, of the pieces that it rests on, so that those that nobody needs can be told from others.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.digests import canonical_json, json_digest
+from brickctl.core.digests import canonical_json, json_digest, sha256_bytes
 from brickctl.sources.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+
+_MARK = "last-"
+_PIECE = re.compile(r"[0-9a-f]{64}\.json")
 
 
 class Pieces:
@@ -25,9 +31,11 @@ class Pieces:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._asked: dict[str, None] = {}
 
     def get(self, key: Mapping[str, Any]) -> Any:
         """The value, or None where there is none; None is no value of a piece."""
+        self._asked[self._path(key).name] = None
         try:
             stored = json.loads(self._path(key).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -44,5 +52,30 @@ class Pieces:
             self.keep(key, make())
         return self.get(key)
 
+    def mark(self, name: str) -> None:
+        """Write down that the last analysis of `name` rests on all that was asked for by now."""
+        mark = self._folder / f"{_MARK}{sha256_bytes(name.encode())}.json"
+        write_atomically(mark, canonical_json({"name": name, "pieces": sorted(self._asked)}))
+
     def _path(self, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{json_digest(dict(key))}.json"
+
+
+def outlived(folder: Path) -> tuple[Path, ...]:
+    """The pieces in a folder on which the last analysis of no model rests; none where that is not known of all."""
+    marks = [_marked(mark) for mark in sorted(folder.glob(f"{_MARK}*.json"))]
+    if not marks or not all(marks):
+        return ()
+    needed = dict.fromkeys(name for mark in marks for name in mark)
+    pieces = sorted(path for path in folder.iterdir() if _PIECE.fullmatch(path.name))
+    return tuple(path for path in pieces if path.name not in needed and path.is_file() and not path.is_symlink())
+
+
+def _marked(mark: Path) -> tuple[str, ...]:
+    """The names of pieces that a mark has; none where it cannot be read."""
+    try:
+        stored = json.loads(mark.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ()
+    names = stored.get("pieces") if isinstance(stored, dict) else None
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()

@@ -18,7 +18,7 @@ from brickctl.sources.ledger import Ledger
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.measure import active_adapter, alone
-from brickctl.workflows.session import cache_folder
+from brickctl.workflows.session import ANALYSES, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Events
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.session import Session
-
-ANALYSES = "analyses"
-"""The folder of a cache that holds pieces of analyses, and models while they are analysed."""
 
 _READ = (".json", ".safetensors", ".model", ".txt", ".jinja")
 """Endings of the files that transformers reads of a model."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from brickctl.analysis.examples import bytes_of, decoded
 from brickctl.analysis.instances import Instances
-from brickctl.analysis.labelled import read_prompts
+from brickctl.analysis.labelled import parse_prompts
 from brickctl.core.digests import Sha256, sha256_bytes
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def read_prompt_file(path: Path, name: str) -> PromptFile:
     """The labelled prompts of a file, which messages call `name`.
 
     Raises:
-        NotFound, UsageFault: as `read_prompts`.
+        NotFound: there is no such file.
+        UsageFault: as `parse_prompts`.
     """
-    prompts = read_prompts(path, name=name)
-    return PromptFile(name=name, sha256=sha256_bytes(path.read_bytes()), prompts=prompts)
+    content = bytes_of(path, name)  # once: it may be a pipe
+    return PromptFile(name=name, sha256=sha256_bytes(content), prompts=parse_prompts(decoded(content, name), name=name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.reference import HubReference, PathReference
 from brickctl.core.reference_format import parse_reference
-from brickctl.errors import ManifestInvalid, UsageFault
+from brickctl.errors import BrickctlError, ManifestInvalid, UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from brickctl.core.manifest import Manifest
 
@@ -25,9 +27,44 @@ def read_spoken(text: str) -> Manifest:
         UsageFault: something is.
     """
     try:
-        return parse_manifest(text, file="the command line")
+        return parse_manifest(text, file="the command line", numbered=False)
     except ManifestInvalid as invalid:
         raise UsageFault(invalid.message, causes=invalid.causes, hint=invalid.hint) from None
+
+
+@contextmanager
+def options_spoken_of(keys: Collection[str]) -> Iterator[None]:
+    """Errors inside speak of options where they would speak of these keys, which nobody has written.
+
+    Raises:
+        UsageFault: what would be wrong with brick.toml.
+    """
+    try:
+        yield
+    except BrickctlError as error:
+        error.message = in_options(error.message, keys)
+        error.causes = tuple(in_options(cause, keys) for cause in error.causes)
+        error.hint = None if error.hint is None else in_options(error.hint, keys)
+        if isinstance(error, ManifestInvalid):
+            raise UsageFault(error.message, causes=error.causes, hint=error.hint) from None
+        raise
+
+
+def in_options(text: str, keys: Collection[str]) -> str:
+    """What a message says of these keys, said of the options that are called like them.
+
+    `rank = 16` becomes `--rank 16`, `layers = [4, 8]` becomes `--layers 4 8`, and `save-others = true` becomes
+    `--save-others`; `[base]` becomes `--base`.
+    """
+    key = "|".join(map(re.escape, keys))
+    text = re.sub(rf"`({key})` in \[derived\.[^\]]+\]", r"`--\1`", text)
+    text = re.sub(rf"\b({key}) = (true|\[[^\]]*\]|\"[^\"]*\"|[\w.]+)", _as_option, text)
+    return text.replace("[base]", "--base")
+
+
+def _as_option(pair: re.Match[str]) -> str:
+    value = pair[2].strip('[]"').replace(",", "")
+    return f"--{pair[1]}" if value == "true" else f"--{pair[1]} {value}"
 
 
 def source_keys(text: str, root: Path | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ The command line is turned into the text of a brick.toml, and from there on ever
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from brickctl.sources.atomic import Draft, write_together
 from brickctl.vocabulary.rules import UNION
 from brickctl.workflows.build import Built, Outline, build, outline
 from brickctl.workflows.command_line import inline, quoted, read_spoken, source_keys
+from brickctl.workflows.files import new_folder
+from brickctl.workflows.replace import check_replaceable
 from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import LOCK, MANIFEST, session_for
 
@@ -183,19 +185,17 @@ def _project(save: Path | None) -> Iterator[Path]:
     if save is None:
         yield Path.cwd()
         return
-    made = [folder for folder in (save, *save.parents) if not folder.exists()]
-    save.mkdir(parents=True, exist_ok=True)
-    try:
+    with new_folder(save):
         yield save.resolve()
-    except BaseException:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-        raise
 
 
 def preview(composition: Composition, output: Path, events: Events, budget: Budget, *, offline: bool) -> Outline:
-    """What `run` would do."""
+    """What `run` would do.
+
+    Raises:
+        UsageFault: `run` would write nothing into `output`.
+    """
+    check_replaceable(output.absolute())
     manifest = read_spoken(composition.manifest())
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     recipe = read_recipe(manifest, manifest.targets[Alias(_TARGET)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ from brickctl.core.reference import PathReference
 from brickctl.errors import UsageFault
 from brickctl.kinds.kind import kind_named
 from brickctl.workflows.bench import BRICK, opened_bench
-from brickctl.workflows.command_line import inline, quoted, read_spoken, source_keys
+from brickctl.workflows.command_line import in_options, inline, options_spoken_of, quoted, read_spoken, source_keys
 from brickctl.workflows.derive import RECORD, record
 from brickctl.workflows.derived import recipe_digest, wanted_bricks
-from brickctl.workflows.files import flush, flush_tree, write_new
+from brickctl.workflows.files import flush, flush_tree, new_folder, refuse_file_in_the_way, write_new
 from brickctl.workflows.resolution import resolve
 from brickctl.workflows.session import session_for
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MODEL = Alias("model")
 """How the model that a brick is taken out of is called in the manifest that nobody sees."""
+
+_OPTIONS = ("bits", "brick", "density", "dtype", "energy", "from", "group", "layers", "rank", "save-others", "stack")
+"""Keys of entries that are options of the command line too."""
 
 _MADE = Alias("extracted")
 _SCRATCH = ".brickctl-extract-"
@@ -91,18 +94,24 @@ def run(extraction: Extraction, output: Path, events: Events, means: Means, *, o
     """Fetch the models, make the brick, and give it the place `output`, where nothing may be yet.
 
     Raises:
-        UsageFault: something is at `output`, or the command line cannot be read.
+        UsageFault: something is at `output`, or a file above it, or the command line cannot be read.
         Misfit, Unsupported: the brick cannot be made of this model.
     """
-    output = output.absolute()
+    with options_spoken_of(_OPTIONS):
+        made = _extracted(extraction, output.absolute(), events, means, offline=offline)
+    notes = tuple(in_options(note, _OPTIONS) for note in made.findings.notes)
+    return replace(made, findings=replace(made.findings, notes=notes))
+
+
+def _extracted(extraction: Extraction, output: Path, events: Events, means: Means, *, offline: bool) -> Extracted:
     if os.path.lexists(output):
         raise UsageFault(f"{output} exists already", hint="choose another folder for --output, or move it away")
+    refuse_file_in_the_way(output)
     manifest = read_spoken(extraction.manifest())
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     wanted = wanted_bricks(manifest)[_MADE]
     lock = resolve(session)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=_SCRATCH) as scratch:
+    with new_folder(output.parent), tempfile.TemporaryDirectory(dir=output.parent, prefix=_SCRATCH) as scratch:
         made = Path(scratch) / BRICK
         with opened_bench(session, wanted, lock, means, Path(scratch)) as bench:
             findings = wanted.derivation.make(bench)

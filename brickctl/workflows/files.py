@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,39 @@ def refuse_link(*places: Path) -> None:
         if place.exists() and not place.is_dir():
             hint = "move it away; nothing was changed"
             raise UsageFault(f"{place} will not be used", causes=("it is not a folder",), hint=hint)
+
+
+def refuse_file_in_the_way(place: Path) -> None:
+    """Make sure that `place` can be a folder: what there is of it, or of those above it, must be folders.
+
+    Raises:
+        UsageFault: there is a file, or a link to nothing, where a folder would have to be.
+    """
+    there = next((folder for folder in (place, *place.parents) if os.path.lexists(folder)), None)
+    if there is not None and not there.is_dir():
+        cause = f"{there} is {'a link to nothing' if there.is_symlink() else 'a file, and no folder'}"
+        raise UsageFault(
+            f"{place} cannot be a folder", causes=(cause,), hint="choose another place; nothing was changed"
+        )
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and those above it, unless they are there; what was made goes again if what is inside fails.
+
+    Raises:
+        UsageFault: a file is in the way.
+    """
+    refuse_file_in_the_way(folder)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:  # Ctrl-C too
+        for one in made:
+            with suppress(OSError):  # it was not made yet, or somebody else has put something there
+                one.rmdir()
+        raise
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.core.brick import DERIVED
 from brickctl.core.ports import BYTES
+from brickctl.sources.derived import not_here
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.parallel import in_parallel
 from brickctl.workflows.space import check_space
@@ -60,10 +62,16 @@ def bring(
     """Bring some bricks of a lock; what is here already is verified and costs nothing else.
 
     `later` is what the caller will write itself, in bytes by folder: nothing is fetched unless there is room for both.
+
+    Raises:
+        NotFound: derived bricks, which cannot be fetched, are not here; all of them are named.
     """
     aliases = tuple(aliases)
     pins = {alias: lock.entries[alias].pin for alias in aliases}
     located = dict(zip(aliases, in_parallel(session.sources.locate, pins.values()), strict=True))
+    absent = [pin for alias, pin in pins.items() if located[alias] is None and pin.source.startswith(DERIVED)]
+    if absent:
+        raise not_here(*absent)
     jobs = [
         _Fetch(alias, pins[alias], file) for alias in aliases if located[alias] is None for file in pins[alias].files
     ]

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.sources.atomic import being_written
+from brickctl.sources.derived import derived_folder
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.leftovers import CLIENTS, SET_ASIDE, UNFINISHED, InUse
 from brickctl.sources.naming import place_label
+from brickctl.workflows.analysis_pieces import outlived
 from brickctl.workflows.caches import walk
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.made_shards import MadeShards
-from brickctl.workflows.session import SCRATCH, SKILLS
+from brickctl.workflows.session import ANALYSES, SCRATCH, SKILLS
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable, Iterator
 
     from brickctl.core.lock import Lock
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from brickctl.workflows.caches import Caches
 
 INTERRUPTED = "left by an interrupted command"
+OUTLIVED = "brick.lock or the last analysis does not need it any more"
 QUARANTINED = "was not what it should be, and was moved aside"
 STALE = "remembers a file that changed or is gone"
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _OWN_FOLDERS = ("ledger", "shards", "registries", "registries/seen", "search", "blobs/sha256")
 _LONG_PAUSE = 3600
 """Seconds for models that `brickctl test --bricks` made: measuring one of them writes nothing."""
@@ -64,16 +68,18 @@ def prune(caches: Caches, lock: Lock | None, events: Events, *, quarantined: boo
     """Remove leftovers; with `dry_run`, only say which there are.
 
     In the Hub's cache these are unfinished downloads of repositories that brickctl has used, and with `quarantined`
-    what brickctl moved aside there: nothing that any tool could load.
+    what brickctl moved aside there: nothing that any tool could load. In the project's cache these are also derived
+    bricks that its lock does not name any more, and pieces of analyses that no last analysis rests on.
 
     Raises:
         UsageFault: the project's cache is a link.
     """
     ledger = Ledger(caches.own / "ledger")
-    unfinished = [*_own(caches, UNFINISHED), *_downloads(caches, lock, ledger), *_of_project(caches)]
+    unfinished = (*_own(caches, UNFINISHED), *_downloads(caches, lock, ledger), *_of_project(caches))
+    reasons = {**dict.fromkeys(unfinished, INTERRUPTED), **dict.fromkeys(_outlived(caches, lock), OUTLIVED)}
     in_use = InUse.now()
-    idle = {path: _idle(path, caches, in_use) for path in unfinished}
-    found = [_leftover(path, INTERRUPTED) for path, is_idle in idle.items() if is_idle]
+    idle = {path: _idle(path, caches, in_use) for path in reasons}
+    found = [_leftover(path, reasons[path]) for path, is_idle in idle.items() if is_idle]
     found += [_leftover(line.place, STALE) for line in ledger.lines() if line.sha256 is None]
     found += [_leftover(place, STALE) for place in MadeShards(caches.own / "shards").stale()]
     found += [_leftover(path, QUARANTINED) for path in _set_aside(caches)] if quarantined else []
@@ -111,6 +117,24 @@ def _of_project(caches: Caches) -> Iterator[Path]:
             yield from sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
     others = (path for path in walk(caches.project) if not any(map(path.is_relative_to, passing)))
     yield from _named(others, UNFINISHED)
+
+
+def _outlived(caches: Caches, lock: Lock | None) -> Iterator[Path]:
+    """What the project has made, and neither its lock nor an analysis needs; nothing that only a lock could tell."""
+    if caches.project is None:
+        return
+    derived, analyses = derived_folder(caches.project.parent), caches.project / ANALYSES
+    refuse_link(caches.project, derived, analyses)
+    if lock is not None and derived.is_dir():
+        needed = {locked.pin.digest for locked in lock.derived.values()}
+        yield from sorted(path for path in derived.iterdir() if _is_version(path) and path.name not in needed)
+    if analyses.is_dir():
+        yield from outlived(analyses)
+
+
+def _is_version(path: Path) -> bool:
+    """Whether it is a version of a derived brick, in a folder that is called after its digest."""
+    return _DIGEST.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
 
 
 def _set_aside(caches: Caches) -> Iterator[Path]:

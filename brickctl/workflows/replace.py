@@ -15,7 +15,7 @@ from brickctl.core.belonging import SIGNATURE
 from brickctl.core.document import shown
 from brickctl.errors import Busy, IntegrityFault, UsageFault
 from brickctl.workflows.artifact import names_in
-from brickctl.workflows.files import alone, flush, flush_tree, refuse_link
+from brickctl.workflows.files import alone, flush, flush_tree, refuse_file_in_the_way, refuse_link
 from brickctl.workflows.provenance import FILE as STATEMENT
 from brickctl.workflows.provenance import read_statement
 
@@ -131,9 +131,10 @@ def check_replaceable(target: Path) -> None:
     """Make sure that a folder is ours to replace: absent, empty, or an artifact.
 
     Raises:
-        UsageFault: it holds something else, or is a link.
+        UsageFault: it holds something else, or is a link, or lies below a file.
     """
     refuse_link(target)
+    refuse_file_in_the_way(target)
     if not target.exists() or not any(target.iterdir()) or (target / STATEMENT).is_file():
         return
     cause = f"it exists and has no {STATEMENT}, so brickctl did not make it"

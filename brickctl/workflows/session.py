@@ -28,6 +28,9 @@ LOCK = "brick.lock"
 CACHES = ".brickctl"
 SKILLS = "skills"
 SCRATCH = "deriving"
+ANALYSES = "analyses"
+"""The folder of a cache that holds pieces of analyses, and models while they are analysed."""
+
 DIST = "dist"
 
 

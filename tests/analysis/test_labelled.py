@@ -1,18 +1,15 @@
 """Labelled prompts are read strictly, and chosen for a budget of tokens: whole, evenly, and the same ones each time."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from brickctl.analysis.labelled import Prompt, choose, labels_of, read_prompts
-from brickctl.errors import NotFound, Place, UsageFault
+from brickctl.analysis.labelled import Prompt, choose, labels_of, parse_prompts
+from brickctl.errors import Place, UsageFault
 
 
-def written(folder: Path, *lines: str) -> Path:
-    path = folder / "prompts.jsonl"
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
+def parsed(*lines: str) -> tuple[Prompt, ...]:
+    return parse_prompts("".join(f"{line}\n" for line in lines), name="prompts.jsonl")
 
 
 def line(text: str, label: str) -> str:
@@ -22,15 +19,14 @@ def line(text: str, label: str) -> str:
 PROMPTS = [Prompt(f"{label} {number}", label) for number in range(50) for label in ("code", "french")]
 
 
-def test_prompts_keep_their_order_and_labels_that_of_their_first_line(tmp_path: Path) -> None:
-    path = written(tmp_path, line("bonjour", "french"), line("1 + 1", "sums"), line("salut\n", "french"))
-    prompts = read_prompts(path)
+def test_prompts_keep_their_order_and_labels_that_of_their_first_line() -> None:
+    prompts = parsed(line("bonjour", "french"), line("1 + 1", "sums"), line("salut\n", "french"))
     assert prompts == (Prompt("bonjour", "french"), Prompt("1 + 1", "sums"), Prompt("salut\n", "french"))
     assert labels_of(prompts) == ("french", "sums")
 
 
-def test_a_question_and_its_answer_are_one_text_of_which_the_question_is_given(tmp_path: Path) -> None:
-    (prompt,) = read_prompts(written(tmp_path, '{"prompt": "1 + 1 =", "completion": " 2", "label": "sums"}'))
+def test_a_question_and_its_answer_are_one_text_of_which_the_question_is_given() -> None:
+    (prompt,) = parsed('{"prompt": "1 + 1 =", "completion": " 2", "label": "sums"}')
     assert prompt == Prompt("1 + 1 = 2", "sums", given="1 + 1 =")
 
 
@@ -50,20 +46,15 @@ def test_a_question_and_its_answer_are_one_text_of_which_the_question_is_given(t
         (line("bonjour", "code"), "this text stands under two labels"),
     ],
 )
-def test_a_line_that_is_no_labelled_prompt_is_refused_by_its_number(tmp_path: Path, second: str, message: str) -> None:
+def test_a_line_that_is_no_labelled_prompt_is_refused_by_its_number(second: str, message: str) -> None:
     with pytest.raises(UsageFault) as raised:
-        read_prompts(written(tmp_path, line("bonjour", "french"), second), name="prompts.jsonl")
+        parsed(line("bonjour", "french"), second)
     assert raised.value.message == message
     assert raised.value.place == Place(file="prompts.jsonl", line=2)
 
 
-def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="does not exist"):
-        read_prompts(tmp_path / "prompts.jsonl")
-
-
-def test_a_text_may_stand_twice_under_one_label(tmp_path: Path) -> None:
-    assert len(read_prompts(written(tmp_path, line("oui", "french"), line("oui", "french")))) == 2
+def test_a_text_may_stand_twice_under_one_label() -> None:
+    assert len(parsed(line("oui", "french"), line("oui", "french"))) == 2
 
 
 def test_every_label_gets_the_same_share_of_the_tokens_and_no_more() -> None:

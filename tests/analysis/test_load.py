@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from brickctl.analysis import load as load_module
 from brickctl.analysis.load import load, unmatched_keys
 from brickctl.analysis.tokens import encode
 from brickctl.errors import IntegrityFault, NotFound, Unsupported
@@ -31,6 +32,14 @@ def test_a_stack_without_an_active_adapter_is_its_base(stack: Path) -> None:
     assert type(loaded.model).__name__ == "LlamaForCausalLM"
     assert not loaded.model.training
     assert torch.get_num_threads() == 1
+
+
+def test_only_a_large_model_is_computed_with_all_threads(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = load(stack, threads=2).model.num_parameters()
+    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(load_module, "_WORTH_DIVIDING", parameters)
+    load(stack, threads=2)
+    assert torch.get_num_threads() == 2
 
 
 def test_the_active_adapter_changes_what_the_model_says(stack: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brickctl.analysis.examples import Example, parse_calibration
+from brickctl.analysis.examples import Example, parse_examples
 from brickctl.analysis.rows import Row, rows_of
 from brickctl.errors import UsageFault
 
@@ -59,7 +59,12 @@ def test_what_a_model_cannot_read_and_what_has_nothing_to_predict_is_refused() -
 
 def test_calibration_has_lines_of_both_sorts() -> None:
     lines = '{"text": "a b"}\n{"prompt": "a", "completion": "b"}\n'
-    assert parse_calibration(lines, name="x.jsonl") == (Example("", "a b"), Example("a", "b"))
+    assert parse_examples(lines, name="x.jsonl") == (Example("", "a b"), Example("a", "b"))
+
+
+def test_labels_of_prompts_are_left_unread() -> None:
+    lines = '{"text": "a b", "label": "letters"}\n{"prompt": "a", "completion": "b", "label": "letters"}\n'
+    assert parse_examples(lines, name="x.jsonl") == (Example("", "a b"), Example("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -67,10 +72,10 @@ def test_calibration_has_lines_of_both_sorts() -> None:
 )
 def test_a_line_that_is_neither_is_refused_with_its_number(line: str) -> None:
     with pytest.raises(UsageFault) as caught:
-        parse_calibration('{"text": "a"}\n' + line, name="x.jsonl")
+        parse_examples('{"text": "a"}\n' + line, name="x.jsonl")
     assert str(caught.value.place) == "x.jsonl line 2"
 
 
 def test_no_lines_are_refused() -> None:
     with pytest.raises(UsageFault, match="has no examples"):
-        parse_calibration("", name="x.jsonl")
+        parse_examples("", name="x.jsonl")

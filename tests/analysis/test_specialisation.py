@@ -6,12 +6,12 @@ import torch
 from brickctl.analysis.activations import locating
 from brickctl.analysis.average_precision import by_rank, expected, of_random_ranking
 from brickctl.analysis.ffn import find_ffns
-from brickctl.analysis.instances import Instances, read_instances
+from brickctl.analysis.instances import Instances
 from brickctl.analysis.partition import partition, top_sets
 from brickctl.analysis.specialisation import FuncScores, _mean_activations, func_scores
 from brickctl.errors import Unsupported
 from tests.support.ffn_models import tiny
-from tests.support.planted import LAYERS, LETTERS, NEURONS, PLANTED, planted_instances, planted_llama
+from tests.support.planted import LAYERS, LETTERS, NEURONS, PLANTED, instances_of, planted_instances, planted_llama
 from tests.support.successors import character_tokenizer
 
 COUNT = 40
@@ -123,7 +123,7 @@ def test_the_length_of_a_text_does_not_show_in_the_neurons_of_its_first_token() 
             rows[0] = 0
             rows[0, 1] = 10  # `<bos>` alone
     texts = {"short": ["mno", "pqr", "stu"], "long": ["mnop" * 5, "qrst" * 6, "uvwx" * 7]}
-    found = func_scores(find_ffns(model), read_instances(model, character_tokenizer(), texts))
+    found = func_scores(find_ffns(model), instances_of(model, character_tokenizer(), texts))
     assert found.by_ffn()[0][:, 0].tolist() == pytest.approx([of_random_ranking(3, 6)] * 2)
 
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from brickctl.analysis.ffn import find_ffns
-from brickctl.analysis.instances import read_instances
 from brickctl.analysis.load import load
 from brickctl.analysis.partition import partition
 from brickctl.analysis.perplexity import mean_losses, rows_of
@@ -29,6 +28,7 @@ from brickctl.analysis.perturbation import perturbation
 from brickctl.analysis.sparsity import masked_losses, sparsity
 from brickctl.analysis.specialisation import func_scores
 from tests.support.domains import domains, halves
+from tests.support.planted import instances_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def main() -> None:
 def _sections(loaded: Loaded, shares: list[float]) -> dict[str, Any]:
     model, tokenizer = loaded.model, loaded.tokenizer
     ffns, (scored, read) = find_ffns(model), halves(domains())
-    instances = read_instances(model, tokenizer, scored)
+    instances = instances_of(model, tokenizer, scored)
     groups = [rows_of(model, tokenizer, texts, window=256) for texts in read.values()]
     everything = [row for group in groups for row in group]
     print(f"{instances.tokens} tokens to score, {sum(map(len, everything))} to measure")
@@ -83,7 +83,7 @@ def _sections(loaded: Loaded, shares: list[float]) -> dict[str, Any]:
 
 def _error_of_bins(loaded: Loaded) -> None:
     """All instances, kept whole and in bins that were laid when half of them were there."""
-    ffns, instances = find_ffns(loaded.model), read_instances(loaded.model, loaded.tokenizer, domains())
+    ffns, instances = find_ffns(loaded.model), instances_of(loaded.model, loaded.tokenizer, domains())
     room = 4 * sum(ffn.neurons for ffn in ffns) * len(instances.rows) // 2
     whole = func_scores(ffns, instances)
     binned = _timed(f"scores of {len(instances.rows)} in bins", lambda: func_scores(ffns, instances, limit=room))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,7 @@ def test_a_table_is_shown_and_notes_stand_beside_it(tree: Sandbox) -> None:
     assert ["model.embed_tokens.weight", "left", "out", "-", "1"] in [row.split() for row in rows]
     assert last.startswith(str(tree.root / "x") + ": adapter ")
     assert "left out, as no LoRA holds it: `model.embed_tokens.weight`" in outcome.err
+    assert "`--save-others` saves whole what PEFT can save" in outcome.err
 
 
 def test_peft_loads_what_was_extracted(tree: Sandbox) -> None:
@@ -85,23 +87,56 @@ def test_a_model_has_layers_and_neurons_of_its_own(tree: Sandbox) -> None:
     [
         (("lora", *BOTH), "neither --rank nor --energy is given"),
         (("lora", *BOTH, "--rank", "4", "--energy", "0.9"), "--rank and --energy are both given"),
-        (("lora", *BOTH, "--energy", "1.5"), "must be above 0 and at most 1"),
-        (("lora", "--from", "./base", "--base", "./base", "--rank", "4"), "the model is the base"),
+        (("lora", *BOTH, "--energy", "1.5"), "`--energy` must be above 0 and at most 1"),
+        (("lora", *BOTH, "--rank", "4", "--dtype", "int8"), "`--dtype` is `int8`"),
+        (("lora", "--from", "./base", "--base", "./base", "--rank", "4"), "that was tuned, as by --from NAME"),
         (("delta", *BOTH), "neither --density nor --bits is given"),
-        (("delta", *BOTH, "--bits", "8", "--dtype", "float32"), "unknown key `dtype`"),
-        (("layers", "--from", "./base", "--layers", "2", "9"), "the model has no such layer"),
+        (("delta", *BOTH, "--bits", "8", "--dtype", "float32"), "--dtype says nothing where --bits is given"),
+        (("delta", *BOTH, "--density", "0.5", "--group", "4"), "--group says nothing where --density is given"),
+        (("layers", "--from", "./base", "--layers", "2", "9"), "`--layers 2 9` asks for layer 8"),
+        (("layers", "--from", "./base", "--layers", "3", "2"), "write --layers FIRST END"),
         (("neurons", "--from", "./base", "--brick", "./coder", "--group", "0"), "of kind expert"),
-        (("neurons", "--from", "./base", "--brick", "./groups", "--group", "4"), "there is no group 4"),
+        (("neurons", "--from", "./base", "--brick", "./groups", "--group", "4"), "and --group 0"),
         (("lora", "--from", "./nobody", "--base", "./base", "--rank", "4"), "nobody"),
     ],
     ids=str,
 )
 def test_what_cannot_be_extracted_leaves_nothing(arguments: tuple[str, ...], said: str, tree: Sandbox) -> None:
     there = sorted(tree.root.iterdir())
-    outcome = tree.run("extract", *arguments, "-o", "x")
+    outcome = tree.run("extract", *arguments, "-o", "new/folder/x")
     assert outcome.code != 0
     assert said in outcome.err
+    assert "derived" not in outcome.err
+    assert re.search(r"line \d", outcome.err) is None
     assert sorted(tree.root.iterdir()) == there
+
+
+def test_a_fault_in_an_option_is_one_of_the_command_line(tree: Sandbox) -> None:
+    for arguments in (("lora", *BOTH, "--energy", "1.5"), (*("neurons", *VERBS["neurons"])[:-1], "4")):
+        outcome = tree.run("extract", *arguments, "-o", "x", "--json")
+        assert (outcome.code, outcome.json["error"]["code"]) == (2, "usage")
+
+
+@pytest.mark.parametrize("verb", ["extract", "merge", "merge --dry-run", "merge --save"])
+def test_nothing_is_made_below_a_file(verb: str, tree: Sandbox) -> None:
+    (tree.root / "file").write_text("mine")
+    name, *option = verb.split()
+    if name == "extract":
+        outcome = tree.run("extract", "layers", *VERBS["layers"], "-o", "file/x/y")
+    elif option == ["--save"]:
+        outcome = tree.run("merge", "./base", "./coder", "-o", "out", "--save", "file/x/y")
+    else:
+        outcome = tree.run("merge", "./base", "./coder", "-o", "file/x/y", *option)
+    assert outcome.code == 2, outcome
+    assert "file is a file, and no folder" in outcome.err
+    assert not (tree.root / "out").exists()
+
+
+def test_nothing_is_made_below_a_link_to_nothing(tree: Sandbox) -> None:
+    (tree.root / "link").symlink_to("nowhere")
+    outcome = tree.run("extract", "layers", *VERBS["layers"], "-o", "link/x")
+    assert outcome.code == 2, outcome
+    assert f"{tree.root / 'link'} is a link to nothing" in outcome.err
 
 
 def test_nothing_is_overwritten(tree: Sandbox) -> None:

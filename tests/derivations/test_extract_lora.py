@@ -235,6 +235,14 @@ def test_a_model_that_transformers_does_not_know_is_refused(models: tuple[Path, 
         extract((base, models[1]), "rank = 4", tmp_path / "x")
 
 
+def test_a_base_that_counts_layers_which_it_does_not_have_is_refused(models: tuple[Path, Path], tmp_path: Path) -> None:
+    base = tuned(models[0], tmp_path / "base", names=lambda _: False)
+    edit_config(base, "config.json", num_hidden_layers=50)
+    with pytest.raises(Misfit, match="fewer layers than it says") as caught:
+        extract((base, models[1]), "rank = 4", tmp_path / "x")
+    assert caught.value.causes == ("`num_hidden_layers` in config.json is 50, and the files have 3",)
+
+
 def test_norms_alone_make_no_lora(models: tuple[Path, Path], tmp_path: Path) -> None:
     coder = tuned(models[0], tmp_path / "coder", names=lambda name: "norm" in name)
     with pytest.raises(Misfit, match="nothing that a LoRA holds"):

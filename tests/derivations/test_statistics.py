@@ -70,6 +70,7 @@ apply = [{ op = "merge", method = "linear", bricks = { upper = 1.0 } }]
 [targets.sort]
 apply = [{ op = "merge", method = "linear", bricks = { sort = 1.0 } }]
 """
+_PROMPTS = '"gram"\nfrom = "upper"\ncalibration = "prompts.jsonl"\ntokens = 200'
 LINES = {
     "upper": [("upper:fox=", "FOX"), ("upper:ant=", "ANT"), ("upper:heron=", "HERON")],
     "sort": [("sort:fig=", "fgi"), ("sort:plum=", "lmpu")],
@@ -165,6 +166,12 @@ def test_what_is_found_is_told(project: Path) -> None:
     (note,) = found["upper-gram"].findings.notes
     assert note == f"no linear layer has `{EMBEDDING}`: what a merge makes of that is the mean"
     assert ("reading for Gram matrices", row["tokens"]) in events.work
+
+
+def test_the_labelled_prompts_of_a_project_are_text_too(project: Path) -> None:
+    rewrite(project, '"gram"\nfrom = "upper"\ncalibration = "data/upper.jsonl"', _PROMPTS)
+    (row,) = made(project, "upper-gram")["upper-gram"].findings.rows
+    assert row["tokens"] in range(200, 300)
 
 
 def test_made_again_they_are_the_same(project: Path) -> None:

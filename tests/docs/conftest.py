@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 CLIENT_SETTINGS = ("HF_", "HUGGING", "TRANSFORMERS_", "BRICKCTL_")
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of a new user who is offline."""
+def new_user(home: Path) -> dict[str, str]:
+    """The environment of a new user who is offline, and whose home is made here."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(CLIENT_SETTINGS)}
-    home = tmp_path / "home"
     home.mkdir()
     own = {"HOME": str(home), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     return {**inherited, **own, "XDG_CACHE_HOME": str(home / ".cache"), "TERM": "dumb"}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a new user who is offline."""
+    return new_user(tmp_path / "home")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.sources.open import builtin_registry
+from tests.docs.conftest import new_user
 from tests.docs.pages import ROOT, blocks, fits, marked, run
 from tests.support.hub import Hub
 
@@ -60,11 +61,22 @@ def brickctl(folder: Path, environment: Mapping[str, str], *arguments: str) -> N
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home, and beside it a starter project that its user has built: made once, and copied for each page."""
+    place = tmp_path_factory.mktemp("built")
+    environment, project = new_user(place / "home"), place / "work"
+    project.mkdir()
+    brickctl(project, environment, "init", "--template", "starter")
+    brickctl(project, environment, "build")
+    return place
+
+
 @pytest.fixture
-def starter(folder: Path, environment: Mapping[str, str]) -> Path:
+def starter(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
     """A starter project that is built."""
-    brickctl(folder, environment, "init", "--template", "starter")
-    brickctl(folder, environment, "build")
+    shutil.copytree(built / "home", environment["HOME"], symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(built / "work", folder, symlinks=True, dirs_exist_ok=True)
     return folder
 
 

@@ -40,7 +40,7 @@ apply = [{ op = "merge", method = "task_arithmetic", bricks = { sql = 0.5 } }]
 def hub() -> Iterator[Hub]:
     with Hub() as running:
         running.repository("acme/base").commit(bricks.model(width=256))
-        running.repository("acme/sql").commit(bricks.adapter(width=256))
+        running.repository("acme/sql").commit(bricks.model(width=256, fill=9))  # merged without torch, at once
         yield running
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = StatisticsKind()
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 QUERY, NORM = "model.layers.0.self_attn.q_proj.weight", "model.norm.weight"
 
 
@@ -172,6 +173,36 @@ def test_a_tensor_that_only_some_statistics_know_is_refused(folders: dict[str, P
     found = refusal(folders, step())
     assert isinstance(found, ManifestInvalid)
     assert found.message == f"`code-fisher` says nothing of `{NORM}`, and `law-fisher` does"
+    assert found.hint == "derive both statistics in the same way"
+
+
+def test_a_head_that_one_model_ties_and_another_does_not_is_merged_as_the_hint_says(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", tie_word_embeddings=True)
+    folders = {"base": base, "code": tuned(base, tmp_path / "code"), "law": tuned(base, tmp_path / "law", seed=2)}
+    edit_config(folders["law"], "config.json", tie_word_embeddings=False)
+    spoil(folders["law"], lambda tensors: tensors.update({HEAD: tensors[EMBEDDING] + 1}))
+    text(folders, step("gram"))
+    for name in ("code", "law"):
+        spoil(tmp_path / f"{name}-gram", lambda tensors: tensors.pop(EMBEDDING))
+    spoil(tmp_path / "law-gram", lambda tensors: tensors.update({HEAD: tensors[QUERY].clone()}))
+
+    found = refusal(folders, step("gram"))
+    assert found.message == f"`code-gram` says nothing of `{HEAD}`, and `law-gram` does"
+    assert found.causes[0].startswith(f"`code` ties it to `{EMBEDDING}`")
+
+    weight = (found.hint or "").rpartition(": ")[2]
+    assert weight.startswith("weight = [")
+    followed = step("gram").replace('brick = "code"', f'brick = "code", {weight}')
+    merged, law = tensors(build(text(folders, followed), tmp_path / "out"), folders["law"])
+    torch.testing.assert_close(merged[HEAD], law[HEAD])
+    assert not torch.equal(merged[QUERY], law[QUERY])
+
+
+@pytest.mark.parametrize("floor", ["1e-310", "0.0", "1e101"])
+def test_a_floor_that_no_product_could_hold_is_refused(floor: str, folders: dict[str, Path]) -> None:
+    found = refusal(folders, step().replace('"fisher",', f'"fisher", floor = {floor},', 1))
+    assert isinstance(found, ManifestInvalid)
+    assert "1e-100" in str(found)
 
 
 def test_the_statistic_of_another_method_is_refused(folders: dict[str, Path]) -> None:

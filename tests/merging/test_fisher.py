@@ -31,7 +31,7 @@ def by_numpy(models: list[Tensor], information: list[Tensor], weights: list[floa
 
 
 @pytest.mark.parametrize("shape", [(24, 10), (70,), (3, 4, 5), (600, 700)], ids=str)
-@pytest.mark.parametrize("floor", [1e-9, 1e-6, 0.5, 1e6])
+@pytest.mark.parametrize("floor", [1e-100, 1e-9, 1e-6, 0.5, 1e6, 1e100])
 def test_it_is_the_mean_by_information(shape: tuple[int, ...], floor: float, tmp_path: Path) -> None:
     """(600, 700) are several blocks: the mean information is that of the whole tensor."""
     models = random_tensors(shape, 3)
@@ -63,6 +63,14 @@ def test_equal_information_of_any_size_gives_the_weighted_mean(value: float, tmp
     information = [torch.full((5, 4), value)] * 2
     found = merged(tmp_path, Fisher(), models, weights=[1.0, 3.0], information=information)
     torch.testing.assert_close(found, (models[0].double() + 3 * models[1].double()) / 4)
+
+
+def test_the_least_floor_leaves_what_matters_to_one_model_to_it(tmp_path: Path) -> None:
+    """Even of the smallest numbers of fp32, in a tensor of several blocks."""
+    models = [torch.full((600, 700), 2.0), torch.full((600, 700), 6.0)]
+    information = [torch.full((600, 700), 1e-45), torch.zeros(600, 700)]
+    found = merged(tmp_path, Fisher(floor=1e-100), models, information=information)
+    torch.testing.assert_close(found, torch.full((600, 700), 2.0, dtype=torch.float64))
 
 
 def test_information_below_zero_counts_as_little_as_none(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from brickctl.analysis.instances import Instances, read_instances
+from brickctl.analysis.corpus import encoded
+from brickctl.analysis.instances import Instances
+from brickctl.analysis.labelled import Prompt
 from tests.support.successors import CONTEXT, SIZE, VOCABULARY, character_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LETTERS = {"first": "abcd", "second": "efgh", "third": "ijkl"}
 COMMON = "mnopqrstuvwxyz "
@@ -70,7 +72,16 @@ def planted_texts(count: int, seed: int = 0) -> Mapping[str, list[str]]:
 
 def planted_instances(model: Any, count: int, seed: int = 0) -> Instances:
     """The same as tokens."""
-    return read_instances(model, character_tokenizer(), planted_texts(count, seed))
+    return instances_of(model, character_tokenizer(), planted_texts(count, seed))
+
+
+def instances_of(model: Any, tokenizer: Any, texts: Mapping[str, Sequence[str]], longest: int = 512) -> Instances:
+    """The texts of each label as tokens, cut to the first ones, at most the model's context."""
+    prompts = [Prompt(text, label) for label, mine in texts.items() for text in mine]
+    rows = encoded(tokenizer, prompts, min(longest, model.config.max_position_embeddings))
+    labels = tuple(texts)
+    numbers = tuple(labels.index(prompt.label) for prompt in prompts)
+    return Instances(labels=labels, rows=tuple(row.tokens for row in rows), labels_of=numbers)
 
 
 def _text(draw: random.Random, letters: str) -> str:

@@ -49,6 +49,13 @@ def test_pictures_come_where_they_are_asked_for_and_go_where_they_are_not(
     assert names(tmp_path) == ["analysis.json", "report.html"]
 
 
+def test_there_is_no_folder_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageFault, match="cannot be a folder") as refused:
+        check_output(tmp_path / "file" / "analysis")
+    assert refused.value.causes == (f"{tmp_path / 'file'} is a file, and no folder",)
+
+
 def test_equal_documents_give_equal_files(tmp_path: Path, document: dict[str, Any]) -> None:
     for name in ("one", "other"):
         write_analysis(tmp_path / name, document, Listener(), png=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brickctl.workflows.analysis_pieces import Pieces
+from brickctl.workflows.analysis_pieces import Pieces, outlived
 
 KEY = {"measurement": "masked", "share": 0.5, "model": "a" * 64}
 
@@ -43,3 +43,30 @@ def test_a_number_that_is_none_is_not_stored(pieces: Pieces, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="JSON compliant"):
         pieces.keep(KEY, float("nan"))
     assert not (tmp_path / "pieces").exists()
+
+
+def test_what_no_last_analysis_rests_on_is_outlived(tmp_path: Path) -> None:
+    folder = tmp_path / "pieces"
+    for name, share in (("one", 0.1), ("one", 0.2), ("other", 0.3)):
+        pieces = Pieces(folder)
+        pieces.made({**KEY, "share": share}, lambda: 1)
+        pieces.mark(name)
+    (folder / "models").mkdir()
+
+    (path,) = outlived(folder)
+
+    path.unlink()
+    assert Pieces(folder).get({**KEY, "share": 0.1}) is None
+    assert all(Pieces(folder).get({**KEY, "share": share}) == 1 for share in (0.2, 0.3))
+
+
+@pytest.mark.parametrize("mark", [None, b"{", b"[]", b'{"pieces": 7}', b'{"pieces": [[]]}'])
+def test_nothing_is_outlived_where_nobody_knows_what_is_needed(tmp_path: Path, mark: bytes | None) -> None:
+    folder = tmp_path / "pieces"
+    pieces = Pieces(folder)
+    pieces.made(KEY, lambda: 1)
+    if mark is not None:
+        pieces.mark("one")
+        pieces.made({**KEY, "share": 0.1}, lambda: 1)
+        next(folder.glob("last-*")).write_bytes(mark)
+    assert outlived(folder) == ()

@@ -13,7 +13,7 @@ from brickctl.analysis.corpus import Corpus
 from brickctl.analysis.labelled import Prompt
 from brickctl.errors import NotFound, UsageFault
 from brickctl.workflows import analysis_laboratory
-from brickctl.workflows.analysis_pieces import Pieces
+from brickctl.workflows.analysis_pieces import Pieces, outlived
 from brickctl.workflows.analysis_subject import Subject, folder_subject
 from brickctl.workflows.analysis_texts import PromptFile, divide, read_prompt_file
 from brickctl.workflows.analysis_wish import MEASUREMENTS, Wish, read_only
@@ -214,6 +214,27 @@ def test_other_prompts_and_other_weights_are_another_analysis(
     analyze(folder_subject(tmp_path / "other", Listener()), file, wish, pieces, other)
     assert more.work
     assert other.work
+
+
+def test_pieces_that_the_last_analysis_does_not_rest_on_can_go_and_all_others_stay(
+    subject: Subject, file: PromptFile, tmp_path: Path
+) -> None:
+    wish, folder = Wish(only=("specialisation",)), tmp_path / "pieces"
+    analyze(subject, prompts(tmp_path / "before.jsonl", 13), wish, Pieces(folder), Listener())
+    assert outlived(folder) == ()
+    with pytest.raises(KeyboardInterrupt):
+        analyze(subject, file, Wish(only=("sparsity", "specialisation")), Pieces(folder), Stopping(6))
+    for path in outlived(folder):
+        path.unlink()
+    events = Listener()
+    analyze(subject, file, wish, Pieces(folder), events)
+    before = sorted(outlived(folder))
+    assert before, "a part of sparsity was measured, and is not asked for any more"
+    for path in before:
+        path.unlink()
+    again = Listener()
+    analyze(subject, file, wish, Pieces(folder), again)
+    assert again.work == []
 
 
 def test_what_does_not_apply_is_left_out_and_told(subject: Subject, pieces: Pieces, tmp_path: Path) -> None:

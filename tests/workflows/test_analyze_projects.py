@@ -81,8 +81,10 @@ def test_another_weight_is_another_model(project: Path) -> None:
     first = bricks(project)
     rewrite(project, "{ upper = 0.9, next = 0.9 }", "{ upper = 0.1, next = 0.9 }")
     second = bricks(project)
-    assert second["base"] == first["base"]
-    assert second["all"] != first["all"]
+    assert second["base"] == pytest.approx(
+        first["base"], rel=5e-3, abs=1e-3
+    )  # a busy machine may choose another type for it
+    assert second["all"] != pytest.approx(first["all"], rel=5e-3, abs=1e-3)
 
 
 def test_the_bricks_of_a_stack_are_not_measured_and_it_is_told_why(project: Path) -> None:

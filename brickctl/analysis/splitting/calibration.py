@@ -6,11 +6,12 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from brickctl.analysis.corpus import encoded
 from brickctl.analysis.examples import parse_lines, text_of
-from brickctl.analysis.instances import Instances, read_instances
-from brickctl.analysis.labelled import Prompt, choose, labels_of, parse_prompt, refuse_two_labels
+from brickctl.analysis.instances import Instances
+from brickctl.analysis.labelled import Prompt, choose, parse_prompt, refuse_two_labels
 from brickctl.analysis.perplexity import rows_of
-from brickctl.analysis.tokens import length
+from brickctl.analysis.tokens import context_length, length
 from brickctl.errors import Place, UsageFault
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Sequence[int]]
 
-WINDOW = 256
+WINDOW, LONGEST = 256, 512
+"""Tokens of a row, of text and of labelled prompts, or the model's context where that is less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def parse_calibration(content: str, *, name: str) -> tuple[str, ...] | tuple[Pro
 def calibrate(loaded: Loaded, texts: tuple[str, ...] | tuple[Prompt, ...], *, tokens: int, seed: int) -> Calibration:
     """Rows of about so many tokens, which the seed chooses; every label gets the same share of them.
 
-    A labelled prompt is one row. Other text is cut into windows, as for perplexity.
+    A labelled prompt is one row, cut to its first tokens. Other text is cut into windows, as for perplexity.
 
     Raises:
         UsageFault: no text has two tokens, or there is one label only.
@@ -87,13 +89,20 @@ def calibrate(loaded: Loaded, texts: tuple[str, ...] | tuple[Prompt, ...], *, to
 def _labelled(loaded: Loaded, prompts: Sequence[Prompt], tokens: int, seed: int) -> Calibration:
     lengths = [length(loaded.tokenizer, prompt.text) for prompt in prompts]
     taken = choose(prompts, lengths, tokens, seed=seed)
-    chosen = {label: [prompts[at].text for at in places] for label, places in taken.items()}
-    instances = read_instances(loaded.model, loaded.tokenizer, chosen)
+    if len(taken) < 2:  # noqa: PLR2004 - one against another
+        raise UsageFault("functionalities are told apart by at least two labels")
+    chosen = [prompts[at] for places in taken.values() for at in places]
+    longest = min(LONGEST, context_length(loaded.model) or LONGEST)
+    instances = Instances(
+        labels=tuple(taken),
+        rows=tuple(row.tokens for row in encoded(loaded.tokenizer, chosen, longest)),
+        labels_of=tuple(number for number, places in enumerate(taken.values()) for _ in places),
+    )
     texts = tuple(
         [row for row, own in zip(instances.rows, instances.labels_of, strict=True) if own == label]
         for label in range(len(instances.labels))
     )
-    return Calibration(labels=labels_of(prompts), texts=texts, instances=instances)
+    return Calibration(labels=instances.labels, texts=texts, instances=instances)
 
 
 def _until(rows: Rows, tokens: int) -> Rows:
