@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from brickctl.analysis.editing.writing import Told, Written
 
 _MOST_NAMED = 5
+_SHOWN = 20
 
 
 def table_of(before: Scores, after: Scores) -> Iterator[Mapping[str, Any]]:
@@ -39,6 +40,15 @@ def notes_of(
     if first:
         why = "the key there is that of every beginning: put a word before it in the prompt"
         yield f"the subject is the first token of a prompt for {_named(first)}; {why}"
+    grown = [one.prompt + one.target for one in facts if _grows_together(one)]
+    if grown:
+        yield f"targets stand right behind prompts: {_named([text[-_SHOWN:] for text in grown])}; is there no space?"
+
+
+def _grows_together(fact: Fact) -> bool:
+    """Whether a word of the prompt and one of the target become one; not in scripts that have no spaces."""
+    both = fact.prompt[-1] + fact.target[0]
+    return both.isascii() and both.isalnum()
 
 
 def _named(subjects: Sequence[str]) -> str:
