@@ -224,6 +224,15 @@ def test_the_same_seed_makes_the_same_bytes_and_what_was_read_is_kept(
     assert (other != first, times) == (True, 1)
 
 
+def test_nothing_is_kept_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = append(edited_project(tmp_path, monkeypatch), entry("runs"))
+    (project / ".brickctl").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (project / ".brickctl/measured").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageFault, match="measured will not be used"):
+        made(project)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
