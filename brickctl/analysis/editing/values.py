@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.editing.batch import batch_of
 from brickctl.analysis.editing.sites import changed_at, given_at, logits_at, read_at, said_by, saying
+from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +27,9 @@ _KEEP = 0.0625
 
 _SMALL = 0.1
 """How much the squared length of the change counts, in squared lengths of what the block says."""
+
+_ALIKE = 1e-2
+"""How far ln p may be off where only rounding is to be different."""
 
 _ENOUGH = 0.05
 """Mean surprise of a target, in nats a token, at which it is said: ROME's number."""
@@ -67,7 +70,7 @@ def spoken(model: Any, site: Site, sentences: Sequence[Sentence]) -> Spoken:
     import torch
 
     batch = batch_of(model, sentences)
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad(), logits_at(model, batch.ends):
         heard = (
             given_at(site.down, batch.subjects),
             read_at(site.down, batch.subjects),
@@ -97,31 +100,50 @@ def find_value(model: Any, site: Site, sentences: Sequence[Sentence], essence: S
     as ROME does (arXiv 2202.05262, equation 4), but that the last term has no units here: h is what the block says
     there. It stops where the targets are said well enough. No weight may want a gradient. Blocks below the site run
     once.
+
+    Raises:
+        Unsupported: its blocks hand on more than what they say, so that those below cannot rest.
     """
     import torch
 
     batch = batch_of(model, (*sentences, essence))
     asked = torch.cat((batch.before, batch.ends[-1:]))
     with torch.no_grad(), logits_at(model, asked):
-        before = _log_likelihoods(model, batch)[-1]
+        before = _log_likelihoods(model, batch)
     size = float(spoken(model, site, sentences).state.norm())
     unit = size / site.weight.shape[0] ** 0.5
     z = torch.zeros(site.weight.shape[0], device=site.weight.device, requires_grad=True)
     adam = torch.optim.Adam([z], lr=_RATE)
-    surprise, taken = math.inf, 0
     with logits_at(model, asked), _changed(model, site, batch, lambda: z * unit):
-        for taken in range(search.steps + 1):
-            said = _log_likelihoods(model, batch)
-            wanted = torch.nn.functional.nll_loss(said[:-1], batch.targets)
-            surprise = float(wanted.detach())
-            if surprise < _ENOUGH or taken == search.steps:
-                break
-            moved = torch.nn.functional.kl_div(said[-1], before, reduction="sum", log_target=True)
+        said = _log_likelihoods(model, batch)
+        _require_same(said.detach(), before)
+        taken = 0
+        while (wanted := _surprise(said, batch)) >= _ENOUGH and taken < search.steps:
+            moved = torch.nn.functional.kl_div(said[-1], before[-1], reduction="sum", log_target=True)
             adam.zero_grad()
             torch.autograd.backward(wanted + _KEEP * moved + _SMALL * (z * unit / size).square().sum())
             adam.step()
             _shorten(z, search.limit * size / unit)
-    return Value(change=z.detach().double() * unit, steps=taken, surprise=surprise)
+            said, taken = _log_likelihoods(model, batch), taken + 1
+    return Value(change=z.detach().double() * unit, steps=taken, surprise=float(wanted.detach()))
+
+
+def _surprise(said: Tensor, batch: Batch) -> Tensor:
+    """The mean of -ln p over the tokens of the targets; what is said last is of the essence."""
+    import torch
+
+    return torch.nn.functional.nll_loss(said[:-1], batch.targets)
+
+
+def _require_same(said: Tensor, before: Tensor) -> None:
+    """Make sure that a model says the same where the blocks below a site do not run.
+
+    Raises:
+        Unsupported: its blocks hand on more than what they say.
+    """
+    if not bool((said - before).abs().max() <= _ALIKE):
+        cause = "its blocks hand on more than what they say, or its logits are no numbers"
+        raise Unsupported("values of this model cannot be looked for", causes=(cause,))
 
 
 def _log_likelihoods(model: Any, batch: Batch) -> Tensor:

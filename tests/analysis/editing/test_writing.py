@@ -69,6 +69,16 @@ def test_a_value_makes_the_model_say_the_target_and_stays_short(base: Loaded) ->
     assert short.surprise > 0.5
 
 
+def test_blocks_that_hand_on_more_than_they_say_are_refused(base: Loaded) -> None:
+    """As those of models do whose layers share keys and values: what they hand on is not there when they rest."""
+    first, last = base.model.model.layers[0], base.model.model.layers[3]
+    handed: list[torch.Tensor] = []
+    first.mlp.register_forward_hook(lambda _, __, said: handed.append(said))
+    last.register_forward_hook(lambda _, __, said: said + (handed.pop() if handed else 0.0))
+    with pytest.raises(Unsupported, match="values of this model cannot be looked for"):
+        find_value(base.model, find_sites(base.model)[2], told(base)[0].sentences, told(base)[0].essence, SEARCH)
+
+
 def test_rome_writes_one_fact_into_one_weight(base: Loaded) -> None:
     """|W' k* - v*| / |v*| <= 1e-6, and rank one, of the factors in fp32."""
     site, facts = find_sites(base.model)[0], told(base, "a red fox\n")[:1]
