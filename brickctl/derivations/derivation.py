@@ -81,6 +81,10 @@ class Bench(Protocol):
     def events(self) -> Events:
         """Who hears of progress, notes and warnings."""
 
+    @property
+    def kept(self) -> Path:
+        """Where what is dear to measure is kept for the next derivation; need not be there, and anyone may empty it."""
+
     def model_folder(self) -> Path:
         """The model as a folder that transformers loads; written at the first call."""
 

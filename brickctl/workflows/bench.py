@@ -49,10 +49,14 @@ BRICK = "brick"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """With what a derivation may work; nothing that is promised depends on it."""
+    """With what a derivation may work; nothing that is promised depends on it.
+
+    `kept` is a folder for what is worth to be kept beyond it; None where nothing is.
+    """
 
     budget: Budget
     device: str = "cpu"
+    kept: Path | None = None
 
 
 @contextmanager
@@ -108,6 +112,7 @@ class LocalBench:
         self.start = start
         self.ingredients = ingredients
         self.device = means.device
+        self.kept = scratch.with_name("kept") if means.kept is None else means.kept
         self.events = events
         self._budget = means.budget
         self._reader = reader
