@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from brickctl.operations.operation import Ingredients
 
 WEIGHTS = "adapter_model.safetensors"
-MISSED = "router/approximations.safetensors"
-"""What adapters miss that are no product of two small factors: F32 (2,) for each of them and each module."""
-
 _MATRIX = 2
 _PREFIX = "base_model.model."
 _ELSE = 'merge it instead, or put it beside the model alone: { op = "stack", ... }'

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.kinds.adapters.config import FILE
-from brickctl.operations.canonical import MISSED, WEIGHTS, canonical
+from brickctl.operations.canonical import WEIGHTS, canonical
 from brickctl.operations.loading_guide import GUIDE
+from brickctl.operations.missed import MISSED
 from brickctl.operations.operation import (
     Ingredients,
     Operation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from brickctl.operations.canonical import MISSED
+from brickctl.operations.missed import MISSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
