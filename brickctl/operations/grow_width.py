@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
 
-_MOST = 1 << 22
+_MOST = 1 << 18
 """Neurons or channels: more than any model has, and few enough for a table of them."""
 
 _CANNOT = "grow-width cannot make this model wider"
