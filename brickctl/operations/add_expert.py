@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ from brickctl.operations.operation import (
     refuse_stacked,
     register,
 )
-from brickctl.tensors.arithmetic import add, cast, scaled
+from brickctl.tensors.arithmetic import cast
+from brickctl.tensors.averages import mean_row
 from brickctl.tensors.columns import ZEROS
 from brickctl.tensors.views import gather_rows
 
@@ -102,8 +102,8 @@ class AddExpert:
             Misfit, Unsupported: it stands for none, or for one that computes something else.
         """
         dense = ingredients.model(self.brick)
-        refuse_mixture(dense.config, "add the FFNs of", self.place)
-        refuse_quantised(dense, self.place)
+        refuse_mixture(dense.config, "add the FFNs of", self.place, subject=f"`{self.brick}`")
+        refuse_quantised(dense, self.place, subject=f"`{self.brick}`")
         ours, theirs = (model.config.get(_ACTIVATION, "silu") for model in (running, dense))
         if ours != theirs:
             cause = f"`{_ACTIVATION}` in its config.json is {shown(theirs)}; the mixture has {shown(ours)}"
@@ -171,17 +171,17 @@ def _fault(model: LazyModel, mixture: Mixture, block: str) -> str | None:
         node = model.tensors.get(name)
         if node is None:
             return f"it has no `{name}`"
+        if not node.spec.dtype.is_mergeable:
+            return f"`{name}` is stored as {node.spec.dtype.code}, and the new expert is not"
         if node.spec.shape != wanted:
             return f"`{name}` has shape {list(node.spec.shape)}, and not {list(wanted)}"
     return None
 
 
 def _with_mean(router: Node) -> Node:
-    """A router (experts, hidden) with one row more: the mean of the others, added in their order."""
-    count = router.spec.shape[0]
-    rows = [gather_rows((router,), RowMap(((0, number, 1),))) for number in range(count)]
-    mean = cast(scaled(functools.reduce(add, rows), 1 / count), router.spec.dtype)
-    return gather_rows((router, mean), RowMap(((0, 0, count), (1, 0, 1))))
+    """A router (experts, hidden) with one row more: the mean of the others."""
+    mean = cast(mean_row(router), router.spec.dtype)
+    return gather_rows((router, mean), RowMap(((0, 0, router.spec.rows), (1, 0, 1))))
 
 
 def read_add_expert(step: manifest.Step) -> Operation:
@@ -194,7 +194,8 @@ def read_add_expert(step: manifest.Step) -> Operation:
 
     The new row of the router is the mean of the others: for every token the new expert has the mean of their logits. So
     it is above some and below others, and which of the others come before which stays as it is. As many experts are
-    active as before.
+    active as before. Where rows are equal nothing says which expert is chosen, until the router is trained: those of a
+    router of zeros are, and those of two experts that are added one after the other.
     """
     table = step.table.fresh()
     brick = named_brick(table, "add-expert", "a full fine-tune of the dense model, or an adapter")

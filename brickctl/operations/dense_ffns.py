@@ -24,8 +24,8 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_exp
 _WIDTH = "intermediate_size"
 
 
-def refuse_mixture(config: Mapping[str, Any], op: str, place: Place | None) -> None:
-    """Refuse a mixture of experts.
+def refuse_mixture(config: Mapping[str, Any], op: str, place: Place | None, *, subject: str = "the model") -> None:
+    """Refuse a mixture of experts, which messages call `subject`.
 
     Raises:
         Unsupported: config.json counts experts.
@@ -35,12 +35,12 @@ def refuse_mixture(config: Mapping[str, Any], op: str, place: Place | None) -> N
         key = next((key for key in _EXPERTS if section.get(key)), None)
         if key is not None:
             cause = f"`{key}` in config.json says that its FFNs are experts"
-            message = "the model is a mixture of experts already"
+            message = f"{subject} is a mixture of experts already"
             raise Unsupported(message, causes=(cause,), place=place, hint=f"{op} a dense model")
 
 
-def refuse_quantised(model: LazyModel, place: Place | None) -> None:
-    """Refuse FFNs in numbers that are codes.
+def refuse_quantised(model: LazyModel, place: Place | None, *, subject: str = "the model") -> None:
+    """Refuse FFNs in numbers that are codes, of a model that messages call `subject`.
 
     Raises:
         Unsupported: names the first.
@@ -51,7 +51,8 @@ def refuse_quantised(model: LazyModel, place: Place | None) -> None:
             if not dtype.is_mergeable:
                 cause = f"`{ffn.path}.{part}` is stored as {dtype.code}"
                 hint = "use the bf16 or fp32 release of the model"
-                raise Unsupported("quantised neurons cannot be regrouped", causes=(cause,), place=place, hint=hint)
+                message = f"{subject} has quantised neurons, which cannot be regrouped"
+                raise Unsupported(message, causes=(cause,), place=place, hint=hint)
 
 
 def refuse_other_parts(model: LazyModel, modules: Sequence[Ffn], message: str, place: Place | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, did_you_mean
 from brickctl.errors import Misfit, Unsupported
-from brickctl.operations.layered import Layered, choose_stack
+from brickctl.operations.layered import Layered, choose_stack, stacks_of
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
 from brickctl.operations.slices import Layers, of_base
 from brickctl.operations.stitch import Stitch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from brickctl.core import manifest
-    from brickctl.core.model import Artifact
+    from brickctl.core.model import Artifact, LazyModel
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
 
@@ -76,7 +76,7 @@ class GrowDepth:
         """Repeat blocks, as a stitch does, and silence every repetition."""
         refuse_masked(artifact, self.place)
         refuse_stacked(artifact, "grow", self.place)
-        stack = choose_stack(artifact.root, None, self.place)
+        stack = self._stack(artifact.root)
         model = Layered(BASE, artifact.root, stack, self.place)
         for number, layer in enumerate(model.layers):
             self._check(model, number, layer)
@@ -88,6 +88,19 @@ class GrowDepth:
         tensors = {name: _silenced(name, node, stack, new) for name, node in deeper.root.tensors.items()}
         root = dataclasses.replace(deeper.root, tensors=tensors)
         return dataclasses.replace(deeper, root=root, notes=(*deeper.notes, _told(before, self.layers)))
+
+    def _stack(self, model: LazyModel) -> str:
+        """The only stack of layers.
+
+        Raises:
+            Misfit, Unsupported: there is none, or there are several.
+        """
+        stacks = stacks_of(model)
+        if len(stacks) > 1:
+            self._check_type(model.config)
+            cause = f"it has layers {', '.join(f'`{stack}`' for stack in stacks)}"
+            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=_STITCH)
+        return choose_stack(model, None, self.place)
 
     def _added(self, layers: int) -> int:
         """How many blocks are missing.

@@ -26,7 +26,7 @@ from brickctl.tensors.arithmetic import add, cast, multiply
 from brickctl.tensors.draws import stream_key
 from brickctl.tensors.uniform import uniform
 from brickctl.tensors.views import gather_rows
-from brickctl.tensors.widened import Widening, widen_columns, widen_rows
+from brickctl.tensors.widened import Widening, copied_rows, widen_columns, widen_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
 
-_MOST = 1 << 22
+_MOST = 1 << 18
 """Neurons or channels: more than any model has, and few enough for a table of them."""
 
 _CANNOT = "grow-width cannot make this model wider"
@@ -119,12 +119,14 @@ class GrowWidth:
     def _incoming(self, name: str, node: Node, widening: Widening) -> Node:
         """A matrix (neurons, hidden) with the rows of the copies below it, each weight w of which is w + w u.
 
-        u is uniform between -noise and noise, and w stays w where there is none.
+        u is uniform between -noise and noise, and w stays w where there is none. The width before is part of what is
+        drawn by: a second step would else move its copies as the first one did, and some would be equal to those.
         """
         if not self.noise:
             return widen_rows(node, widening)
-        copies = gather_rows((node,), RowMap.of((0, row) for row in widening.copied))
-        drawn = uniform(copies.spec.shape, stream_key(self.seed, "", "grow-width", name), self.noise)
+        copies = copied_rows(node, widening)
+        stream = stream_key(self.seed, "", f"grow-width from {widening.before}", name)
+        drawn = uniform(copies.spec.shape, stream, self.noise)
         moved = cast(add(copies, multiply(copies, drawn)), node.spec.dtype)
         return gather_rows((node, moved), RowMap(((0, 0, widening.before), (1, 0, len(widening.copied)))))
 
@@ -132,7 +134,7 @@ class GrowWidth:
         added = widening.after - widening.before
         yield f"each FFN has {widening.after} neurons, {added} of them copies, which share what they put out"
         if DType.F16 in dtypes:
-            yield 'halves of numbers below 2^-14 are rounded in float16: write dtype = "bfloat16" into the target'
+            yield "shares below 2^-14 are rounded in float16"
         if not self.noise:
             return
         norm = self.noise / math.sqrt(3)
@@ -155,7 +157,7 @@ def read_grow_width(step: manifest.Step) -> Operation:
     only by the order in which it adds.
 
     Copies that are equal learn the same: `noise` moves each weight that goes into a copy by up to this share of it,
-    drawn by `seed`, tensor and element. The model then no longer says exactly what it said.
+    drawn by `seed`, tensor, width before and element. The model then no longer says exactly what it said.
 
     `hidden` widens what passes between the blocks of a Llama, Mistral, Qwen2 or Qwen3 to H, which must be a whole
     multiple of what it is, because norms divide by the mean square: every channel is copied as often, and heads stay as

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.errors import Misfit, Unsupported
+from brickctl.operations.mixtures import spoken
 from brickctl.tensors.widened import Widening, widen_columns, widen_rows
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ def widen_channels(model: LazyModel, hidden: int, place: Place | None) -> tuple[
     tensors = {name: _widened(name, node, widening, place) for name, node in model.tensors.items()}
     for name, source in model.ties.items():
         tensors[name] = widen_columns(model.tensors[source], widening, shared=True)
-    heads = config.get("head_dim") or before // config["num_attention_heads"]
+    heads = spoken(config, tied=bool(model.ties))["head_dim"]
     said = {**config, "hidden_size": hidden, "head_dim": heads, "tie_word_embeddings": False}
     wider = dataclasses.replace(model, tensors=tensors, ties={}, config=said, source_config=None)
     notes = [f"{hidden} channels pass between blocks, each of the {before} before {hidden // before} times"]
     if model.ties:
         notes.append(f"`{_HEAD}` shared the embedding's weights and no longer does: it takes a share of each channel")
     if any(node.spec.dtype is DType.F16 for node in model.tensors.values()):
-        notes.append('shares of small numbers are rounded in float16: write dtype = "bfloat16" into the target')
+        notes.append("shares below 2^-14 are rounded in float16")
     return wider, tuple(notes)
 
 

@@ -72,6 +72,11 @@ def widen_rows(node: Node, widening: Widening) -> Node:
     return gather_rows((node,), _row_map(widening))
 
 
+def copied_rows(node: Node, widening: Widening) -> Node:
+    """The copies alone that `widen_rows` puts below a matrix (before, columns): (after - before, columns)."""
+    return gather_rows((node,), _copies(widening))
+
+
 def widen_columns(node: Node, widening: Widening, *, shared: bool) -> Node:
     """A matrix (rows, before), or a vector, with its copied columns behind it: (rows, after).
 
@@ -85,6 +90,11 @@ def widen_columns(node: Node, widening: Widening, *, shared: bool) -> Node:
 @lru_cache(maxsize=4)
 def _row_map(widening: Widening) -> RowMap:
     return RowMap.of((0, row) for row in widening.sources)
+
+
+@lru_cache(maxsize=4)
+def _copies(widening: Widening) -> RowMap:
+    return RowMap.of((0, row) for row in widening.copied)
 
 
 @lru_cache(maxsize=4)

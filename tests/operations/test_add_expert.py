@@ -189,9 +189,32 @@ def test_a_model_of_another_make_is_refused(
 
 def test_a_brick_that_is_no_dense_model_is_refused(llama: Path, tmp_path: Path) -> None:
     mixture = build(text(llama, GROWN), tmp_path / "mixture")
-    assert "the model is a mixture of experts already" in refused(llama, f"{GROWN}, {ONE}", tmp_path, one=mixture)
+    assert "`one` is a mixture of experts already" in refused(llama, f"{GROWN}, {ONE}", tmp_path, one=mixture)
     groups = partition(llama, tmp_path / "groups", groups=4)
     assert "cannot be merged" in refused(llama, f"{GROWN}, {ONE}", tmp_path, one=groups)
+
+
+def test_quantised_experts_are_refused_old_ones_and_new_ones(llama: Path, tmp_path: Path) -> None:
+    packed, name = tuned(llama, tmp_path / "packed"), "model.layers.1.mlp.up_proj.weight"
+    edit_tensors(packed, lambda found: {**found, name: found[name].to(torch.int8)})
+    assert "`packed` has quantised neurons" in refused(
+        llama, f'{GROWN}, {{ op = "add-expert", brick = "packed" }}', tmp_path, packed=packed
+    )
+    mixture, one = build(text(llama, GROWN), tmp_path / "mixture"), tuned(llama, tmp_path / "one")
+    old = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+    edit_tensors(mixture, lambda found: {**found, old: found[old].to(torch.int8)})
+    assert f"`{old}` is stored as I8, and the new expert is not" in refused(mixture, ONE, tmp_path, one=one)
+
+
+def test_many_experts_are_no_harder_than_a_few(tmp_path: Path) -> None:
+    """A mean that was made of one sum after another took a minute for 128 of them, and never ended for 300."""
+    base = tiny_model(tmp_path / "base", num_hidden_layers=1)
+    one, many = tuned(base, tmp_path / "one"), GROWN.replace("4", "300")
+    found = weights(build(text(base, f"{many}, {ONE}, {ONE}", one=one), tmp_path / "out"))
+    router = found["model.layers.0.block_sparse_moe.gate.weight"]
+    assert router.shape == (302, 32)
+    assert torch.allclose(router[300], router[:300].double().mean(0).float(), rtol=1e-6, atol=1e-9)
+    assert torch.allclose(router[301], router[300], rtol=1e-5, atol=1e-9)
 
 
 def test_a_mixture_that_is_not_what_its_config_json_says_is_refused(llama: Path, one: Path, tmp_path: Path) -> None:

@@ -234,6 +234,15 @@ def test_a_model_type_that_only_looks_alike_is_refused(tmp_path: Path) -> None:
     assert "its model type is `minimax`" in refused(base, grow(4), tmp_path)
 
 
+def test_layers_of_two_kinds_are_refused_without_asking_for_a_key_that_there_is_not(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    edit_tensors(base, lambda found: {**found, "mtp.layers.0.norm.weight": torch.ones(32)})
+    assert "it has layers `model.layers`, `mtp.layers`" in (said := refused(base, grow(4), tmp_path))
+    assert "stack =" not in said
+    edit_config(base, "config.json", model_type="llava")
+    assert "its model type is `llava`" in refused(base, grow(4), tmp_path)
+
+
 def test_quantised_blocks_are_refused(tmp_path: Path) -> None:
     base, name = tiny_model(tmp_path / "base"), "model.layers.1.mlp.down_proj.weight"
     edit_tensors(base, lambda found: {**found, name: found[name].to(torch.int8)})

@@ -151,12 +151,33 @@ def test_another_seed_is_another_noise_and_the_same_is_the_same(llama: Path, tmp
     assert digest(text(llama, grow("neurons = 72, noise = 0.1")), tmp_path / "a") == digest(noisy[0], tmp_path / "b")
 
 
+def test_copies_of_a_second_step_are_no_copies_of_the_first(llama: Path, tmp_path: Path) -> None:
+    """Both copy the same neurons, and equal copies would learn the same for ever."""
+    steps = ", ".join(grow(f"neurons = {width}, noise = 0.1") for width in (96, 192))
+    found = weights(build(text(llama, steps), tmp_path / "out"))
+    for layer in range(3):
+        rows = found[f"model.layers.{layer}.mlp.up_proj.weight"]
+        assert len(rows.unique(dim=0)) == len(rows) == 192
+
+
+def test_heads_stay_as_wide_where_config_json_does_not_say_how_wide(tmp_path: Path) -> None:
+    """A Qwen3 means 128, and others the share of a head of their width."""
+    for architecture, settings, width in (("qwen3", {"head_dim": 128}, 128), ("llama", {}, 8)):
+        base = tiny_model(tmp_path / architecture, architecture, **settings)
+        said = json.loads((base / "config.json").read_text())
+        said.pop("head_dim", None)
+        (base / "config.json").write_text(json.dumps(said))
+        out = build(text(base, grow("hidden = 64")), tmp_path / f"{architecture}-out")
+        assert unmatched_keys(out) == ()
+        assert load(out).config.head_dim == width
+
+
 def test_types_in_which_bits_are_lost_are_told(tmp_path: Path) -> None:
     for dtype, lost in (("bfloat16", "0.0039"), ("float16", "0.00049")):
         base = tiny_model(tmp_path / dtype, dtype=dtype)
         notes = prepare(text(base, grow("neurons = 72, noise = 0.0001")), tmp_path).artifact.notes
         assert any(f"is lost in {dtype}, whose steps are larger: {lost}" in note for note in notes)
-        assert any("below 2^-14 are rounded in float16" in note for note in notes) is (dtype == "float16")
+        assert any("shares below 2^-14 are rounded in float16" in note for note in notes) is (dtype == "float16")
 
 
 @pytest.mark.parametrize("which", ["neurons = 250, noise = 0.1", "neurons = 72, hidden = 96"])
@@ -189,8 +210,8 @@ def refused(base: Path, apply: str, scratch: Path, **bricks: Path) -> str:
         (grow("neuron = 72"), "did you mean `neurons`?"),
         (grow("neurons = 72, sigma = 1.0"), "unknown key `sigma`"),
         (grow("neurons = 48"), "the model has as many neurons already"),
-        (grow("neurons = 1"), "`neurons` must be from 2 to 4,194,304"),
-        (grow("neurons = 4194305"), "`neurons` must be from 2 to 4,194,304"),
+        (grow("neurons = 1"), "`neurons` must be from 2 to 262,144"),
+        (grow("neurons = 262145"), "`neurons` must be from 2 to 262,144"),
         (grow("neurons = 72, noise = 1.0"), "`noise` must be at least 0 and below 1"),
         (grow("neurons = 72, noise = -0.1"), "`noise` must be at least 0 and below 1"),
         (grow("hidden = 64, noise = 0.1"), "`noise` is for the copies of `neurons`"),
