@@ -268,7 +268,12 @@ def test_an_entry_that_makes_no_sense_is_refused(
     [
         ({"subject": "d9"}, {}, UsageFault, "`prompt` does not have the `subject` in it"),
         ({"target": " "}, {}, UsageFault, "`target` is nothing but space"),
-        ({"target": "a" * 130}, {}, UsageFault, "`run:c4=` has 138 tokens; the model reads at most 128"),
+        (
+            {"target": "a" * 130},
+            {},
+            UsageFault,
+            "`run:c4=` with what follows it has 138 tokens; the model reads at most 128",
+        ),
         ({}, {"layers": [4]}, Misfit, "there is no layer 4 to edit: there are 0 to 3"),
     ],
 )
