@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from brickctl.analysis.load import load
 from brickctl.analysis.tokens import decode, encode
+from brickctl.derivations.adapter_document import adapter_document
 from brickctl.errors import BrickctlError, LockStale, ManifestInvalid, Misfit, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.build import read_recipes
-from brickctl.workflows.derive import Made, Work, derive
+from brickctl.workflows.derive import Made, Work, check, derive
 from brickctl.workflows.lock import LockMode, lock_for
 from tests.support.models import load_with_adapter
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -224,6 +225,17 @@ def test_the_same_seed_makes_the_same_bytes_and_what_was_read_is_kept(
     assert (other != first, times) == (True, 1)
 
 
+def test_a_check_measures_anew_and_believes_nothing_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = append(edited_project(tmp_path, monkeypatch), entry("runs", steps=1, tokens=60))
+    made(project)
+    (kept,) = (project / ".brickctl/measured").glob("*.safetensors")
+    kept.write_bytes(save({"tensor": torch.eye(384, dtype=torch.float64)}))
+    ((_, moved),) = check(opened(project), (), Work(means=Means(budget=BUDGET)))
+    assert moved == ()
+
+
 def test_nothing_is_kept_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = append(edited_project(tmp_path, monkeypatch), entry("runs"))
     (project / ".brickctl").mkdir()
@@ -231,6 +243,21 @@ def test_nothing_is_kept_behind_a_link(tmp_path: Path, monkeypatch: pytest.Monke
     (project / ".brickctl/measured").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageFault, match="measured will not be used"):
         made(project)
+
+
+def test_an_edit_of_another_model_than_the_base_names_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT would load the base by that name, where other keys are looked up."""
+    named = {"base_model_name_or_path": "owner/base", "revision": "0" * 40}
+
+    def as_if_from_the_hub(*arguments: Any) -> Mapping[str, Any]:
+        return {**adapter_document(*arguments), **named}
+
+    monkeypatch.setattr("brickctl.derivations.edit.adapter_document", as_if_from_the_hub)
+    project = append(edited_project(tmp_path, monkeypatch), TARGETS + entry("of-base", steps=1, tokens=60))
+    append(project, entry("runs", steps=1, tokens=60, start='{ target = "plain" }'))
+    documents = {name: files(one)[1] for name, one in made(project).items()}
+    found = {name: {key: document[key] for key in named} for name, document in documents.items()}
+    assert found == {"of-base": named, "runs": dict.fromkeys(named)}
 
 
 @pytest.mark.parametrize(
