@@ -85,14 +85,8 @@ class Edit:
         layers = TRACE if self.layers is None else list(self.layers)
         search = {"steps": self.steps, "limit": self.limit, "prefixes": self.prefixes}
         weight = {} if self.weight is None else {"weight": self.weight}
-        return {
-            "method": self.method,
-            "facts": self.facts,
-            "layers": layers,
-            **search,
-            **weight,
-            **self.text.document(),
-        }
+        told = {"method": self.method, "facts": self.facts, "layers": layers}
+        return {**told, **search, **weight, **self.text.document()}
 
     def make(self, bench: Bench) -> Findings:
         """Find what must be said where the facts are looked up, write it, and ask the model before and after."""
@@ -125,10 +119,14 @@ class Edit:
         """The facts, read and counted.
 
         Raises:
+            Misfit: no step could apply the brick, as layers of the model have other numbers than those of the base.
             UsageFault: a line is no fact, or `rome` is to write more than one.
         """
         from brickctl.analysis.editing.facts import parse_facts
 
+        if bench.restacked:
+            hint = "edit the model before the step that does so, and apply the brick there"
+            raise Misfit("this model is edited where layers have other numbers than in the base", hint=hint)
         facts = parse_facts(bench.text(self.inputs[1]), name=self.facts)
         if self.method == "rome" and len(facts) > 1:
             hint = 'write method = "memit", or a derived brick for each fact'

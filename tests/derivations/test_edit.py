@@ -317,6 +317,16 @@ def test_facts_or_a_layer_that_cannot_be_are_refused(
     assert raised.value.place.line is not None
 
 
+def test_a_model_with_other_layers_than_the_base_is_not_edited_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step would refuse to put the brick upon that model, and in the base its layer is another one."""
+    project = append(edited_project(tmp_path, monkeypatch), entry("x", start='{ target = "deep" }'))
+    append(project, '\n[targets.deep]\napply = [{ op = "grow-depth", layers = 6 }]\n')
+    with pytest.raises(Misfit, match="layers have other numbers than in the base"):
+        made(project)
+
+
 def test_rome_writes_one_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = append(edited_project(tmp_path, monkeypatch), entry("x", method="rome"))
     with pytest.raises(UsageFault, match="`rome` writes one fact, and"):
