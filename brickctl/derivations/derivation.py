@@ -66,6 +66,10 @@ class Bench(Protocol):
         """The model that the brick is made from."""
 
     @property
+    def restacked(self) -> bool:
+        """Whether its layers have other numbers than those of the base."""
+
+    @property
     def ingredients(self) -> Ingredients:
         """The base, and the bricks that the derivation names."""
 

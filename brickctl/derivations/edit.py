@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.digests import readable_json
 from brickctl.core.document import shown
 from brickctl.core.manifest import Input
-from brickctl.core.names import did_you_mean, is_safe_path
+from brickctl.core.names import BASE, did_you_mean, is_safe_path
 from brickctl.derivations.adapter_document import adapter_document
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.derivations.edit_report import notes_of, table_of
@@ -43,9 +43,7 @@ TRACE = "trace"
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _LARGEST = 16_000_000
-_STEPS = 25
-_PREFIXES = 4
-_LIMIT = 1.0
+_STEPS, _PREFIXES, _LIMIT = 25, 4, 1.0
 _TOKENS_OF_A_FACT = 1000.0
 _MEASURED = 2048
 _MOST = 1000
@@ -75,7 +73,7 @@ class Edit:
     kind = "adapter"
     version = 1
     aliases = ()
-    tolerance = Tolerance(floats=0.05)  # steps stop at a threshold, and on another CPU one step earlier or later
+    tolerance = Tolerance(floats=0.2)  # steps stop at a threshold: one more of 13 was measured to move a float by 8 %
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -87,14 +85,8 @@ class Edit:
         layers = TRACE if self.layers is None else list(self.layers)
         search = {"steps": self.steps, "limit": self.limit, "prefixes": self.prefixes}
         weight = {} if self.weight is None else {"weight": self.weight}
-        return {
-            "method": self.method,
-            "facts": self.facts,
-            "layers": layers,
-            **search,
-            **weight,
-            **self.text.document(),
-        }
+        told = {"method": self.method, "facts": self.facts, "layers": layers}
+        return {**told, **search, **weight, **self.text.document()}
 
     def make(self, bench: Bench) -> Findings:
         """Find what must be said where the facts are looked up, write it, and ask the model before and after."""
@@ -114,7 +106,7 @@ class Edit:
         sites = self._sites(loaded, bench, told)
         probes = probes_of(loaded, facts, tuple(rows_within(rows, _MEASURED)))
         before = scores_of(loaded.model, probes)
-        covariances = key_covariances(loaded, bench, sites, rows)
+        covariances = key_covariances(bench, sites, rows)
         with stage(bench.events, "finding values", len(facts), "facts") as watch:
             values = values_of(loaded.model, sites[-1], told, Search(steps=self.steps, limit=self.limit), watch=watch)
         written = write_facts(loaded.model, sites, told, values, covariances, self._solve())
@@ -127,10 +119,14 @@ class Edit:
         """The facts, read and counted.
 
         Raises:
+            Misfit: no step could apply the brick, as layers of the model have other numbers than those of the base.
             UsageFault: a line is no fact, or `rome` is to write more than one.
         """
         from brickctl.analysis.editing.facts import parse_facts
 
+        if bench.restacked:
+            hint = "edit the model before the step that does so, and apply the brick there"
+            raise Misfit("this model is edited where layers have other numbers than in the base", hint=hint)
         facts = parse_facts(bench.text(self.inputs[1]), name=self.facts)
         if self.method == "rome" and len(facts) > 1:
             hint = 'write method = "memit", or a derived brick for each fact'
@@ -151,11 +147,11 @@ class Edit:
         Raises:
             Misfit: a layer is none of the model, or of the base, or is a mixture of experts.
         """
-        from brickctl.analysis.editing.sites import find_sites
+        from brickctl.analysis.editing.sites import find_sites, site_of
 
         known = find_sites(loaded.model)
         layers = (self._traced(loaded, bench, list(known.values()), told),) if self.layers is None else self.layers
-        chosen = [_site_of(known, layer) for layer in layers]
+        chosen = [site_of(known, layer) for layer in layers]
         for site in chosen:
             self._require_in_base(site, bench)
         return chosen
@@ -204,16 +200,10 @@ class Edit:
             raise Misfit("these facts cannot be written: what would be stored holds NaN or infinity")
         save_file(tensors, bench.folder / _WEIGHTS, {"format": "pt"})
         ranks = {one.site.path: one.right.shape[0] for one in written}
-        document = adapter_document(bench, modules_of(bench.ingredients.base, self.place), ranks, ())
+        document = {**adapter_document(bench, modules_of(bench.ingredients.base, self.place), ranks, ())}
+        if self.text.of != BASE:  # it was made for another model, which has no name that PEFT could load
+            document |= {"base_model_name_or_path": None, "revision": None}
         (bench.folder / _CONFIG).write_bytes(readable_json(document))
-
-
-def _site_of(known: Mapping[int, Site], layer: int) -> Site:
-    if layer not in known:
-        there = f"there are {min(known)} to {max(known)}" if known else "no layer has a plain FFN"
-        hint = "FFNs that are mixtures of experts are not edited"
-        raise Misfit(f"there is no layer {layer} to edit: {there}", hint=hint)
-    return known[layer]
 
 
 def read_edit(derived: Derived) -> Edit:

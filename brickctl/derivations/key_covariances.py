@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from brickctl.analysis.batches import Watch
     from brickctl.analysis.editing.sites import Site
-    from brickctl.analysis.load import Loaded
     from brickctl.analysis.rows import Row
     from brickctl.core.digests import Sha256
     from brickctl.core.model import LazyModel
@@ -28,9 +27,9 @@ _NAME = "tensor"
 _VERSION = 1
 
 
-def key_covariances(loaded: Loaded, bench: Bench, sites: Sequence[Site], rows: Sequence[Row]) -> Mapping[int, Tensor]:
-    """C of each site, positive definite, by its layer; measured where it is not kept of an earlier derivation."""
-    from brickctl.analysis.editing.covariance import covariances, positive
+def key_covariances(bench: Bench, sites: Sequence[Site], rows: Sequence[Row]) -> Mapping[int, Tensor]:
+    """C of each site, by its layer; measured where it is not kept of an earlier derivation."""
+    from brickctl.analysis.editing.covariance import covariances
 
     kept, model = KeptTensors(bench.kept), model_digest(bench.start)
     read = [list(row.tokens) for row in rows]
@@ -39,11 +38,11 @@ def key_covariances(loaded: Loaded, bench: Bench, sites: Sequence[Site], rows: S
     lacking = [site for site in sites if found[site.layer] is None]
     if lacking:
         with stage(bench.events, "reading for the covariance of keys", sum(map(len, read)), "tokens") as watch:
-            measured = covariances(loaded.model, lacking, read, watch=watch)
+            measured = covariances(lacking, read, watch=watch)
         for layer, one in measured.items():
             kept.keep(keys[layer], one)
             found[layer] = one
-    return {layer: positive(one) for layer, one in found.items() if one is not None}
+    return {layer: one for layer, one in found.items() if one is not None}
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def check(session: Session, names: Sequence[str], work: Work) -> Iterator[tuple[
         there = _locked_files(session, entry.pin)
         with (
             _scratch(session) as scratch,
-            opened_bench(session, wanted, lock, _means(session, work), scratch) as bench,
+            opened_bench(session, wanted, lock, work.means, scratch) as bench,  # measures anew, to be a check
         ):
             findings = wanted.derivation.make(bench)
             moved = _moved(there, bench.folder)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from brickctl.analysis.load import load
 from brickctl.analysis.tokens import decode, encode
+from brickctl.derivations.adapter_document import adapter_document
 from brickctl.errors import BrickctlError, LockStale, ManifestInvalid, Misfit, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.build import read_recipes
-from brickctl.workflows.derive import Made, Work, derive
+from brickctl.workflows.derive import Made, Work, check, derive
 from brickctl.workflows.lock import LockMode, lock_for
 from tests.support.models import load_with_adapter
 from tests.support.projects import Listener, build_targets, opened, rewrite, starter_project
@@ -224,6 +225,17 @@ def test_the_same_seed_makes_the_same_bytes_and_what_was_read_is_kept(
     assert (other != first, times) == (True, 1)
 
 
+def test_a_check_measures_anew_and_believes_nothing_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = append(edited_project(tmp_path, monkeypatch), entry("runs", steps=1, tokens=60))
+    made(project)
+    (kept,) = (project / ".brickctl/measured").glob("*.safetensors")
+    kept.write_bytes(save({"tensor": torch.eye(384, dtype=torch.float64)}))
+    ((_, moved),) = check(opened(project), (), Work(means=Means(budget=BUDGET)))
+    assert moved == ()
+
+
 def test_nothing_is_kept_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = append(edited_project(tmp_path, monkeypatch), entry("runs"))
     (project / ".brickctl").mkdir()
@@ -231,6 +243,21 @@ def test_nothing_is_kept_behind_a_link(tmp_path: Path, monkeypatch: pytest.Monke
     (project / ".brickctl/measured").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageFault, match="measured will not be used"):
         made(project)
+
+
+def test_an_edit_of_another_model_than_the_base_names_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT would load the base by that name, where other keys are looked up."""
+    named = {"base_model_name_or_path": "owner/base", "revision": "0" * 40}
+
+    def as_if_from_the_hub(*arguments: Any) -> Mapping[str, Any]:
+        return {**adapter_document(*arguments), **named}
+
+    monkeypatch.setattr("brickctl.derivations.edit.adapter_document", as_if_from_the_hub)
+    project = append(edited_project(tmp_path, monkeypatch), TARGETS + entry("of-base", steps=1, tokens=60))
+    append(project, entry("runs", steps=1, tokens=60, start='{ target = "plain" }'))
+    documents = {name: files(one)[1] for name, one in made(project).items()}
+    found = {name: {key: document[key] for key in named} for name, document in documents.items()}
+    assert found == {"of-base": named, "runs": dict.fromkeys(named)}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +295,12 @@ def test_an_entry_that_makes_no_sense_is_refused(
     [
         ({"subject": "d9"}, {}, UsageFault, "`prompt` does not have the `subject` in it"),
         ({"target": " "}, {}, UsageFault, "`target` is nothing but space"),
-        ({"target": "a" * 130}, {}, UsageFault, "`run:c4=` has 138 tokens; the model reads at most 128"),
+        (
+            {"target": "a" * 130},
+            {},
+            UsageFault,
+            "`run:c4=` with what follows it has 138 tokens; the model reads at most 128",
+        ),
         ({}, {"layers": [4]}, Misfit, "there is no layer 4 to edit: there are 0 to 3"),
     ],
 )
@@ -283,6 +315,16 @@ def test_facts_or_a_layer_that_cannot_be_are_refused(
     assert raised.value.message == message
     assert raised.value.place is not None
     assert raised.value.place.line is not None
+
+
+def test_a_model_with_other_layers_than_the_base_is_not_edited_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step would refuse to put the brick upon that model, and in the base its layer is another one."""
+    project = append(edited_project(tmp_path, monkeypatch), entry("x", start='{ target = "deep" }'))
+    append(project, '\n[targets.deep]\napply = [{ op = "grow-depth", layers = 6 }]\n')
+    with pytest.raises(Misfit, match="layers have other numbers than in the base"):
+        made(project)
 
 
 def test_rome_writes_one_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brickctl.analysis.activations import listening, require_finite
 from brickctl.analysis.batches import batches, on_device, unwatched
@@ -21,7 +21,7 @@ _RIDGE = 1e-3
 
 
 def covariances(
-    model: Any, sites: Sequence[Site], rows: Sequence[Sequence[int]], *, watch: Watch = unwatched
+    sites: Sequence[Site], rows: Sequence[Sequence[int]], *, watch: Watch = unwatched
 ) -> Mapping[int, Tensor]:
     """C (neurons, neurons) fp64 for each site, by its layer; what is added up is fp64 as well.
 
@@ -30,6 +30,7 @@ def covariances(
     """
     import torch
 
+    decoder = sites[0].ffn.decoder  # no key depends on the head
     sums = [torch.zeros(one.ffn.neurons, one.ffn.neurons, dtype=torch.float64) for one in sites]
 
     def add(index: int, keys: Tensor) -> None:
@@ -40,11 +41,13 @@ def covariances(
     with torch.inference_mode(), listening([one.ffn for one in sites], add):
         for batch in batches(rows, _ROWS):
             chosen = [rows[at] for at in batch]
-            ids, mask = on_device(model, chosen)
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            ids, mask = on_device(decoder, chosen)
+            decoder(input_ids=ids, attention_mask=mask, use_cache=False)
             watch(sum(map(len, chosen)))
     tokens = sum(map(len, rows))
-    return {one.layer: (total + total.T).div_(2 * tokens) for one, total in zip(sites, sums, strict=True)}
+    for total in sums:  # each in its own memory: one may take gigabytes
+        total.copy_(total + total.T).div_(2 * tokens)
+    return {one.layer: total for one, total in zip(sites, sums, strict=True)}
 
 
 def positive(covariance: Tensor) -> Tensor:

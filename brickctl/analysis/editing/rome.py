@@ -15,10 +15,11 @@ def rank_one(key: Tensor, change: Tensor, covariance: Tensor) -> tuple[Tensor, T
 
     Of all changes with W' k* = v* it is the one that moves what the keys of C are answered by least, in squares.
     `key` is k* (neurons,), `change` v* - W k* (hidden,), `covariance` C (neurons, neurons), all fp64; C is positive
-    definite.
+    definite. What is in u is rounded to fp32 before B is found, which then makes up for it: u is stored so, and may be
+    nearly across k*.
     """
     import torch
 
     solved = torch.cholesky_solve(key[:, None], torch.linalg.cholesky(covariance))[:, 0]
-    u = solved / solved.norm()
+    u = (solved / solved.norm()).float().double()
     return (change / (key @ u))[:, None], u[None]

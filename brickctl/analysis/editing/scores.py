@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import batches, on_device, unwatched
-from brickctl.analysis.editing.sentences import followed_by
+from brickctl.analysis.editing.sentences import followed_by, require_room
 from brickctl.analysis.perplexity import mean_losses, of_loss
 from brickctl.analysis.rows import Row
 
@@ -70,7 +70,7 @@ def probes_of(loaded: Loaded, facts: Sequence[Fact], text: Sequence[Row]) -> Pro
     lengths = [row.predicted for row in rewrite]
     prompts = [Row(tokens=row.tokens[: row.first], first=row.first) for row in rewrite]
     near = [(prompt, length) for fact, length in zip(facts, lengths, strict=True) for prompt in fact.neighbours]
-    neighbours = [followed_by(loaded, prompt, "") for prompt, _ in near]
+    neighbours = [_with_room(loaded, prompt, length) for prompt, length in near]
     return Probes(
         rewrite=rewrite,
         old=tuple(_answered(loaded.model, prompts, lengths)),
@@ -94,6 +94,13 @@ def scores_of(model: Any, probes: Probes, *, watch: Watch = unwatched) -> Scores
         locality=_share([one.is_said for one in neighbours]),
         perplexity=of_loss(loss),
     )
+
+
+def _with_room(loaded: Loaded, prompt: str, length: int) -> Row:
+    """A prompt that so many tokens are to follow."""
+    row = followed_by(loaded, prompt, "")
+    require_room(loaded.model, prompt, len(row.tokens) + length)
+    return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.ffn import Linears, find_ffns
 from brickctl.core.numbers import split_layer
-from brickctl.errors import Unsupported
+from brickctl.errors import Misfit, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brickctl.analysis.ffn import Ffn
+
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,28 @@ def _site(model: Any, ffn: Ffn, paths: Mapping[int, str]) -> Site:
     blocks = model.get_submodule(stack)
     path = paths[id(ffn.parts.down)]
     return Site(layer=layer, path=path, ffn=ffn, down=ffn.parts.down, block=blocks[layer], below=tuple(blocks[:layer]))
+
+
+def site_of(known: Mapping[int, Site], layer: int) -> Site:
+    """The site of a layer.
+
+    Raises:
+        Misfit: it has none.
+    """
+    if layer not in known:
+        message = f"there is no layer {layer} to edit: {_there(list(known))}"
+        raise Misfit(message, hint="FFNs that are mixtures of experts are not edited")
+    return known[layer]
+
+
+def _there(layers: Sequence[int]) -> str:
+    """Which layers have sites: not all between two of them where some are mixtures."""
+    if not layers:
+        return "no layer has a plain FFN"
+    if len(layers) == layers[-1] - layers[0] + 1:
+        return f"there are {layers[0]} to {layers[-1]}"
+    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
+    return f"there are {', '.join(map(str, layers[:_MOST_NAMED]))}{more}"
 
 
 def output_of(result: Any) -> Tensor:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import unwatched
 from brickctl.analysis.editing.batch import batch_of
+from brickctl.analysis.editing.covariance import positive
 from brickctl.analysis.editing.sites import changed_at, read_at
 from brickctl.analysis.editing.values import find_value, spoken
-from brickctl.errors import Unsupported
+from brickctl.errors import Misfit, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     """B (hidden, r) and A (r, neurons) of keys K (neurons, facts), changes R (hidden, facts) and C; all fp64."""
 
 _ALIKE = 1e-3
+_NOTHING = 1e-30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +75,19 @@ def write_facts(
     """Change the weights of some sites of a model, from below, so that the last one says the values.
 
     Each site takes an equal share of what the last block does not say yet, R / (sites that are left), and what it did
-    is measured before the next one is changed (MEMIT, algorithm 1).
+    is measured before the next one is changed (MEMIT, algorithm 1). `covariances` has C of each site by its layer, as
+    it was measured.
 
     Raises:
+        Misfit: the keys of a site leave nothing to solve.
         Unsupported: there are several sites, and blocks do not add what their FFN says to what they are given.
     """
     import torch
 
     last, wanted = sites[-1], torch.stack([one.change for one in values], dim=1)
     if len(sites) > 1:
-        _require_sums(model, last, facts[0], values[0])
+        longest = max(range(len(values)), key=lambda at: float(values[at].change.norm()))  # 0 would be no trial
+        _require_sums(model, last, facts[longest], values[longest])
     before = _states(model, last, facts)
     found: list[Written] = []
     for number, site in enumerate(sites):
@@ -105,12 +110,29 @@ def _write(model: Any, site: Site, facts: Sequence[Told], changes: Tensor, covar
     heard = [spoken(model, site, fact.sentences) for fact in facts]
     keys = torch.stack([one.key for one in heard], dim=1)
     device = keys.device
-    left, right = (one.float() for one in solve(keys.cpu(), changes.cpu(), covariance))
+    left, right = _solved(site, solve, keys.cpu(), changes.cpu(), covariance)
     wanted = site.weight.double() @ keys + changes
     site.weight.add_((left @ right).to(device))
     missed = changes.cpu() - left.double() @ (right.double() @ keys.cpu())
-    error = float((missed.norm(dim=0) / wanted.cpu().norm(dim=0)).max())
-    return Written(site=site, left=left, right=right, error=error)
+    length = wanted.cpu().norm(dim=0).clamp_min(_NOTHING)  # a layer of zeros says 0
+    return Written(site=site, left=left, right=right, error=float((missed.norm(dim=0) / length).max()))
+
+
+def _solved(site: Site, solve: Solve, keys: Tensor, changes: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors in fp32.
+
+    Raises:
+        Misfit: a matrix cannot be inverted.
+    """
+    import torch
+
+    try:
+        left, right = solve(keys, changes, positive(covariance))
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # documented
+        causes = ("the keys of the text are all 0 there, or facts with one key weigh more than all text",)
+        hint = "choose another layer, or, of `memit`, a larger `weight`"
+        raise Misfit(f"nothing can be written at layer {site.layer}", causes=causes, hint=hint) from error
+    return left.float(), right.float()
 
 
 def _require_sums(model: Any, site: Site, fact: Told, value: Value) -> None:

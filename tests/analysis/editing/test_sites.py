@@ -10,7 +10,17 @@ from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForC
 
 from brickctl.analysis.editing.batch import batch_of
 from brickctl.analysis.editing.sentences import Sentence
-from brickctl.analysis.editing.sites import changed_at, find_sites, given_at, logits_at, read_at, said_by, saying
+from brickctl.analysis.editing.sites import (
+    changed_at,
+    find_sites,
+    given_at,
+    logits_at,
+    read_at,
+    said_by,
+    saying,
+    site_of,
+)
+from brickctl.errors import Misfit
 
 if TYPE_CHECKING:
     from brickctl.analysis.load import Loaded
@@ -46,6 +56,15 @@ def test_a_mixture_of_experts_is_no_site() -> None:
         num_key_value_heads=2, num_local_experts=2,
     )  # fmt: skip
     assert find_sites(MixtralForCausalLM(config)) == {}
+
+
+def test_layers_that_are_there_are_told_as_they_are(base: Loaded) -> None:
+    """Not as a range where mixtures of experts stand between plain FFNs."""
+    sites = find_sites(base.model)
+    for known, there in ((sites, "there are 0 to 3"), ({0: sites[0], 2: sites[2]}, "there are 0, 2")):
+        with pytest.raises(Misfit) as raised:
+            site_of(known, 5)
+        assert raised.value.message == f"there is no layer 5 to edit: {there}"
 
 
 def test_a_batch_knows_its_places(base: Loaded) -> None:

@@ -34,6 +34,15 @@ def test_rome_says_the_value_for_the_key_with_rank_one() -> None:
     torch.testing.assert_close(left @ right @ key, change)
 
 
+def test_rome_says_it_by_factors_in_fp32_though_its_direction_is_nearly_across_the_key() -> None:
+    axes, _ = torch.linalg.qr(drawn(NEURONS, NEURONS, seed=3))
+    spread = axes @ torch.logspace(-8, 0, NEURONS, dtype=torch.float64).diag() @ axes.T
+    key, change = axes[:, -1] + 1e-4 * axes[:, 0], drawn(HIDDEN, seed=2)
+    left, right = (one.float().double() for one in rank_one(key, change, spread))
+    assert float(right[0] @ key) < 1e-3
+    assert float((left @ right @ key - change).norm() / change.norm()) <= 1e-6
+
+
 def test_no_other_change_that_says_it_disturbs_less() -> None:
     key, change = drawn(NEURONS, seed=1), drawn(HIDDEN, seed=2)
     left, right = rank_one(key, change, covariance())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from brickctl.analysis.editing.values import Search, Value, find_value, spoken
 from brickctl.analysis.editing.writing import Told, values_of, write_facts
 from brickctl.analysis.rows import Row
 from brickctl.analysis.tokens import encode
-from brickctl.errors import Unsupported
+from brickctl.derivations.edit import Edit
+from brickctl.errors import Misfit, Unsupported
 
 if TYPE_CHECKING:
     from brickctl.analysis.load import Loaded
@@ -44,7 +46,7 @@ def text(base: Loaded) -> list[list[int]]:
 
 def test_the_covariance_is_the_mean_of_products_of_keys(base: Loaded) -> None:
     site, rows = find_sites(base.model)[1], text(base)
-    found = covariances(base.model, [site], rows)[1]
+    found = covariances([site], rows)[1]
     keys: list[torch.Tensor] = []
     handle = site.down.register_forward_pre_hook(lambda _, given: keys.append(given[0][0].double()))
     for row in rows:
@@ -85,7 +87,7 @@ def test_rome_writes_one_fact_into_one_weight(base: Loaded) -> None:
     weight = site.weight.double()
     others = {name: one.clone() for name, one in base.model.named_parameters() if not name.startswith(site.path)}
     heard = spoken(base.model, site, facts[0].sentences)
-    c = {0: positive(covariances(base.model, [site], text(base))[0])}
+    c = covariances([site], text(base))
     values = values_of(base.model, site, facts, SEARCH)
     (written,) = write_facts(
         base.model, [site], facts, values, c, lambda keys, changes, one: rank_one(keys[:, 0], changes[:, 0], one)
@@ -108,7 +110,7 @@ def test_memit_writes_several_facts_and_scores_say_so(base: Loaded) -> None:
     assert (before.said, before.rewrite, before.likelier) == ((False, False), 0.0, 0.0)
     assert (before.rephrase, before.locality) == (0.0, 1.0)
     values = values_of(base.model, sites[-1], facts, SEARCH)
-    c = {layer: positive(one) for layer, one in covariances(base.model, sites, rows).items()}
+    c = covariances(sites, rows)
     (written,) = write_facts(base.model, sites, facts, values, c, partial(of_facts, weight=0.01))
     after = scores_of(base.model, probes)
     assert (after.said, after.rewrite, after.likelier, after.rephrase) == ((True, True), 1.0, 1.0, 0.0)
@@ -125,7 +127,7 @@ def test_each_layer_takes_its_share_of_what_is_left(base: Loaded) -> None:
     before = torch.stack([spoken(base.model, sites[1], one.sentences).state for one in facts], dim=1)
     values = values_of(base.model, sites[1], facts, SEARCH)
     wanted = torch.stack([one.change for one in values], dim=1)
-    c = {layer: positive(one) for layer, one in covariances(base.model, sites, text(base)).items()}
+    c = covariances(sites, text(base))
     first, last = write_facts(base.model, sites, facts, values, c, partial(of_facts, weight=1e-9))
     after = torch.stack([spoken(base.model, sites[1], one.sentences).state for one in facts], dim=1)
     torch.testing.assert_close(first.left.double(), wanted / 2, rtol=1e-4, atol=1e-5)
@@ -143,13 +145,41 @@ def test_blocks_that_do_more_than_add_take_one_layer_only() -> None:
     sentence = Sentence(tokens=(1, 20, 21, 22), begins=1, subject=2, first=3)
     fact = Told(sentences=(sentence,), essence=Sentence(tokens=(1, 20, 21), begins=1, subject=2, first=3))
     value = Value(change=torch.ones(32, dtype=torch.float64), steps=1, surprise=0.0)
+    known = Value(change=torch.zeros(32, dtype=torch.float64), steps=0, surprise=0.0)  # that the model says already
     sites = list(find_sites(model).values())
     c = {layer: torch.eye(48, dtype=torch.float64) for layer in (0, 1)}
     solve = partial(of_facts, weight=1.0)
     with pytest.raises(Unsupported, match="cannot be spread over layers"):
-        write_facts(model, sites, [fact], [value], c, solve)
+        write_facts(model, sites, [fact, fact], [known, value], c, solve)
     (written,) = write_facts(model, sites[1:], [fact], [value], c, solve)
     assert written.site.layer == 1
+
+
+def test_a_layer_whose_keys_are_all_zero_is_refused_and_one_of_zeros_is_not(base: Loaded) -> None:
+    site, facts = find_sites(base.model)[0], told(base)
+    zero = [Value(change=torch.zeros(192, dtype=torch.float64), steps=0, surprise=0.0)] * 2
+    solve, nothing = partial(of_facts, weight=1.0), {0: torch.zeros(384, 384, dtype=torch.float64)}
+    with pytest.raises(Misfit, match="nothing can be written at layer 0"):
+        write_facts(base.model, [site], facts, zero, nothing, solve)
+    site.weight.zero_()
+    (written,) = write_facts(base.model, [site], facts, zero, covariances([site], text(base)), solve)
+    assert written.error == 0.0
+
+
+def test_facts_with_one_key_that_weigh_more_than_all_text_are_refused(base: Loaded) -> None:
+    site, (fact, _) = find_sites(base.model)[0], told(base)
+    values = [Value(change=torch.ones(192, dtype=torch.float64), steps=1, surprise=0.0)] * 2
+    c = covariances([site], text(base))
+    with pytest.raises(Misfit, match="nothing can be written at layer 0"):
+        write_facts(base.model, [site], [fact, fact], values, c, partial(of_facts, weight=1e-300))
+
+
+def test_another_step_of_gradients_is_within_what_another_machine_may_find(base: Loaded) -> None:
+    site, (fact, _) = find_sites(base.model)[0], told(base)
+    found = find_value(base.model, site, fact.sentences, fact.essence, SEARCH)
+    less = find_value(base.model, site, fact.sentences, fact.essence, replace(SEARCH, steps=found.steps - 1))
+    moved = float((found.change - less.change).abs().max() / found.change.abs().max())
+    assert 0.0 < moved < Edit.tolerance.floats
 
 
 def test_tracing_finds_the_layers_that_bring_a_fact_back(base: Loaded) -> None:
