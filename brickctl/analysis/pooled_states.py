@@ -34,11 +34,13 @@ def pooled_states(
     """
     import torch
 
+    decoder = model.get_decoder()  # what the head would say of every token is not asked for, and as large as all states
     found: dict[int, torch.Tensor] = {}
     for places in batches(rows, batch_size):
         ids, mask = on_device(model, [rows[at] for at in places])
         with torch.inference_mode():
-            states = model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[layer]
+            every = decoder(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False)
+        states = every.hidden_states[layer]
         directions = torch.nn.functional.normalize(states.float(), dim=-1) * mask.unsqueeze(-1)
         pooled = directions.sum(dim=1) / mask.sum(dim=1, keepdim=True)
         found |= dict(zip(places, pooled.cpu(), strict=True))

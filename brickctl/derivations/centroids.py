@@ -28,6 +28,7 @@ _LABEL = "reading prompts"
 _LARGEST = 64_000_000
 _LONGEST = 512
 _REACH = 2.0
+_FARTHEST = 1000.0
 _FEWEST = 2
 _LINE = 'a line is {"text": ..., "label": NAME}, or {"prompt": ..., "label": NAME}, with a "completion" or without'
 
@@ -193,7 +194,7 @@ def _findings(found: Centroids, pooled: Tensor, requests: Sequence[Request], lab
                 "threshold": round(float(found.thresholds[number]), 3),
             }
         )
-    return Findings(rows=tuple(rows), notes=tuple(_doubts(requests, labels, chosen)))
+    return Findings(rows=tuple(rows), notes=(*_doubts(requests, labels, chosen), *_loose(found, labels)))
 
 
 def _doubts(requests: Sequence[Request], labels: Sequence[str], chosen: Sequence[int | None]) -> Iterator[str]:
@@ -202,6 +203,14 @@ def _doubts(requests: Sequence[Request], labels: Sequence[str], chosen: Sequence
     if wrong:
         label, other = wrong[0]
         yield f"{len(wrong)} of these {len(requests)} prompts would go elsewhere, such as one of `{label}` to `{other}`"
+
+
+def _loose(found: Centroids, labels: Sequence[str]) -> Iterator[str]:
+    """Labels whose threshold holds nothing back, because their prompts point in too many directions."""
+    for label, threshold in zip(labels, found.thresholds.tolist(), strict=True):
+        if label != BASE and threshold <= 0.0:
+            why = "its own lie far apart; prompts that are more alike, or a smaller `reach`, would keep it from that"
+            yield f"`{label}` also gets requests that resemble none of its prompts: {why}"
 
 
 def read_centroids(derived: Derived) -> CentroidsOf:
@@ -221,8 +230,9 @@ def read_centroids(derived: Derived) -> CentroidsOf:
     layer, reach = table.integer_or_none("layer"), table.number_or_none("reach")
     if layer is not None and layer < 0:
         raise table.error(f"{table.named('layer')} must be 0 or more", key="layer")
-    if reach is not None and reach <= 0.0:
-        raise table.error(f"{table.named('reach')} must be above 0", key="reach", hint="2.0 is a good beginning")
+    if reach is not None and not 0.0 < reach <= _FARTHEST:
+        message = f"{table.named('reach')} must be above 0, and at most {_FARTHEST:g}"
+        raise table.error(message, key="reach", hint="2.0 is a good beginning")
     path = _read_path(table)
     table.finish()
     reach = _REACH if reach is None else reach

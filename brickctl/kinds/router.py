@@ -96,6 +96,9 @@ class RouterKind:
             have = ", ".join(f"{shown(name)} {spec.dtype.code} {list(spec.shape)}" for name, spec in stored.items())
             cause = f"{len(found.labels)} labels and states of {hidden} numbers need others than {have or 'none'}"
             raise _unreadable(brick, cause)
+        file = brick.pin.file(WEIGHTS)
+        if file is None or any(tensor.blob != file.sha256 for tensor in brick.contents.tensors.values()):
+            raise _unreadable(brick, f"its tensors are not in {WEIGHTS}, where routed models look for them")
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:  # noqa: ARG002 - it changes none
         """Unsupported: a router has no weights of a model."""
@@ -124,7 +127,7 @@ def routing(brick: Brick) -> Routing:
         raise _unreadable(brick, f"`labels` in {FILE} is no list of 2 to {_MOST_LABELS} names")
     if len(dict.fromkeys(labels)) != len(labels):
         raise _unreadable(brick, f"`labels` in {FILE} has a name twice")
-    layer, longest = (_number(brick, key, most) for key, most in (("layer", _MOST_LAYERS), ("longest", _LONGEST)))
+    layer, longest = _number(brick, "layer", 0, _MOST_LAYERS), _number(brick, "longest", 1, _LONGEST)
     return Routing(labels=tuple(labels), layer=layer, longest=longest)
 
 
@@ -138,10 +141,10 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, str) and is_alias(value)
 
 
-def _number(brick: Brick, key: str, most: int) -> int:
+def _number(brick: Brick, key: str, least: int, most: int) -> int:
     value = brick.contents.documents[FILE].get(key)
-    if type(value) is not int or not 0 <= value <= most:
-        raise _unreadable(brick, f"`{key}` in {FILE} must be a number from 0 to {most}, not `{shown(value)}`")
+    if type(value) is not int or not least <= value <= most:
+        raise _unreadable(brick, f"`{key}` in {FILE} must be a number from {least} to {most}, not `{shown(value)}`")
     return value
 
 

@@ -103,8 +103,18 @@ def test_prompts_that_cannot_be_told_apart_are_told_of(base: Path, bricks: Mappi
     adapters = {name: bricks[name] for name in ("one", "two")}
     mixed = lines(one=prompts(4, 8, seed=1), two=prompts(4, 8, seed=2))
     findings = derived(base, adapters, tmp_path / "mixed", text=mixed)
-    (note,) = findings.notes
+    note = findings.notes[0]
     assert "of these 16 prompts would go elsewhere" in note
+
+
+def test_prompts_that_lie_far_apart_are_told_of(base: Path, bricks: Mapping[str, Path], tmp_path: Path) -> None:
+    """Their threshold is so low that it holds nothing back."""
+    adapters = {name: bricks[name] for name in ("one", "two")}
+    scattered = [text for first in (4, 44, 64) for text in prompts(first, 4)]
+    findings = derived(base, adapters, tmp_path / "far", text=lines(one=scattered, two=prompts(24, 6)))
+    assert findings.rows[0]["threshold"] <= 0.0 < findings.rows[1]["threshold"]
+    (note,) = (note for note in findings.notes if "resemble none of its prompts" in note)
+    assert note.startswith("`one` ")
 
 
 def test_a_completion_is_not_read(base: Path, bricks: Mapping[str, Path], tmp_path: Path) -> None:
@@ -201,7 +211,9 @@ def test_a_router_cannot_be_merged(base: Path, bricks: Mapping[str, Path], tmp_p
         ({"labels": ["one", '"); import os', "base"]}, "no list of 2 to 1000 names"),
         ({"layer": -1}, "`layer` in router_config.json must be a number from 0"),
         ({"layer": True}, "`layer` in router_config.json must be a number from 0"),
-        ({"longest": "0); print("}, "`longest` in router_config.json must be a number from 0"),
+        ({"layer": 4}, "it reads states behind 4 blocks, and the base has 3"),
+        ({"longest": "0); print("}, "`longest` in router_config.json must be a number from 1"),
+        ({"longest": 0}, "`longest` in router_config.json must be a number from 1"),
     ],
 )
 def test_a_router_that_says_something_else_is_refused(
@@ -234,6 +246,25 @@ def test_a_router_with_other_tensors_is_refused(
         prepare(manifest(base, {**bricks, "r": folder}, STEP), tmp_path)
 
 
+def test_a_router_whose_tensors_lie_in_another_file_is_refused(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """The guide would look for them in vain."""
+    folder = copied(bricks["r"], tmp_path / "r")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    with pytest.raises(Misfit) as caught:
+        prepare(manifest(base, {**bricks, "r": folder}, STEP), tmp_path)
+    assert caught.value.causes == ("its tensors are not in model.safetensors, where routed models look for them",)
+
+
+def test_an_adapter_whose_name_torch_has_taken_is_refused(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    step = '{ op = "route", method = "retrieval", bricks = ["keys", "one"], router = "r" }'
+    with pytest.raises(ManifestInvalid, match="PEFT cannot load an adapter as `keys`"):
+        prepare(manifest(base, {**bricks, "keys": bricks["two"]}, step), tmp_path)
+
+
 def copied(source: Path, folder: Path) -> Path:
     folder.mkdir()
     for path in source.iterdir():
@@ -251,6 +282,7 @@ def copied(source: Path, folder: Path) -> Path:
         (ENTRY.replace("prompts.jsonl", "../prompts.jsonl"), "is no file of this project"),
         (f"{ENTRY}\nlayer = -1", "must be 0 or more"),
         (f"{ENTRY}\nreach = 0", "must be above 0"),
+        (f"{ENTRY}\nreach = 1e300", "at most 1000"),
         (f"{ENTRY}\nraech = 3.0", "raech"),
     ],
 )

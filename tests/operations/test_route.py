@@ -248,7 +248,7 @@ def test_the_bytes_do_not_depend_on_threads_or_memory(base: Path, bricks: Mappin
     assert digest(text, tmp_path / "one", threads=1) == digest(text, tmp_path / "two", threads=2, memory=64_000_000)
 
 
-def test_the_base_is_copied_whole_and_memory_is_that_of_small_matrices(
+def test_the_base_is_copied_whole_and_only_small_files_are_computed(
     base: Path, bricks: Mapping[str, Path], tmp_path: Path
 ) -> None:
     plan = prepare(manifest(base, bricks, STEP), tmp_path).plan
@@ -269,7 +269,9 @@ def test_the_base_is_copied_whole_and_memory_is_that_of_small_matrices(
         (arrow("plain"), "chooses among two adapters at least"),
         (arrow("plain", "stable", more=", top-k = 3"), "must be from 1 to 2"),
         (arrow("plain", "stable", more=", top-k = 0"), "must be from 1 to 2"),
-        (arrow("plain", "stable", more=", temperature = 0"), "must be above 0"),
+        (arrow("plain", "stable", more=", temperature = 0"), "must be from 1e-06 to 1,000,000"),
+        (arrow("plain", "stable", more=", temperature = 1e-45"), "must be from 1e-06 to 1,000,000"),
+        (arrow("plain", "stable", more=", temperature = 1e300"), "must be from 1e-06 to 1,000,000"),
         (arrow("plain", "stable", more=", rank = 0"), "must be from 1 to"),
         (arrow("plain", "stable", more=", temperatur = 1.0"), "temperatur"),
         (arrow("plain", "stabel"), "uses `stabel`, which is no brick here"),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PROTOTYPES = f"{FOLDER}/prototypes.safetensors"
 _FEWEST = 2
+_COLDEST, _HOTTEST = 1e-6, 1e6  # beyond these, what PEFT divides by it in fp32 becomes NaN
 _NOTE = "Arrow gives every token to some adapter, also where none is wanted; `retrieval` can leave a request alone"
 
 _GUIDE = """\
@@ -107,9 +108,10 @@ def read_arrow(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> 
         raise table.error(f"{table.named('top-k')} must be from 1 to {len(bricks)}, the number of bricks", key="top-k")
     temperature = table.number_or_none("temperature")
     temperature = 1.0 if temperature is None else temperature
-    if temperature <= 0.0:
-        hint = "the smaller it is, the more the strongest adapter counts"
-        raise table.error(f"{table.named('temperature')} must be above 0", key="temperature", hint=hint)
+    if not _COLDEST <= temperature <= _HOTTEST:
+        hint = "the smaller it is, the more the strongest adapter counts; with top-k = 1 it counts alone"
+        message = f"{table.named('temperature')} must be from {_COLDEST:g} to {_HOTTEST:,.0f}"
+        raise table.error(message, key="temperature", hint=hint)
     return Arrow(top_k=top_k, temperature=temperature)
 
 

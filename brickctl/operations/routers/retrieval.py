@@ -9,6 +9,8 @@ from brickctl.core.names import BASE, Alias
 from brickctl.errors import Misfit
 from brickctl.kinds.kind import kind_named
 from brickctl.kinds.router import FILE, WEIGHTS, routing
+from brickctl.operations.layer_config import COUNTS
+from brickctl.operations.loading_guide import refuse_taken
 from brickctl.operations.routers.router import FOLDER, Routed, Router, register
 
 if TYPE_CHECKING:
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 
     from brickctl.core.brick import File
     from brickctl.core.document import Table
+    from brickctl.core.model import LazyModel
     from brickctl.errors import Place
     from brickctl.kinds.router import Routing
     from brickctl.operations.canonical import Canonical
     from brickctl.operations.operation import Ingredients
 
 _KIND = "router"
+_AGAIN = "derive it again"
 
 _GUIDE = """\
 # How to load this model
@@ -35,7 +39,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained(".", padding_side="left")
+tokenizer = AutoTokenizer.from_pretrained(".", padding_side="left", truncation_side="right")
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
 base = AutoModelForCausalLM.from_pretrained(".", dtype="auto")
 model = PeftModel.from_pretrained(base, "adapters/{first}", adapter_name="{first}").eval()
@@ -101,6 +105,7 @@ class Retrieval:
 
     def routed(self, adapters: Canonical, ingredients: Ingredients) -> Routed:
         """The files of the router as they are, and the lines that use them."""
+        refuse_taken(adapters.factors, self.place)
         found = self._routing(tuple(adapters.factors), ingredients)
         pin = ingredients.brick(self.router).pin
         files = ((path, pin.file(path)) for path in (FILE, WEIGHTS))
@@ -123,9 +128,21 @@ class Retrieval:
         known = tuple(label for label in found.labels if label != BASE)
         if sorted(known) != sorted(bricks):
             cause = f"it chooses among {', '.join(known)}, and the route has {', '.join(bricks)}"
-            hint = "derive it again for these bricks"
+            hint = f"{_AGAIN} for these bricks"
             raise Misfit(f"`{self.router}` is a router of others", causes=(cause,), place=self.place, hint=hint)
+        blocks = _blocks(ingredients.base)
+        if blocks is not None and found.layer > blocks:
+            cause = f"it reads states behind {found.layer} blocks, and the base has {blocks}"
+            raise Misfit(f"`{self.router}` does not fit the base", causes=(cause,), place=self.place, hint=_AGAIN)
         return found
+
+
+def _blocks(base: LazyModel) -> int | None:
+    """How many blocks a model has; None where its configuration does not say so in any way that brickctl knows."""
+    text = base.config.get("text_config")
+    places = (base.config, text if isinstance(text, dict) else {})
+    found = (place.get(key) for place in places for key in COUNTS)
+    return next((count for count in found if type(count) is int), None)
 
 
 def _guide(found: Routing, adapters: Canonical) -> str:
