@@ -127,6 +127,11 @@ def text_of(line: Table, key: str) -> str:
     if not isinstance(value, str) or not value:
         wrong = "must be a string, and not empty" if line.has(key) else "is missing"
         raise line.error(f"`{key}` {wrong}", key=key)
+    return readable(line, key, value)
+
+
+def readable(line: Table, key: str, value: str) -> str:
+    """A string that stands under `key`, if tokenizers can read it."""
     if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
         raise line.error(f"`{key}` has half a surrogate pair, which is no text", key=key)
     return value

@@ -84,7 +84,7 @@ def _load_model(folder: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
     import transformers
 
     models: Any = transformers.AutoModelForCausalLM  # typed as if it returned the model alone
-    with _explained(folder):
+    with explained(folder):
         model, report = models.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, **_GUARDED, **settings
         )
@@ -98,7 +98,7 @@ def _base(folder: Path, dtype: str) -> tuple[Any, PreTrainedTokenizerBase]:
     if missing := sorted(report["missing_keys"]):
         causes = tuple(f"`{name}` is not there" for name in missing[:3])
         raise IntegrityFault(f"the model in `{folder}` misses {len(missing)} tensors", causes=causes)
-    with _explained(folder):
+    with explained(folder):
         return model, transformers.AutoTokenizer.from_pretrained(folder, **_GUARDED)
 
 
@@ -108,7 +108,7 @@ def _with_adapter(model: Any, folder: Path, name: str) -> Any:
     if not all((folder / file).is_file() for file in _ADAPTER_FILES):
         raise NotFound(f"there is no adapter in `{folder}`")
     try:
-        with _explained(folder), warnings.catch_warnings():
+        with explained(folder), warnings.catch_warnings():
             # PEFT only warns of it, and goes on with random numbers
             warnings.filterwarnings("error", message="Found missing adapter keys")
             return PeftModel.from_pretrained(model, str(folder), adapter_name=name, torch_device="cpu")
@@ -117,7 +117,7 @@ def _with_adapter(model: Any, folder: Path, name: str) -> Any:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     """Turn what transformers and PEFT raise for a folder that they cannot load into one of our errors."""
     try:
         yield

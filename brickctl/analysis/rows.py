@@ -51,7 +51,7 @@ def rows_of(
     if not found:
         raise UsageFault("no example has a token to predict: a text needs two tokens at least")
     random.Random(seed).shuffle(found)  # noqa: S311 - the same rows for the same seed, and no secret
-    return tuple(_until(found, tokens))
+    return tuple(rows_within(found, tokens))
 
 
 def _rows(tokenizer: PreTrainedTokenizerBase, example: Example, size: int) -> Iterator[Row]:
@@ -64,7 +64,8 @@ def _rows(tokenizer: PreTrainedTokenizerBase, example: Example, size: int) -> It
         yield Row(tokens=(*prompt, *completion), first=len(prompt))
 
 
-def _until(rows: Sequence[Row], tokens: int) -> Iterator[Row]:
+def rows_within(rows: Sequence[Row], tokens: int) -> Iterator[Row]:
+    """The first rows until so many tokens are there, which the last row may exceed."""
     for row in rows:
         if tokens <= 0:
             return

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import options, suggestions
-from brickctl.cli.findings import show_findings
+from brickctl.cli.making import make_brick, toml_keys
 from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brickctl.cli.console import Console
-    from brickctl.tensors.device import Device
-    from brickctl.workflows.extract import Extraction
 
 
 @click.group(invoke_without_command=True)
@@ -81,8 +79,8 @@ def lora(
     from brickctl.workflows.extract import Extraction
 
     _require_one({"--rank": rank, "--energy": energy})
-    keys = _keys({"rank": rank, "energy": energy, "dtype": dtype, "save-others": save_others})
-    _run(console, Extraction(op="extract-lora", start=start, base=base, keys=keys), output, **means)
+    keys = toml_keys({"rank": rank, "energy": energy, "dtype": dtype, "save-others": save_others})
+    make_brick(console, Extraction(op="extract-lora", start=start, base=base, keys=keys), output, **means)
 
 
 @command.command("delta")
@@ -123,8 +121,8 @@ def delta(
     _refuse_beside("--bits", bits, "--dtype", dtype)
     _refuse_beside("--density", density, "--group", group)
     number = None if bits is None else int(bits)
-    keys = _keys({"density": density, "bits": number, "group": group, "dtype": dtype})
-    _run(console, Extraction(op="extract-delta", start=start, base=base, keys=keys), output, **means)
+    keys = toml_keys({"density": density, "bits": number, "group": group, "dtype": dtype})
+    make_brick(console, Extraction(op="extract-delta", start=start, base=base, keys=keys), output, **means)
 
 
 @command.command("neurons")
@@ -146,9 +144,9 @@ def neurons(
     from brickctl.workflows.extract import Extraction
 
     groups = Alias("groups")
-    keys = _keys({"brick": groups, "group": group})
+    keys = toml_keys({"brick": groups, "group": group})
     extraction = Extraction(op="extract-neurons", start=start, base=base, bricks={groups: brick}, keys=keys)
-    _run(console, extraction, output, **means)
+    make_brick(console, extraction, output, **means)
 
 
 @command.command("layers")
@@ -175,19 +173,8 @@ def layers(
     """Take some layers as they are: from FIRST, counted from 0, up to and without END."""
     from brickctl.workflows.extract import Extraction
 
-    keys = {"layers": str(list(layers)), **_keys({"stack": stack})}
-    _run(console, Extraction(op="extract-layers", start=start, base=base, keys=keys), output, **means)
-
-
-def _keys(values: Mapping[str, object]) -> dict[str, str]:
-    """What was given, in TOML; a flag that was not is left out."""
-    return {key: _toml(value) for key, value in values.items() if value is not None and value is not False}
-
-
-def _toml(value: object) -> str:
-    from brickctl.workflows.command_line import quoted
-
-    return "true" if value is True else quoted(value) if isinstance(value, str) else repr(value)
+    keys = {"layers": str(list(layers)), **toml_keys({"stack": stack})}
+    make_brick(console, Extraction(op="extract-layers", start=start, base=base, keys=keys), output, **means)
 
 
 def _require_one(values: Mapping[str, object]) -> None:
@@ -210,36 +197,3 @@ def _refuse_beside(name: str, value: object, other: str, beside: object) -> None
     """
     if value is not None and beside is not None:
         raise UsageFault(f"{other} says nothing where {name} is given", hint=f"leave {other} out")
-
-
-def _run(
-    console: Console,
-    extraction: Extraction,
-    output: Path,
-    *,
-    offline: bool,
-    memory: int | None,
-    threads: int,
-    device: Device | None,
-) -> None:
-    from brickctl.core.sizes import format_size
-    from brickctl.tensors.executor import Budget
-    from brickctl.workflows.bench import Means
-    from brickctl.workflows.extract import run
-
-    means = Means(budget=Budget(threads=threads, memory=memory), device="cpu" if device is None else device.name)
-    made = run(extraction, output, console, means, offline=offline)
-    digest = f"sha256:{made.brick.digest}"
-    findings = made.findings
-    console.answer(
-        {
-            "folder": str(made.folder),
-            "kind": made.brick.kind,
-            "digest": digest,
-            "size": made.size,
-            "rows": [dict(row) for row in findings.rows],
-            "notes": list(findings.notes),
-        }
-    )
-    show_findings(console, made.folder.name, findings)
-    console.show(f"{made.folder}: {made.brick.kind}  {format_size(made.size)}  {digest[:23]}")

@@ -35,6 +35,7 @@ COMPANIONS = (
     "mask_config.json",
     "neuron_group_config.json",
     "neurons_config.json",
+    "router_config.json",
     "statistics_config.json",
     "unified_config.json",
     "generation_config.json",

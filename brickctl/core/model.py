@@ -42,10 +42,11 @@ class Artifact:
     Attributes:
         root: the model.
         parts: file path below the artifact -> a file carried byte for byte, or the text of a new one.
-        weights: folder below the artifact -> computed tensors that are stored there, by name (the masks of a merge).
+        weights: folder below the artifact, or a file if it ends in `.safetensors` -> computed tensors that are stored
+            there, by name (the masks of a merge, the adapters of a route).
         notes: what the user should know about the result, one sentence each.
-        restacked: whether a stitch gave layers other numbers than they have in the base.
-        regrouped: whether a split or a prune gave FFNs other neurons than they have in the base.
+        restacked: whether a step, such as a stitch, gave layers other numbers than they have in the base.
+        regrouped: whether a step, such as a split, gave FFNs other neurons than they have in the base.
     """
 
     root: LazyModel

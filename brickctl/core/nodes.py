@@ -227,7 +227,7 @@ def _elements_at_once(node: Node) -> int:
         return BLOCK_ELEMENTS // 8
     among = [entry.node.spec.columns for entry in node.inputs if entry.access is Access.AMONG]
     if among:
-        return max(1, BLOCK_ELEMENTS * node.spec.columns // max(among))
+        return max(1, min(BLOCK_ELEMENTS, BLOCK_ELEMENTS * node.spec.columns // max(among)))
     if len(node.inputs) == 1 and node.inputs[0].access is Access.BLOCK:
         return _elements_at_once(node.inputs[0].node)  # such as a cast, which comes on top of everything
     return BLOCK_ELEMENTS

@@ -66,6 +66,10 @@ class Bench(Protocol):
         """The model that the brick is made from."""
 
     @property
+    def restacked(self) -> bool:
+        """Whether its layers have other numbers than those of the base."""
+
+    @property
     def ingredients(self) -> Ingredients:
         """The base, and the bricks that the derivation names."""
 
@@ -80,6 +84,10 @@ class Bench(Protocol):
     @property
     def events(self) -> Events:
         """Who hears of progress, notes and warnings."""
+
+    @property
+    def kept(self) -> Path:
+        """Where what is dear to measure is kept for the next derivation; need not be there, and anyone may empty it."""
 
     def model_folder(self) -> Path:
         """The model as a folder that transformers loads; written at the first call."""

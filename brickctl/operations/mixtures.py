@@ -80,6 +80,7 @@ class Mixture:
         model_type: how config.json calls it.
         architecture: the class that runs it.
         block: how a layer calls what stands in the place of `mlp`.
+        count: how config.json calls the number of experts.
         names: how an expert calls its gate, up and down matrices.
         attention: tensors of a layer that it knows, beside norms and the four matrices of attention.
         has_shared: whether there is an expert that is always on, behind a gate of its own.
@@ -89,6 +90,7 @@ class Mixture:
     model_type: str
     architecture: str
     block: str
+    count: str
     names: tuple[str, str, str]
     attention: tuple[str, ...]
     has_shared: bool
@@ -119,6 +121,21 @@ def mixture_for(config: Mapping[str, Any], *, shared: bool, place: Place | None)
         cause = f"its model type is `{shown(base)}`"
         hint = f"a stock mixture is known for {', '.join(_UNSAID)}; `prune` works with more models"
     raise Unsupported("no stock mixture of experts fits this model", causes=(cause,), place=place, hint=hint)
+
+
+def mixture_of(config: Mapping[str, Any], place: Place | None) -> Mixture:
+    """The stock mixture that a model is.
+
+    Raises:
+        Unsupported: it is none of those known here.
+    """
+    kind = config.get("model_type")
+    known = {mixture.model_type: mixture for mixture in _MIXTURES.values()}
+    if not isinstance(kind, str) or kind not in known:
+        cause = f"its model type is `{shown(kind)}`; known are {', '.join(known)}"
+        hint = "make one of it before: grow-experts, split"
+        raise Unsupported("the model is no stock mixture of experts", causes=(cause,), place=place, hint=hint)
+    return known[kind]
 
 
 def spoken(config: Mapping[str, Any], *, tied: bool) -> dict[str, Any]:
@@ -229,6 +246,7 @@ MIXTRAL = Mixture(
     model_type="mixtral",
     architecture="MixtralForCausalLM",
     block="block_sparse_moe",
+    count="num_local_experts",
     names=("w1", "w3", "w2"),
     attention=(),
     has_shared=False,
@@ -238,6 +256,7 @@ QWEN2_MOE = Mixture(
     model_type="qwen2_moe",
     architecture="Qwen2MoeForCausalLM",
     block="mlp",
+    count="num_experts",
     names=("gate_proj", "up_proj", "down_proj"),
     attention=QKV_BIASES,
     has_shared=True,
@@ -247,6 +266,7 @@ QWEN3_MOE = Mixture(
     model_type="qwen3_moe",
     architecture="Qwen3MoeForCausalLM",
     block="mlp",
+    count="num_experts",
     names=("gate_proj", "up_proj", "down_proj"),
     attention=(*_QK_NORMS, *QKV_BIASES, "self_attn.o_proj.bias"),
     has_shared=False,

@@ -182,29 +182,42 @@ def refuse_restacked(artifact: Artifact, aliases: Iterable[Alias], place: Place 
     """Refuse to put bricks that were made for the layers of the base upon a model whose layers are others.
 
     Raises:
-        Misfit: a stitch has come before, or a split or a prune.
+        Misfit: a step has come before that gave it other layers or neurons.
     """
     alias = next((alias for alias in aliases if alias != BASE), None)
     if artifact.regrouped and alias is not None:
         cause = "it was made for the FFNs of the base, and a step before has given them other neurons"
-        hint = f"let the step with `{alias}` come before the split or prune"
+        hint = f"let the step with `{alias}` come before the one that does so"
         raise Misfit(f"`{alias}` does not fit the model as it is by now", causes=(cause,), place=place, hint=hint)
     if artifact.restacked and alias is not None:
-        cause = "it was made for the layers of the base, and a stitch has given layers other numbers"
-        hint = f"merge `{alias}` before the stitch, or in one of its slices"
-        raise Misfit(f"`{alias}` does not fit a stitched model", causes=(cause,), place=place, hint=hint)
+        cause = "it was made for the layers of the base, and a step before has given layers other numbers"
+        hint = f"merge `{alias}` before that step, or in one of the slices of a stitch"
+        raise Misfit(f"`{alias}` does not fit a model with other layers", causes=(cause,), place=place, hint=hint)
 
 
 def refuse_masked(artifact: Artifact, place: Place | None) -> None:
-    """Refuse to change a model beside which masks stand already.
+    """Refuse to change a model beside which masks or a router stand already.
 
     Raises:
-        ManifestInvalid: an earlier step wrote masks.
+        ManifestInvalid: an earlier step wrote masks, or routed adapters.
     """
+    refuse_routed(artifact, place)
     if artifact.weights:
         cause = "an earlier step wrote masks, which are for the model as it was"
         hint = 'leave out `masks`, or go on from the model of a task: { op = "mask", ... }'
         raise ManifestInvalid("nothing can change a model after its masks", causes=(cause,), place=place, hint=hint)
+
+
+def refuse_routed(artifact: Artifact, place: Place | None) -> None:
+    """Refuse to change a model beside which a router stands already.
+
+    Raises:
+        ManifestInvalid: an earlier step routed adapters.
+    """
+    if any(path.endswith(".safetensors") for path in artifact.weights):
+        cause = "an earlier step routed adapters, which are for the model as it was"
+        hint = "let the route be the last step of its target"
+        raise ManifestInvalid("nothing can change a model after its router", causes=(cause,), place=place, hint=hint)
 
 
 def refuse_stacked(artifact: Artifact, step: str, place: Place | None) -> None:

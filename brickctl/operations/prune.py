@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.names import did_you_mean
-from brickctl.errors import ManifestInvalid, Unsupported
+from brickctl.errors import ManifestInvalid
 from brickctl.kinds.neurons import Ffn, ffns
-from brickctl.operations.neuron_groups import PARTS, Asked, down, gate, named_brick, up
+from brickctl.operations.dense_ffns import INNER_BIASES, PARTS, refuse_other_parts, width_of, with_width
+from brickctl.operations.neuron_groups import Asked, down, gate, named_brick, up
 from brickctl.operations.operation import Ingredients, Operation, register
 from brickctl.tensors.columns import pick_columns
 
@@ -28,13 +29,11 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
     from brickctl.kinds.partition import Partition
 
-_WIDTH = "intermediate_size"
 _MOST_TOLD = 10
 _DERIVE = {
     "label": "give lines of its `calibration` this label",
     "brick": "name this brick in the `bricks` of its [derived] entry",
 }
-_BIASES = ("gate_proj.bias", "up_proj.bias")
 _WHICH = (
     'write `keep = N` with `labels = [NAMES]`, `bricks = [NAMES]` or `by = "mass"`; or the numbers: `groups = [0, 3]`'
 )
@@ -79,14 +78,14 @@ class Prune:
         partition = asked.partition(artifact, ingredients)
         self._check_choice(partition)
         root, modules = artifact.root, ffns(artifact.root)
-        self._refuse_others(root, modules)
+        refuse_other_parts(root, modules, "prune cannot make this model smaller", self.place)
         kept = {ffn.path: self._kept(partition, ffn.path) for ffn in modules}
         left = {ffn.path: _neurons(partition, ffn.path, kept[ffn.path]) for ffn in modules}
-        before, after = asked.width_of(modules), len(left[modules[0].path])
+        before, after = width_of(modules, self.place), len(left[modules[0].path])
         tensors = {**root.tensors, **_biases(root, left)}
         for ffn in modules:
             tensors |= _pruned(root, ffn, left[ffn.path])
-        config = self._narrowed(root.config, before, after)
+        config = with_width(root.config, before, after, self.place)
         model = dataclasses.replace(root, tensors=tensors, config=config, source_config=None)
         notes = (f"{after} of {before} neurons of each FFN are left", *_told(partition, kept))
         return dataclasses.replace(artifact, root=model, notes=(*artifact.notes, *notes), regrouped=True)
@@ -122,26 +121,6 @@ class Prune:
         carried = np.sum(rows or mass, axis=0).tolist()
         return tuple(sorted(range(len(carried)), key=lambda group: (-carried[group], group))[: self.keep])
 
-    def _refuse_others(self, model: LazyModel, modules: Sequence[Ffn]) -> None:
-        """Refuse FFNs with further tensors, which may have a number for every neuron."""
-        known = (*PARTS, *_BIASES, "down_proj.bias")
-        for ffn in modules:
-            inside = (name for name in model.tensors if name.startswith(f"{ffn.path}."))
-            strange = next((name for name in inside if name.removeprefix(f"{ffn.path}.") not in known), None)
-            if strange is not None:
-                cause = f"`{strange}` is no part of an FFN that it knows"
-                raise Unsupported("prune cannot make this model smaller", causes=(cause,), place=self.place)
-
-    def _narrowed(self, config: Mapping[str, Any], before: int, after: int) -> Mapping[str, Any]:
-        """The configuration with the new width, wherever it has the old one."""
-        nested = config.get("text_config")
-        if config.get(_WIDTH) == before:
-            return {**config, _WIDTH: after}
-        if isinstance(nested, dict) and nested.get(_WIDTH) == before:
-            return {**config, "text_config": {**nested, _WIDTH: after}}
-        cause = f"it has no `{_WIDTH} = {before}`"
-        raise Unsupported("config.json cannot say how wide the FFNs become", causes=(cause,), place=self.place)
-
 
 def _neurons(partition: Partition, ffn: str, groups: Sequence[int]) -> tuple[int, ...]:
     """The neurons that stay, in the order in which they were."""
@@ -160,7 +139,7 @@ def _pruned(model: LazyModel, ffn: Ffn, neurons: Sequence[int]) -> Mapping[str, 
 
 def _biases(model: LazyModel, left: Mapping[str, Sequence[int]]) -> dict[str, Node]:
     """The biases of the neurons that stay; that of the output is as before."""
-    names = ((f"{path}.{part}", neurons) for path, neurons in left.items() for part in _BIASES)
+    names = ((f"{path}.{part}", neurons) for path, neurons in left.items() for part in INNER_BIASES)
     return {name: pick_columns(model.tensors[name], neurons) for name, neurons in names if name in model.tensors}
 
 

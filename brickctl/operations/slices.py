@@ -95,6 +95,11 @@ def outside_of_base() -> Slice:
     return Slice(merge=Merge(chosen=parameters.defaults(_ALONE), entries=(entry,)))
 
 
+def of_base(layers: Layers) -> Slice:
+    """Layers of the running model, as they are."""
+    return dataclasses.replace(outside_of_base(), layers={BASE: layers})
+
+
 def read_slice(table: Table, *, outside: bool = False) -> Slice:
     """Read one slice, or what is made `outside` of the layers in the same words, without `layers`.
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from brickctl.core.dtypes import DType
 from brickctl.errors import ManifestInvalid
 from brickctl.kinds.neurons import Ffn, ffns
+from brickctl.operations.dense_ffns import width_of
+from brickctl.operations.into_mixture import ALIGNED, Expert, aligned, block_of, empty_expert, mixed, names_outside
 from brickctl.operations.mixtures import (
-    COMPUTED,
     EMPTY_SHARED,
-    QKV_BIASES,
-    QWEN2_MOE,
     Mixture,
     Sizes,
     mixture_for,
@@ -22,15 +21,14 @@ from brickctl.operations.mixtures import (
     refuse_unsayable,
     spoken,
 )
-from brickctl.operations.neuron_groups import PARTS, Asked, down, gate, named_brick, up, zero_matrix
+from brickctl.operations.neuron_groups import Asked, down, gate, named_brick, up, zero_matrix
 from brickctl.operations.operation import Ingredients, Operation, register
 from brickctl.operations.router_scale import keeps_order, scale_of
 from brickctl.tensors.arithmetic import scaled
 from brickctl.tensors.columns import ZEROS
-from brickctl.tensors.views import reshape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from brickctl.core import manifest
     from brickctl.core.model import Artifact, LazyModel
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
     from brickctl.kinds.neurons import Grouping
     from brickctl.kinds.partition import Partition
-
-_ALIGNED = 8
-"""Grouped products of torch need rows of a multiple of 16 bytes: as many neurons in 16 bits, half as many in 32."""
 
 _HALF = 2.0
 """What the shared expert is multiplied by: its gate of zeros lets half of it through."""
@@ -78,11 +73,10 @@ class Split:
         mixture = mixture_for(root.config, shared=partition.grouping.shared > 0, place=self.place)
         said = spoken(root.config, tied=bool(root.ties))
         refuse_unsayable(said, mixture, self.place)
-        outside = _names_outside(root, modules)
-        refuse_strangers((*outside, *root.ties), mixture, self.place)
-        sizes = _sizes(partition.grouping, self.active, asked.width_of(modules), len(modules))
+        refuse_strangers(names_outside(root, modules), mixture, self.place)
+        sizes = _sizes(partition.grouping, self.active, width_of(modules, self.place), len(modules))
         experts = Experts(partition, root, mixture, sizes)
-        tensors = dict(_with_biases(_with_ffns(root.tensors, modules, experts.of), mixture))
+        tensors = mixed(root, modules, mixture, experts.of)
         config = mixture.config(said, sizes)
         model = dataclasses.replace(root, tensors=tensors, config=config, source_config=None)
         notes = (*artifact.notes, *experts.notes(modules), *_overflows(ingredients.base, modules[0], self.active))
@@ -117,13 +111,8 @@ def read_split(step: manifest.Step) -> Operation:
     return Split(brick=brick, active=active, place=step.place)
 
 
-def _names_outside(model: LazyModel, modules: Sequence[Ffn]) -> tuple[str, ...]:
-    """The names of the tensors that are no matrix of an FFN."""
-    return tuple(_with_ffns(model.tensors, modules, lambda _: {}))
-
-
 def _sizes(found: Grouping, active: int, neurons: int, layers: int) -> Sizes:
-    width = -(-(neurons - found.shared) // (found.groups * _ALIGNED)) * _ALIGNED
+    width = aligned(-(-(neurons - found.shared) // found.groups))
     return Sizes(experts=found.groups, active=active, width=width, shared=found.shared, layers=layers)
 
 
@@ -138,31 +127,26 @@ class Experts:
 
     def of(self, ffn: Ffn) -> Mapping[str, Node]:
         """The tensors of a router, of experts and of what is always on."""
-        block = f"{ffn.path.rpartition('.')[0]}.{self._mixture.block}"
-        tensors = {f"{block}.gate.weight": self._router(ffn)}
-        for number, neurons in enumerate(self._partition.groups(ffn.path)):
-            filled = (*neurons, *itertools.repeat(ZEROS, self._sizes.width - len(neurons)))
-            made = self._expert(ffn.path, filled, self._sizes.active)
-            names = (f"{block}.experts.{number}.{name}.weight" for name in self._mixture.names)
-            tensors |= dict(zip(names, made, strict=True))
-        if self._mixture.has_shared:
-            names = (f"{block}.shared_expert.{name}.weight" for name in self._mixture.names)
-            tensors |= dict(zip(names, self._shared(ffn), strict=True))
-            tensors[f"{block}.shared_expert_gate.weight"] = zero_matrix(1, ffn.hidden)
-        return tensors
+        shared = self._shared(ffn) if self._mixture.has_shared else None
+        return block_of(self._mixture, ffn, self._router(ffn), self._chosen(ffn), shared)
 
-    def _expert(self, ffn: str, neurons: Sequence[int], factor: float) -> tuple[Node, Node, Node]:
+    def _chosen(self, ffn: Ffn) -> Iterator[Expert]:
+        """The experts among which the router chooses."""
+        for neurons in self._partition.groups(ffn.path):
+            filled = (*neurons, *itertools.repeat(ZEROS, self._sizes.width - len(neurons)))
+            yield self._expert(ffn.path, filled, self._sizes.active)
+
+    def _expert(self, ffn: str, neurons: Sequence[int], factor: float) -> Expert:
         """Gate, up and down of some neurons, whose output is so many times as large."""
         whole = self._model.tensors[f"{ffn}.down_proj.weight"]
         louder = whole if factor == 1 else scaled(whole, float(factor))
         return gate(self._model, ffn, neurons), up(self._model, ffn, neurons), down(louder, neurons)
 
-    def _shared(self, ffn: Ffn) -> tuple[Node, Node, Node]:
+    def _shared(self, ffn: Ffn) -> Expert:
         neurons = self._partition.shared(ffn.path)
         if neurons:
             return self._expert(ffn.path, neurons, _HALF)
-        nothing = zero_matrix(EMPTY_SHARED, ffn.hidden)
-        return nothing, nothing, zero_matrix(ffn.hidden, EMPTY_SHARED)
+        return empty_expert(EMPTY_SHARED, ffn.hidden)
 
     def _router(self, ffn: Ffn) -> Node:
         """Logits that are all 0 where nothing is chosen, and else so small that all that are chosen weigh the same."""
@@ -180,7 +164,7 @@ class Experts:
         if sizes.width > (width := len(self._partition.groups(modules[0].path)[0])):
             yield (
                 f"experts of {width} neurons are filled up with zeros to {sizes.width}: transformers needs multiples of"
-                f" {_ALIGNED}"
+                f" {ALIGNED}"
             )
         if sizes.active & (sizes.active - 1):
             yield f"{sizes.active} is no power of two: what experts put out times {sizes.active} is rounded once more"
@@ -216,38 +200,6 @@ def _some(paths: Sequence[str]) -> str:
     """All paths of a few, the first ones of many."""
     shown = ", ".join(f"`{path}`" for path in itertools.islice(paths, 5))
     return shown if len(paths) <= 5 else f"{shown} and {len(paths) - 5} more"  # noqa: PLR2004 - as many as are shown
-
-
-def _with_ffns(
-    tensors: Mapping[str, Node], modules: Iterable[Ffn], make: Callable[[Ffn], Mapping[str, Node]]
-) -> dict[str, Node]:
-    """The tensors with what is made of each FFN where its first matrix stood."""
-    owners = {f"{ffn.path}.{part}": ffn for ffn in modules for part in PARTS}
-    return dict(_replaced(tensors, owners, make))
-
-
-def _replaced(
-    tensors: Mapping[str, Node], owners: Mapping[str, Ffn], make: Callable[[Ffn], Mapping[str, Node]]
-) -> Iterator[tuple[str, Node]]:
-    done = dict[str, None]()
-    for name, node in tensors.items():
-        ffn = owners.get(name)
-        if ffn is None:
-            yield name, node
-        elif ffn.path not in done:
-            done[ffn.path] = None
-            yield from make(ffn).items()
-
-
-def _with_biases(tensors: Mapping[str, Node], mixture: Mixture) -> Iterator[tuple[str, Node]]:
-    """The tensors with the biases that the mixture wants and the base does not have, and without what is computed."""
-    for name, node in tensors.items():
-        if name.endswith(COMPUTED):
-            continue
-        yield name, node
-        bias = f"{name.removesuffix('.weight')}.bias"
-        if mixture is QWEN2_MOE and bias.endswith(QKV_BIASES) and bias not in tensors:
-            yield bias, reshape(zero_matrix(1, node.spec.rows), (node.spec.rows,))
 
 
 register("split", read_split)

@@ -12,8 +12,8 @@ from brickctl.core.names import BASE, Alias
 from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.adapters.config import FILE
 from brickctl.kinds.kind import kind_named
-from brickctl.operations.loading_guide import GUIDE, loading_guide
-from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
+from brickctl.operations.loading_guide import GUIDE, loading_guide, refuse_taken
+from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, refuse_routed, register
 from brickctl.vocabulary.axis import rows_of, touches_vocabulary
 from brickctl.vocabulary.tokenizer import FILE as TOKENIZER
 
@@ -54,6 +54,8 @@ class Stack:
     def apply(self, artifact: Artifact, ingredients: Ingredients) -> Artifact:
         """Put each adapter into a folder of its own, with the lines of Python that load the whole."""
         refuse_restacked(artifact, self.bricks, self.place)
+        refuse_routed(artifact, self.place)
+        refuse_taken(self.bricks, self.place)
         parts: dict[str, File | bytes] = dict(artifact.parts)
         for alias in self.bricks:
             parts |= _adapter(ingredients, alias, self.place)

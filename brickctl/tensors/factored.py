@@ -50,6 +50,18 @@ def product_of(node: Node) -> Product | None:
     return None
 
 
+def as_stored(factor: Node) -> Node:
+    """A factor as it was before its rows or columns were rounded for an exact product."""
+    match factor:
+        case Map(op=Op(name="quantise")):
+            return factor.inputs[0].node
+        case View(arrangement=Arrangement.TRANSPOSE, sources=(source,)):
+            inner = as_stored(source)
+            turned_back = isinstance(inner, View) and inner.arrangement is Arrangement.TRANSPOSE
+            return inner.sources[0] if isinstance(inner, View) and turned_back else transpose(inner)
+    return factor
+
+
 def is_zeros(node: Node) -> bool:
     """Whether a plan says that all elements are 0."""
     if isinstance(node, View):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+_WEIGHTS = ".safetensors"
 
 
 Group = dict[str, Node] | WeightFile
@@ -34,7 +35,8 @@ def lay_out(artifact: Artifact, shard_size: int | None, files: Iterable[WeightFi
     they are copied whole, keep the digest under which the world knows them, and nobody has to hash them again.
     """
     kept = _kept(artifact.root.tensors, files) if shard_size is None else {}
-    folders = {"": artifact.root.tensors, **{f"{folder}/": found for folder, found in artifact.weights.items()}}
+    beside = {path: found for path, found in artifact.weights.items() if not path.endswith(_WEIGHTS)}
+    folders = {"": artifact.root.tensors, **{f"{folder}/": found for folder, found in beside.items()}}
     groups = {folder: list(_groups(found, shard_size or SHARD_SIZE, kept)) for folder, found in folders.items()}
     weights = {folder: tuple(_weights(folder, found)) for folder, found in groups.items()}
     small = {path: _carried(path, part) for path, part in artifact.parts.items()}
@@ -43,7 +45,8 @@ def lay_out(artifact: Artifact, shard_size: int | None, files: Iterable[WeightFi
     for folder, found in groups.items():
         if len(found) > 1:
             small[folder + INDEX] = Text(path=folder + INDEX, content=_index(found))
-    return (*(small[path] for path in sorted(small)), *chain.from_iterable(weights.values()))
+    single = (_shard(path, found) for path, found in artifact.weights.items() if path not in beside)
+    return (*(small[path] for path in sorted(small)), *chain.from_iterable(weights.values()), *single)
 
 
 def _kept(tensors: Mapping[str, Node], files: Iterable[WeightFile]) -> dict[str, WeightFile]:
@@ -74,8 +77,12 @@ def _weights(folder: str, groups: Sequence[Group]) -> Iterator[Task]:
         if isinstance(group, WeightFile):
             yield Copy(path=path, blob=group.file.sha256, size=group.file.size)
         else:
-            header = write_header({name: node.spec for name, node in group.items()})
-            yield Shard(path=path, header=header, tensors=tuple(group.items()))
+            yield _shard(path, group)
+
+
+def _shard(path: str, tensors: Mapping[str, Node]) -> Shard:
+    header = write_header({name: node.spec for name, node in tensors.items()})
+    return Shard(path=path, header=header, tensors=tuple(tensors.items()))
 
 
 def _name(number: int, count: int) -> str:

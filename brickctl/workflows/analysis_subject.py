@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from brickctl.core.digests import Sha256, json_digest, tree_digest
 from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias, did_you_mean
-from brickctl.errors import NotFound
+from brickctl.errors import NotFound, Unsupported
 from brickctl.operations.stack import FOLDER
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
-from brickctl.workflows.measure import active_adapter, alone
+from brickctl.workflows.load_built import active_adapter, routed
+from brickctl.workflows.measure import alone
 from brickctl.workflows.session import ANALYSES, cache_folder
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class Workplace:
         raise NotFound(f"`{shown(name)}` is no target and no brick of this project", hint=hint)
 
     def _target(self, recipe: Recipe) -> Subject:
+        if routed(recipe) is not None:
+            cause = "a router gives it other adapters from one token or request to the next"
+            hint = "analyse the base, or one of the bricks; `brickctl test` runs the whole"
+            raise Unsupported(f"`{recipe.name}` has no fixed weights to look at", causes=(cause,), hint=hint)
         built = build(self.session, recipe, self.session.artifact_folder(recipe.name), self.lock, self.budget)
 
         @contextmanager

@@ -49,10 +49,14 @@ BRICK = "brick"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """With what a derivation may work; nothing that is promised depends on it."""
+    """With what a derivation may work; nothing that is promised depends on it.
+
+    `kept` is a folder for what is worth to be kept beyond it; None where nothing is.
+    """
 
     budget: Budget
     device: str = "cpu"
+    kept: Path | None = None
 
 
 @contextmanager
@@ -68,10 +72,12 @@ def opened_bench(session: Session, wanted: Wanted, lock: Lock, means: Means, scr
     ingredients = assemble(session, lock, wanted.aliases)
     folder = scratch / BRICK
     folder.mkdir()
+    start, restacked = _start(wanted, ingredients)
     with Blobs(installed.files) as blobs:
         yield LocalBench(
             folder=folder,
-            start=_start(wanted, ingredients),
+            start=start,
+            restacked=restacked,
             ingredients=ingredients,
             means=means,
             events=session.events,
@@ -98,6 +104,7 @@ class LocalBench:
         *,
         folder: Path,
         start: LazyModel,
+        restacked: bool,
         ingredients: Ingredients,
         means: Means,
         events: Events,
@@ -106,8 +113,10 @@ class LocalBench:
     ) -> None:
         self.folder = folder
         self.start = start
+        self.restacked = restacked
         self.ingredients = ingredients
         self.device = means.device
+        self.kept = scratch.with_name("kept") if means.kept is None else means.kept
         self.events = events
         self._budget = means.budget
         self._reader = reader
@@ -153,10 +162,10 @@ class LocalBench:
         return folder
 
 
-def _start(wanted: Wanted, ingredients: Ingredients) -> LazyModel:
-    """The model that a brick is made from."""
+def _start(wanted: Wanted, ingredients: Ingredients) -> tuple[LazyModel, bool]:
+    """The model that a brick is made from, and whether its layers have other numbers than those of the base."""
     if wanted.recipe is None:
-        return _with_tokens(ingredients.model(wanted.derived.start), ingredients.base)
+        return _with_tokens(ingredients.model(wanted.derived.start), ingredients.base), False
     artifact = wanted.recipe.artifact(ingredients)
     if artifact.parts or artifact.weights:
         cause = f"`{wanted.recipe.name}` has adapters or masks beside its model"
@@ -164,7 +173,7 @@ def _start(wanted: Wanted, ingredients: Ingredients) -> LazyModel:
         raise Unsupported(
             f"`{wanted.name}` cannot be made from it", causes=(cause,), place=wanted.derived.place, hint=hint
         )
-    return artifact.root
+    return artifact.root, artifact.restacked
 
 
 def _with_tokens(model: LazyModel, base: LazyModel) -> LazyModel:

@@ -21,6 +21,7 @@ from brickctl.tensors.executor import LocalExecutor, provide
 from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import DEFAULT_MEMORY, peak_memory, share
 from brickctl.workflows import model_card, provenance
+from brickctl.workflows.approximations import approximations
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.derived import require_derived
 from brickctl.workflows.files import write_new
@@ -151,7 +152,8 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
             session.ledger.record(folder / file.path, file.sha256)
         session.made_shards.record(folder, plan.shards, files)
     digest = _digest(files)
-    return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=plan.notes)
+    notes = (*plan.notes, *approximations(folder))
+    return Built(target=recipe.name, folder=folder, digest=digest, fresh=True, shards=shares, notes=notes)
 
 
 def _note_whole_matrices(session: Session, recipe: Recipe, plan: Plan, budget: Budget, part: Share) -> None:
@@ -181,7 +183,8 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
 
 def _weakest(recipe: Recipe, artifact: Artifact) -> str:
     """What the plan promises: whole modules that go through another library's arithmetic are `numeric`."""
-    is_numeric = any(isinstance(node, Output) for node in each_once(artifact.root.tensors.values()))
+    nodes = (node for tensors in (artifact.root.tensors, *artifact.weights.values()) for node in tensors.values())
+    is_numeric = any(isinstance(node, Output) for node in each_once(nodes))
     return "numeric" if is_numeric else recipe.reproducible
 
 

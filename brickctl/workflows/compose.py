@@ -1,4 +1,4 @@
-"""A project made of a command line: `brickctl merge` and `brickctl stack` without a manifest.
+"""A project made of a command line: `brickctl merge`, `stack` and `grow` without a manifest.
 
 The command line is turned into the text of a brick.toml, and from there on everything is as with any project.
 """
@@ -149,6 +149,13 @@ def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
     """A stack as the manifest writes it."""
     more = "" if active is None else f", active = {quoted(active)}"
     return f'{{ op = "stack", bricks = {json.dumps(list(bricks))}{more} }}'
+
+
+def plain_step(op: str, keys: Mapping[str, str | float | None]) -> str:
+    """A step without bricks as the manifest writes it; what is None is left out."""
+    given = {key: value for key, value in keys.items() if value is not None}
+    said = (f"{key} = {quoted(value) if isinstance(value, str) else repr(value)}" for key, value in given.items())
+    return f"{{ {', '.join((f'op = {quoted(op)}', *said))} }}"
 
 
 def run(

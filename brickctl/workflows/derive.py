@@ -43,6 +43,7 @@ RECORD = "derivation.json"
 """What lies beside the weights of a derived brick, and says what it was made by and from."""
 
 _FORMAT = "brickctl-derivation-1"
+_KEPT = "measured"
 _MOST_SHOWN = 5
 
 
@@ -119,7 +120,7 @@ def check(session: Session, names: Sequence[str], work: Work) -> Iterator[tuple[
         there = _locked_files(session, entry.pin)
         with (
             _scratch(session) as scratch,
-            opened_bench(session, wanted, lock, work.means, scratch) as bench,
+            opened_bench(session, wanted, lock, work.means, scratch) as bench,  # measures anew, to be a check
         ):
             findings = wanted.derivation.make(bench)
             moved = _moved(there, bench.folder)
@@ -155,7 +156,7 @@ def _derive(session: Session, wanted: Wanted, lock: Lock, work: Work) -> Made:
         hint = f"run `brickctl derive` without --{work.mode.value}"
         raise LockStale("brick.lock would change", causes=(f"`{wanted.name}` {what}",), hint=hint)
     with _scratch(session) as scratch:
-        with opened_bench(session, wanted, lock, work.means, scratch) as bench:
+        with opened_bench(session, wanted, lock, _means(session, work), scratch) as bench:
             findings = wanted.derivation.make(bench)
             base = bench.ingredients.base
         made = scratch / BRICK
@@ -214,6 +215,13 @@ def _tell_of_other_bytes(session: Session, old: Locked, mode: LockMode) -> None:
         hint = f"{where}, or derive without --{mode.value}"
         raise NotReproducible(message, causes=("floats differ between machines",), hint=hint)
     session.events.warn(f"{message}, which now has these. Artifacts that were built of it will be built anew.")
+
+
+def _means(session: Session, work: Work) -> Means:
+    """With what derivations of a project work: they keep what they measured in its cache."""
+    kept = session.caches / _KEPT
+    refuse_link(kept)
+    return replace(work.means, kept=kept)
 
 
 def _is_here(session: Session, pin: Pin) -> bool:

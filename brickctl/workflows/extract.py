@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 MODEL = Alias("model")
 """How the model that a brick is taken out of is called in the manifest that nobody sees."""
 
-_OPTIONS = ("bits", "brick", "density", "dtype", "energy", "from", "group", "layers", "rank", "save-others", "stack")
+_OPTIONS = (
+    "bits", "brick", "calibration", "density", "dtype", "energy", "from", "group", "layers", "limit", "method",
+    "prefixes", "rank", "save-others", "seed", "stack", "steps", "tokens", "weight",
+)  # fmt: skip
 """Keys of entries that are options of the command line too."""
 
 _MADE = Alias("extracted")

@@ -15,7 +15,6 @@ from brickctl.errors import NotFound
 from brickctl.merging.task_arithmetic import TaskArithmetic
 from brickctl.operations.combine import Entry
 from brickctl.operations.merge import Merge
-from brickctl.operations.stack import Stack
 from brickctl.operations.target import Recipe, read_recipe
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
@@ -125,9 +124,9 @@ def _built_scores(
 
 def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
     """Load a model once and run checks on it."""
-    from brickctl.analysis.load import load
+    from brickctl.workflows.load_built import load_built
 
-    loaded = load(folder, active=active_adapter(recipe), threads=budget.threads)
+    loaded = load_built(recipe, folder, budget.threads)
     label = f"testing {recipe.name}"
     sizes = {check.name: (session.root / check.data).stat().st_size for check in checks}
     session.events.start(label, sum(sizes.values()))
@@ -135,14 +134,6 @@ def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Che
         yield _score(session, loaded, recipe.name, check)
         session.events.advance(label, sizes[check.name])
     session.events.finish(label)
-
-
-def active_adapter(recipe: Recipe | None) -> str | None:
-    """The adapter that a stack activates; None for a merged model."""
-    if recipe is None:
-        return None
-    stacks = [operation for operation in recipe.operations if isinstance(operation, Stack)]
-    return stacks[-1].active if stacks else active_adapter(recipe.start)
 
 
 def _score(session: Session, loaded: Loaded, model: Alias, check: Check) -> Score:

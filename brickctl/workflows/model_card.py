@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 FILE = "README.md"
 
 
-_MERGING = ("merge", "stitch")
+_MERGING = ("add-expert", "merge", "stitch")
 """Operations that put several models into one."""
 
-_REGROUPING = ("prune", "split")
+_REGROUPING = ("grow-depth", "grow-experts", "grow-width", "prune", "split")
 """Operations whose result has other weights than the base, all of which are from it."""
 
 

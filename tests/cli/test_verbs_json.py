@@ -28,6 +28,7 @@ data = "sums.jsonl"
 min = 0.5
 """
 RECIPE = "merge_method: {}\nbase_model: ./models/base\nmodels:\n  - model: ./models/base\ndtype: bfloat16\n"
+STARTER = str(builtin_registry() / "files/starter/base/1.0.0")
 ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -39,7 +40,9 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "completions": (("tcsh",), 2, "usage"),
     "derive": ((), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
+    "edit": (("facts.jsonl", "--base", "./models/base", "--calibration", "text.jsonl", "-o", "out"), 1, "not-found"),
     "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
+    "grow": (("depth", "./models/base", "--layers", "4", "-o", "out"), 1, "unsupported"),
     "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
     "info": (("zzz",), 1, "not-found"),
     "init": (("new", "--name", "my model"), 2, "manifest-invalid"),
@@ -72,6 +75,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "completions": ("bash",),
     "doctor": ("--offline",),
     "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
+    "grow": ("depth", STARTER, "--layers", "5", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
     "info": ("sql",),
     "init": ("new", "--template", "starter"),
@@ -127,12 +131,13 @@ def test_every_verb_is_tried() -> None:
         "console",
         "failures",
         "findings",
+        "making",
         "options",
         "output",
         "progress",
         "suggestions",
     }
-    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "derive", "test", "mirror"} == verbs - frame
+    assert set(FAILURES) == set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror"} == verbs - frame
 
 
 @pytest.mark.parametrize("verb", FAILURES)

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
+    "edit-facts",
     "export-a-lock",
     "extract-a-brick",
+    "grow-a-model",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
     "merge-by-fisher-or-regmean",
+    "route-between-adapters",
     "run-in-ci",
     "see-inside-a-model",
     "sign-and-verify",

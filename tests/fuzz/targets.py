@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,14 @@ BASE: dict[str, tuple[int, ...]] = {
 _REGROUPED = (
     'apply = [{ op = "split", brick = "brick", active = 2 }]',
     'apply = [{ op = "prune", brick = "brick", keep = 1, by = "mass" }]',
+)
+_GROWN = (
+    'apply = [{ op = "grow-depth", layers = 3 }]',
+    'apply = [{ op = "grow-width", neurons = 60, noise = 0.1 }]',
+    'apply = [{ op = "grow-width", hidden = 64 }]',
+    'apply = [{ op = "grow-experts", experts = 2, active = 1 }]',
+    'apply = [{ op = "grow-experts", experts = 2, active = 1 }, { op = "add-expert", brick = "brick" }]',
+    'apply = [{ op = "add-expert", brick = "brick" }]',
 )
 
 
@@ -229,11 +238,20 @@ def _neurons(data: bytes) -> None:
 
 
 def _model(data: bytes) -> None:
-    """A base model's configuration and the names and shapes of its tensors, on which nothing is laid."""
-    contents = _contents(read_json(data, where="x"))
-    manifest = parse_manifest(_MERGE.replace(_MERGE[_MERGE.index("apply") :], "apply = []"))
-    recipe = read_recipe(manifest, next(iter(manifest.targets.values())))
-    lay_out(recipe.artifact(Ingredients(_held("base", contents), {})), _SHARD)
+    """A base model's configuration and the names and shapes of its tensors: as it is, and made larger in every way."""
+    base = _held("base", _contents(read_json(data, where="x")))
+    _planned("apply = []", base)
+    for apply in _GROWN:
+        with suppress(BrickctlError):  # most models can grow in some ways only
+            _planned(apply, base)
+
+
+def _planned(apply: str, base: Brick) -> None:
+    manifest = parse_manifest(_MERGE[: _MERGE.index("apply")] + apply)
+    artifact = read_recipe(manifest, next(iter(manifest.targets.values()))).artifact(
+        Ingredients(base, {Alias("brick"): base})
+    )
+    peak_memory(Plan(tasks=lay_out(artifact, _SHARD), notes=artifact.notes))
 
 
 def _tokenizer(data: bytes) -> None:

@@ -204,7 +204,7 @@ TURNED = '{ op = "stitch", slices = [{ brick = "base", layers = [1, 3] }, { bric
         (prune("groups = [1]", brick="base"), "`brick` may not be the base"),
         (f"{prune()}, {ADAPTED}", "`one` does not fit the model as it is by now"),
         (f"{prune()}, {prune()}", "`g` does not fit the model as it is by now"),
-        (f"{TURNED}, {prune()}", "`g` does not fit a stitched model"),
+        (f"{TURNED}, {prune()}", "`g` does not fit a model with other layers"),
     ],
 )
 def test_a_prune_that_means_nothing_is_refused(

@@ -360,7 +360,7 @@ TURNED = '{ op = "stitch", slices = [{ brick = "base", layers = [1, 3] }, { bric
     ("steps", "message"),
     [
         (f"{split()}, {ONTO}", "`one` does not fit the model as it is by now"),
-        (f"{TURNED}, {split()}", "`g` does not fit a stitched model"),
+        (f"{TURNED}, {split()}", "`g` does not fit a model with other layers"),
         (split(5), "`g` does not have 5 groups"),
         (split(0), "`active` must be at least 1"),
         ('{ op = "split", brick = "g" }', "`active` in [targets.t] apply[0] is missing"),

@@ -16,7 +16,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
+from brickctl.core.names import Alias, is_alias
 from brickctl.errors import ManifestInvalid, Misfit
+from brickctl.operations.loading_guide import refuse_taken
 from tests.support.building import build, manifest, prepare, sum_of
 from tests.support.models import VOCABULARY, adapter, load, load_with_adapter, logits, tiny_model, tuned, weights
 
@@ -162,6 +164,19 @@ def test_stacks_that_make_no_sense_are_refused(
     with pytest.raises(ManifestInvalid) as caught:
         prepare(manifest(base, bricks, step), tmp_path)
     assert reason in str(caught.value)
+
+
+def test_names_that_torch_has_taken_are_refused(base: Path, bricks: Mapping[str, Path], tmp_path: Path) -> None:
+    """PEFT would fail on what was built: every name that this torch has for itself, and no other."""
+    with pytest.raises(ManifestInvalid, match="PEFT cannot load an adapter as `half`") as caught:
+        prepare(manifest(base, {"half": bricks["lora"]}, '{ op = "stack", bricks = ["half"] }'), tmp_path)
+    assert caught.value.hint == "give the brick another name, such as `half-adapter`"
+    taken = {Alias(name) for name in dir(torch.nn.ModuleDict()) if is_alias(name)}
+    assert len(taken) > 40
+    for name in sorted(taken):
+        with pytest.raises(ManifestInvalid):
+            refuse_taken([name], None)
+    refuse_taken([Alias("lora"), Alias("copy"), Alias("default"), Alias("weight")], None)
 
 
 def test_an_adapter_that_does_not_fit_the_model_below_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ class Workbench:
     device: str = "cpu"
     events: Listener = field(default_factory=Listener)
 
+    @property
+    def kept(self) -> Path:
+        return self.scratch / "kept"
+
     def model_folder(self) -> Path:
         plan = Plan(tasks=lay_out(Artifact(root=self.start), None, self.ingredients.plain_files()))
         nothing: Any = None

@@ -14,6 +14,7 @@ from brickctl.workflows.compose import (
     merge_step,
     name_bricks,
     name_tokenizer,
+    plain_step,
     run,
     stack_step,
 )
@@ -89,13 +90,16 @@ def test_bricks_of_a_method_without_weights_are_only_named() -> None:
 def test_the_steps_are_those_of_a_manifest() -> None:
     merge = merge_step("linear", (Alias("a"),), [0.5], ["normalize=false"])
     stack = stack_step((Alias("a"), Alias("b")), "b")
-    text = f'[project]\nname = "x"\n[base]\nsource = "path:base"\n[targets.t]\napply = [{merge}, {stack}]\n'
+    grow = plain_step("grow-width", {"neurons": 96, "hidden": None, "noise": 1e-07, "router": 'a "b"'})
+    text = f'[project]\nname = "x"\n[base]\nsource = "path:base"\n[targets.t]\napply = [{merge}, {stack}, {grow}]\n'
 
     steps = parse_manifest(text).targets[Alias("t")].apply
 
-    assert [step.op for step in steps] == ["merge", "stack"]
+    assert [step.op for step in steps] == ["merge", "stack", "grow-width"]
     assert steps[0].table.take("normalize") is False
     assert steps[1].table.take("active") == "b"
+    assert [steps[2].table.take(key) for key in ("neurons", "noise", "router")] == [96, 1e-07, 'a "b"']
+    assert not steps[2].table.has("hidden")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""What a router of a `route` step is, and how routers are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from brickctl.core.names import did_you_mean
+from brickctl.core.plugins import Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brickctl.core.brick import File
+    from brickctl.core.document import Table
+    from brickctl.core.names import Alias
+    from brickctl.core.nodes import Node
+    from brickctl.errors import Place
+    from brickctl.operations.canonical import Canonical
+    from brickctl.operations.operation import Ingredients
+
+FOLDER = "router"
+"""Where what a router is made of lies below the artifact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """What a router puts beside the adapters.
+
+    Attributes:
+        guide: `how-to-load.md`.
+        parts: further files, by their paths below the artifact.
+        weights: computed tensors, by the path of their file and their names.
+        notes: what the user should know, one sentence each.
+    """
+
+    guide: str
+    parts: Mapping[str, File | bytes] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[str, Node]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Router(Protocol):
+    """How one adapter among several is chosen, read and checked: a frozen value."""
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """The bricks that it is made of, beside the adapters."""
+
+    def document(self) -> Mapping[str, Any]:
+        """Its keys of the step, with every default written out."""
+
+    def routed(self, adapters: Canonical, ingredients: Ingredients) -> Routed:
+        """What makes a routed model of these adapters.
+
+        Raises:
+            Misfit, ManifestInvalid: it is not for them, or not for this base.
+        """
+
+
+class Reader(Protocol):
+    """Reads the keys of one router from the table of a step, and does not finish it."""
+
+    def __call__(self, table: Table, bricks: tuple[Alias, ...], place: Place | None) -> Router:
+        """Raise ManifestInvalid where a key is off."""
+
+
+_READERS: Plugins[Reader] = Plugins("brickctl.operations.routers")
+
+
+def register(name: str, reader: Reader) -> None:
+    """Make a router known; called by its module."""
+    _READERS.declare(name, reader)
+
+
+def read_router(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> Router:
+    """Read `method` and the keys of the router that it names.
+
+    Raises:
+        ManifestInvalid: there is no such router, or a key is off.
+    """
+    known = _READERS.all()
+    if not table.has("method"):
+        raise table.missing("a route needs `method`", "method", hint=f"one of {', '.join(known)}")
+    method = table.string("method")
+    reader = _READERS.named(method)
+    if reader is None:
+        hint = did_you_mean(method, known) or f"one of {', '.join(known)}"
+        raise table.error(f"there is no router `{method}`", key="method", hint=hint)
+    return reader(table, bricks, place)
