@@ -49,7 +49,7 @@ def command(
     REFERENCE is `hf:owner/name[@revision]`, `./folder` or `/folder`, or `namespace/name[@range]` in a registry; without
     a range the newest version becomes `^newest`. If the brick does not fit the base, nothing is changed.
     """
-    from brickctl.workflows.edit import add
+    from brickctl.workflows.add_and_remove import add
     from brickctl.workflows.requirement import Asked
     from brickctl.workflows.session import open_session
 

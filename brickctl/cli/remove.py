@@ -25,7 +25,7 @@ def command(*, names: tuple[str, ...], project: Path, offline: bool, console: Co
 
     A brick that a target still uses is not removed. Files that were fetched for it stay in the cache.
     """
-    from brickctl.workflows.edit import remove
+    from brickctl.workflows.add_and_remove import remove
     from brickctl.workflows.session import open_session
 
     edited = remove(open_session(project, console, offline=offline), names)

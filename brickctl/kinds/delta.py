@@ -10,7 +10,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.names import BASE
 from brickctl.errors import Misfit, Unsupported, asked_for
 from brickctl.kinds.base import interface
-from brickctl.kinds.kind import Change, Changes, register, tuned_model
+from brickctl.kinds.kind import Change, Changes, is_described_by, register, tuned_model
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.placed import MOST_ELEMENTS, placed
 from brickctl.tensors.quantised import BITS, dequantised, specs_of
@@ -58,8 +58,7 @@ class DeltaKind:
 
     def detect(self, contents: Contents) -> bool:
         """`delta_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - it names its base by a digest
         """The base that the brick itself names."""

@@ -99,6 +99,12 @@ def tuned_model(base: LazyModel, changes: Changes) -> LazyModel:
 _KINDS: Plugins[Kind] = Plugins("brickctl.kinds")
 
 
+def is_described_by(file: str, contents: Contents) -> bool:
+    """Whether a brick has this configuration, and none of a model or of an adapter, which say more about it."""
+    others = ("config.json", "adapter_config.json")
+    return file in contents.documents and not any(name in contents.documents for name in others)
+
+
 def register(kind: Kind) -> None:
     """Make a kind known; called by its module."""
     _KINDS.declare(kind.name, kind)

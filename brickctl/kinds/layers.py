@@ -9,7 +9,7 @@ from brickctl.core.document import Table, shown
 from brickctl.core.numbers import split_layer
 from brickctl.errors import Misfit, asked_for
 from brickctl.kinds.expert import is_buffer
-from brickctl.kinds.kind import Changes, register, tuned_model
+from brickctl.kinds.kind import Changes, is_described_by, register, tuned_model
 from brickctl.kinds.module import laid_over
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class LayersKind:
 
     def detect(self, contents: Contents) -> bool:
         """`layers_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - any base of this shape will do
         """The base that the brick itself names."""

@@ -11,7 +11,7 @@ from brickctl.core.nodes import key
 from brickctl.core.regions import Spec
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import UNIFIED
-from brickctl.kinds.kind import Changes, register, tuned_model
+from brickctl.kinds.kind import Changes, is_described_by, register, tuned_model
 from brickctl.tensors.bits import fits
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class MaskKind:
 
     def detect(self, contents: Contents) -> bool:
         """`mask_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - it names its base by a digest
         """The base that the brick itself names."""

@@ -13,7 +13,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.regions import Spec
 from brickctl.errors import Misfit, Unsupported, asked_for
 from brickctl.kinds.base import interface
-from brickctl.kinds.kind import Change, Changes, register, tuned_model
+from brickctl.kinds.kind import Change, Changes, is_described_by, register, tuned_model
 from brickctl.kinds.neurons import Ffn, ffns
 from brickctl.tensors.arithmetic import subtract
 from brickctl.tensors.overlay import lay_columns, lay_rows
@@ -42,8 +42,7 @@ class NeuronGroupKind:
 
     def detect(self, contents: Contents) -> bool:
         """`neuron_group_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - it names its base by a digest
         """The base that the brick itself names."""

@@ -11,7 +11,7 @@ from brickctl.core.names import is_alias
 from brickctl.core.regions import Spec
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import interface
-from brickctl.kinds.kind import Changes, register, tuned_model
+from brickctl.kinds.kind import Changes, is_described_by, register, tuned_model
 from brickctl.vocabulary.axis import EMBEDDING
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class RouterKind:
 
     def detect(self, contents: Contents) -> bool:
         """`router_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - it names its base by a digest
         """The base that the brick itself names."""

@@ -9,7 +9,7 @@ from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.errors import Misfit, Unsupported
 from brickctl.kinds.base import interface
-from brickctl.kinds.kind import Changes, register, tuned_model
+from brickctl.kinds.kind import Changes, is_described_by, register, tuned_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,7 @@ class StatisticsKind:
 
     def detect(self, contents: Contents) -> bool:
         """`statistics_config.json` is there, and no model's and no adapter's configuration."""
-        others = ("config.json", "adapter_config.json")
-        return FILE in contents.documents and not any(name in contents.documents for name in others)
+        return is_described_by(FILE, contents)
 
     def declared_base(self, contents: Contents) -> str | None:  # noqa: ARG002 - it names its base by a digest
         """The base that the brick itself names."""

@@ -165,7 +165,7 @@ def read_grow_width(step: manifest.Step) -> Operation:
     """
     table = step.table.fresh()
     neurons, hidden = (_read_width(table, key) for key in ("neurons", "hidden"))
-    seed, noise = table.integer_or_none("seed") or 0, table.number_or_none("noise") or 0.0
+    seed, noise = table.integer_or_none("seed"), table.number_or_none("noise") or 0.0
     if neurons is None and hidden is None:
         hint = "write `neurons = N`: how many each FFN has afterwards"
         raise table.missing("a grow-width needs `neurons` or `hidden`", "neurons", "hidden", hint=hint)
@@ -174,7 +174,11 @@ def read_grow_width(step: manifest.Step) -> Operation:
         raise table.error("`noise` must be at least 0 and below 1: a share of each weight", key="noise")
     if noise and neurons is None:
         raise table.error("`noise` is for the copies of `neurons`, and none are asked for", key="noise")
-    return GrowWidth(neurons=neurons, hidden=hidden, seed=seed, noise=noise, place=step.place)
+    if seed is not None and not noise:
+        raise table.error(
+            "`seed` is of the `noise`, and there is none", key="seed", hint="write noise = 0.01, or no seed"
+        )
+    return GrowWidth(neurons=neurons, hidden=hidden, seed=seed or 0, noise=noise, place=step.place)
 
 
 def _read_width(table: Table, key: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.kinds.adapters.config import FILE
-from brickctl.operations.canonical import WEIGHTS, canonical
+from brickctl.operations.canonical_adapters import WEIGHTS, canonical
 from brickctl.operations.loading_guide import GUIDE
 from brickctl.operations.missed import MISSED
 from brickctl.operations.operation import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from brickctl.core.model import Artifact
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
-    from brickctl.operations.canonical import Canonical
+    from brickctl.operations.canonical_adapters import Canonical
 
 _MOST_RANK = 1 << 16
 

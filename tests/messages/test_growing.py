@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.local_project import local_manifest
 from tests.support.models import adapter, edit_config, tiny_model, tuned
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ ADD = '{ op = "add-expert", brick = "mail" }'
 
 
 def manifest(apply: str) -> str:
-    sources = "".join(f'{name} = {{ source = "path:{name}" }}\n' for name in ("lora", "mail"))
-    base = '[project]\nname = "support"\n\n[base]\nsource = "path:base"\n'
-    return f"{base}\n[bricks]\n{sources}\n[targets.assistant]\napply = [{apply}]\n"
+    return local_manifest(("lora", "mail"), apply)
 
 
 @pytest.fixture(scope="module")

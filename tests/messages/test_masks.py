@@ -12,6 +12,7 @@ from brickctl.core.regions import Spec
 from brickctl.kinds.mask import FORMAT
 from brickctl.tensors.header import write_header
 from tests.support import sandbox as bricks
+from tests.support.local_project import local_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,7 @@ SLICE = '{ method = "emr", masks = true, bricks = [{ brick = "sql", layers = [0,
 
 
 def manifest(apply: str) -> str:
-    sources = "".join(f'{name} = {{ source = "path:{name}" }}\n' for name in ("sql", "mail"))
-    base = '[project]\nname = "support"\n\n[base]\nsource = "path:base"\n'
-    return f"{base}\n[bricks]\n{sources}\n[targets.assistant]\napply = [{apply}]\n"
+    return local_manifest(("sql", "mail"), apply)
 
 
 def mask(specs: dict[str, Spec], **document: str) -> Files:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.support.local_project import local_manifest
 from tests.support.models import edit_config, edit_tensors, tiny_model, tuned
 from tests.support.neurons import partition
 
@@ -27,9 +28,7 @@ CHOSEN = SPLIT.replace("4", "2")
 
 
 def manifest(apply: str) -> str:
-    sources = "".join(f'{name} = {{ source = "path:{name}" }}\n' for name in ("groups", "mail"))
-    base = '[project]\nname = "support"\n\n[base]\nsource = "path:base"\n'
-    return f"{base}\n[bricks]\n{sources}\n[targets.assistant]\napply = [{apply}]\n"
+    return local_manifest(("groups", "mail"), apply)
 
 
 @pytest.fixture(scope="module")

@@ -215,6 +215,7 @@ def refused(base: Path, apply: str, scratch: Path, **bricks: Path) -> str:
         (grow("neurons = 72, noise = 1.0"), "`noise` must be at least 0 and below 1"),
         (grow("neurons = 72, noise = -0.1"), "`noise` must be at least 0 and below 1"),
         (grow("hidden = 64, noise = 0.1"), "`noise` is for the copies of `neurons`"),
+        (grow("neurons = 72, seed = 1"), "`seed` is of the `noise`, and there is none"),
         (grow("hidden = 48"), "only multiples of that: 64, 96, ..."),
         (grow("hidden = 32"), "the model cannot have 32 channels"),
         (f"{grow()}, {sum_of(one=1.0)}", "`one` does not fit the model as it is by now"),

@@ -8,9 +8,9 @@ import pytest
 
 from brickctl.core.names import Alias
 from brickctl.errors import NotFound, UsageFault
+from brickctl.workflows.add_and_remove import remove
 from brickctl.workflows.caches import Caches
 from brickctl.workflows.describe import describe
-from brickctl.workflows.edit import remove
 from brickctl.workflows.install import install
 from brickctl.workflows.inventory import inventory
 from brickctl.workflows.lock import LockMode

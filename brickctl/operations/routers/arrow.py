@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
-from brickctl.operations.canonical import zeros_of
+from brickctl.operations.canonical_adapters import zeros_of
 from brickctl.operations.routers.router import FOLDER, Routed, Router, register
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.leading_direction import leading_direction
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
-    from brickctl.operations.canonical import Canonical
+    from brickctl.operations.canonical_adapters import Canonical
     from brickctl.operations.operation import Ingredients
 
 PROTOTYPES = f"{FOLDER}/prototypes.safetensors"

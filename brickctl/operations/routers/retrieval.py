@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brickctl.core.model import LazyModel
     from brickctl.errors import Place
     from brickctl.kinds.router import Routing
-    from brickctl.operations.canonical import Canonical
+    from brickctl.operations.canonical_adapters import Canonical
     from brickctl.operations.operation import Ingredients
 
 _KIND = "router"

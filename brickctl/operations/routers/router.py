@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
-    from brickctl.operations.canonical import Canonical
+    from brickctl.operations.canonical_adapters import Canonical
     from brickctl.operations.operation import Ingredients
 
 FOLDER = "router"

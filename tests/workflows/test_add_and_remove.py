@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from brickctl.errors import Busy
-from brickctl.workflows import edit
-from brickctl.workflows.edit import add, remove
+from brickctl.workflows import add_and_remove
+from brickctl.workflows.add_and_remove import add, remove
 from brickctl.workflows.requirement import Asked
 from tests.support import sandbox as bricks
 from tests.support.projects import Listener, opened
@@ -31,13 +31,13 @@ LEGAL = Asked(reference="./bricks/legal")
 
 def saved_meanwhile(root: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody saves brick.toml while bricks are looked at."""
-    real = edit.resolve
+    real = add_and_remove.resolve
 
     def resolve(*arguments: Any, **options: Any) -> object:
         (root / "brick.toml").write_text(text)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(edit, "resolve", resolve)
+    monkeypatch.setattr(add_and_remove, "resolve", resolve)
 
 
 @pytest.mark.parametrize("verb", ["add", "remove"])

@@ -1,4 +1,4 @@
-"""Edit: add bricks to a project and remove them, in brick.toml and brick.lock at once.
+"""Add bricks to a project and remove them, in brick.toml and brick.lock at once.
 
 Nothing is written before everything is known to be right: bad input loses nothing.
 """
