@@ -24,6 +24,7 @@ PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not
 GUIDES_TO_PROJECTS = [
     "export-a-lock",
     "extract-a-brick",
+    "find-a-brick",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
     "merge-by-fisher-or-regmean",

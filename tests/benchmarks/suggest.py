@@ -1,0 +1,159 @@
+"""Which stage of `brickctl suggest` puts the right brick first, for held-out examples of every skill.
+
+    python tests/benchmarks/suggest.py [--real BASE ADAPTER ADAPTER...] [--count 12] [--scratch FOLDER]
+
+The starter bricks are asked for with the checks of the starter project and, again, with its labelled prompts. With
+`--real`, a project over a model has these adapters: folders with a `heldout.jsonl`, of which one half lies beside the
+adapter, as its author might leave it there, and `count` lines of the other half are the task. Printed: the place of
+the right brick by words, by similarity (with those halves, and with nothing but names), and by loss, with the loss
+before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from brickctl.tensors.executor import Budget
+from brickctl.workflows.suggest import read_task, suggest
+from brickctl.workflows.suggest_candidates import Where
+from brickctl.workflows.suggestion import Suggested, Wish
+from tests.support.projects import TEMPLATE, Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+STARTER = ("upper", "next", "reverse", "odd", "sort")
+
+
+@dataclass
+class Tally:
+    """How often the right brick came first, by stage."""
+
+    first: dict[str, int] = field(default_factory=dict)
+    tasks: int = 0
+
+    def line(self) -> str:
+        return ", ".join(f"{stage} {right} of {self.tasks}" for stage, right in self.first.items())
+
+
+def place(found: Suggested, skill: str) -> str:
+    """The place of a brick, from 1 on; `-` where it was not found."""
+    names = [one.candidate.name for one in found.suggestions]
+    return str(names.index(skill) + 1) if skill in names else "-"
+
+
+def asked(project: Path, examples: Path, wish: Wish) -> Suggested:
+    return suggest(
+        Where(root=project, offline=True),
+        read_task((), examples),
+        wish,
+        Listener(),
+        Budget(threads=os.cpu_count() or 1),
+    )
+
+
+def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path, tally: Tally) -> None:
+    """One task by every stage."""
+    cells = []
+    tally.tasks += 1
+    for stage, (project, wish) in projects.items():
+        begun = time.perf_counter()
+        found = asked(project, examples, wish)
+        at = place(found, skill)
+        tally.first[stage] = tally.first.get(stage, 0) + (at == "1")
+        loss = next((one.loss for one in found.suggestions if one.candidate.name == skill), None)
+        measured = "" if loss is None or found.base_loss is None else f", {found.base_loss:.3f} -> {loss:.3f}"
+        cells.append(f"{stage} {at}{measured} ({time.perf_counter() - begun:.0f} s)")
+    print(f"{skill:9} {'; '.join(cells)}", flush=True)
+
+
+def starter(scratch: Path, count: int) -> None:
+    """The starter bricks: asked for with checks, which the project itself has, and with labelled prompts."""
+    project = Path(shutil.copytree(TEMPLATE, scratch / "starter"))
+    stages = {
+        "words": (project, Wish()),
+        "similarity": (project, Wish(embed=True)),
+        "loss": (project, Wish(measure=True)),
+    }
+    prompts = [json.loads(line) for line in (TEMPLATE / "prompts.jsonl").read_text().splitlines()]
+    for kind in ("checks", "prompts"):
+        tally = Tally()
+        for skill in STARTER:
+            lines = (TEMPLATE / "checks" / f"{skill}.jsonl").read_text().splitlines()
+            labelled = [json.dumps(one) for one in prompts if one["label"] == skill]
+            task = written(scratch / "task.jsonl", (lines if kind == "checks" else labelled)[:count])
+            judge(stages, skill, task, tally)
+        print(f"starter bricks, {kind}: first by {tally.line()}", flush=True)
+
+
+def real(scratch: Path, base: Path, adapters: Sequence[Path], count: int) -> None:
+    """Adapters on a model of some size."""
+    halves = {path.name: _halves(path / "heldout.jsonl") for path in adapters}
+    with_examples, bare = (
+        _project(scratch / name, base, adapters, beside)
+        for name, beside in (("with", lambda name: halves[name][0]), ("bare", lambda _: ()))
+    )
+    stages = {
+        "words": (with_examples, Wish()),
+        "similarity": (with_examples, Wish(embed=True)),
+        "similarity to names": (bare, Wish(embed=True)),
+        "loss": (with_examples, Wish(measure=True)),
+    }
+    tally = Tally()
+    for skill, (_, held) in halves.items():
+        judge(stages, skill, written(scratch / "task.jsonl", held[:count]), tally)
+    print(f"{base.name}: first by {tally.line()}", flush=True)
+
+
+def written(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def _halves(path: Path) -> tuple[list[str], list[str]]:
+    lines = path.read_text().splitlines()
+    return lines[::2], lines[1::2]
+
+
+def _project(folder: Path, base: Path, adapters: Sequence[Path], beside: Callable[[str], Sequence[str]]) -> Path:
+    """A project with copies of the adapters, each with some examples in its folder."""
+    for path in adapters:
+        own = folder / path.name
+        own.mkdir(parents=True)
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy(path / file, own / file)
+        if beside(path.name):
+            written(own / "examples.jsonl", beside(path.name))
+    bricks = "".join(f'{path.name} = {{ source = "path:{path.name}" }}\n' for path in adapters)
+    head = f'[project]\nname = "real"\n\n[base]\nsource = "path:{base}"\n\n[bricks]\n{bricks}'
+    (folder / "brick.toml").write_text(head)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", type=Path, nargs="+", metavar=("BASE", "ADAPTER"))
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--scratch", type=Path, help="where models are built; a temporary folder unless given")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        os.environ["BRICKCTL_CACHE"] = f"{folder}/cache"
+        starter(Path(folder), arguments.count)
+        if arguments.real:
+            base, *adapters = (path.absolute() for path in arguments.real)
+            real(Path(folder), base, adapters, arguments.count)
+
+
+if __name__ == "__main__":
+    main()
