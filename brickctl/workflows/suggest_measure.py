@@ -84,7 +84,8 @@ class Measuring:
             tokens = self._tokens(laboratory)
             base = self._loss(self.workplace, BASE, tokens, partial(self._mean_loss, laboratory))
         if math.isnan(base):
-            raise UsageFault("the examples have no loss on the base: none of them has a second token to predict")
+            cause = f"the base predicts nothing in the first {WINDOW} tokens of any, or no finite number"
+            raise UsageFault("the examples have no loss on the base", causes=(cause,))
         tried = {candidate.name: self._if_possible(candidate, tokens) for candidate in candidates}
         self.pieces.mark(MARK)
         return Losses(base=base, bricks={name: loss for name, loss in tried.items() if loss is not None})

@@ -1,12 +1,12 @@
 """Which stage of `brickctl suggest` puts the right brick first, for held-out examples of every skill.
 
-    python tests/benchmarks/suggest.py [--real BASE ADAPTER ADAPTER...] [--count 12] [--scratch FOLDER]
+    python tests/benchmarks/suggest.py [BASE ADAPTER ADAPTER...] [--count 12] [--threads 1] [--scratch FOLDER]
 
-The starter bricks are asked for with the checks of the starter project and, again, with its labelled prompts. With
-`--real`, a project over a model has these adapters: folders with a `heldout.jsonl`, of which one half lies beside the
-adapter, as its author might leave it there, and `count` lines of the other half are the task. Printed: the place of
-the right brick by words, by similarity (with those halves, and with nothing but names), and by loss, with the loss
-before and after.
+The starter bricks are asked for with the checks of the starter project and, again, with its labelled prompts. Where
+they are named, a project over a model has these adapters instead: folders with a `heldout.jsonl`, of which one half
+lies beside the adapter, as its author might leave it there, and `count` lines of the other half are the task. Printed:
+the place of the right brick by words, by similarity (with those halves, and with nothing but names), and by loss, with
+the loss before and after.
 """
 
 from __future__ import annotations
@@ -53,23 +53,13 @@ def place(found: Suggested, skill: str) -> str:
     return str(names.index(skill) + 1) if skill in names else "-"
 
 
-def asked(project: Path, examples: Path, wish: Wish) -> Suggested:
-    return suggest(
-        Where(root=project, offline=True),
-        read_task((), examples),
-        wish,
-        Listener(),
-        Budget(threads=os.cpu_count() or 1),
-    )
-
-
-def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path, tally: Tally) -> None:
+def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path, tally: Tally, budget: Budget) -> None:
     """One task by every stage."""
     cells = []
     tally.tasks += 1
     for stage, (project, wish) in projects.items():
         begun = time.perf_counter()
-        found = asked(project, examples, wish)
+        found = suggest(Where(root=project, offline=True), read_task((), examples), wish, Listener(), budget)
         at = place(found, skill)
         tally.first[stage] = tally.first.get(stage, 0) + (at == "1")
         loss = next((one.loss for one in found.suggestions if one.candidate.name == skill), None)
@@ -78,7 +68,7 @@ def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path,
     print(f"{skill:9} {'; '.join(cells)}", flush=True)
 
 
-def starter(scratch: Path, count: int) -> None:
+def starter(scratch: Path, count: int, budget: Budget) -> None:
     """The starter bricks: asked for with checks, which the project itself has, and with labelled prompts."""
     project = Path(shutil.copytree(TEMPLATE, scratch / "starter"))
     stages = {
@@ -93,11 +83,11 @@ def starter(scratch: Path, count: int) -> None:
             lines = (TEMPLATE / "checks" / f"{skill}.jsonl").read_text().splitlines()
             labelled = [json.dumps(one) for one in prompts if one["label"] == skill]
             task = written(scratch / "task.jsonl", (lines if kind == "checks" else labelled)[:count])
-            judge(stages, skill, task, tally)
+            judge(stages, skill, task, tally, budget)
         print(f"starter bricks, {kind}: first by {tally.line()}", flush=True)
 
 
-def real(scratch: Path, base: Path, adapters: Sequence[Path], count: int) -> None:
+def real(scratch: Path, base: Path, adapters: Sequence[Path], count: int, budget: Budget) -> None:
     """Adapters on a model of some size."""
     halves = {path.name: _halves(path / "heldout.jsonl") for path in adapters}
     with_examples, bare = (
@@ -112,7 +102,7 @@ def real(scratch: Path, base: Path, adapters: Sequence[Path], count: int) -> Non
     }
     tally = Tally()
     for skill, (_, held) in halves.items():
-        judge(stages, skill, written(scratch / "task.jsonl", held[:count]), tally)
+        judge(stages, skill, written(scratch / "task.jsonl", held[:count]), tally, budget)
     print(f"{base.name}: first by {tally.line()}", flush=True)
 
 
@@ -143,16 +133,19 @@ def _project(folder: Path, base: Path, adapters: Sequence[Path], beside: Callabl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, nargs="+", metavar=("BASE", "ADAPTER"))
-    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("models", type=Path, nargs="*", metavar="BASE ADAPTER")
+    parser.add_argument("--count", type=int, default=12, help="examples of a task")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--scratch", type=Path, help="where models are built; a temporary folder unless given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         os.environ["BRICKCTL_CACHE"] = f"{folder}/cache"
-        starter(Path(folder), arguments.count)
-        if arguments.real:
-            base, *adapters = (path.absolute() for path in arguments.real)
-            real(Path(folder), base, adapters, arguments.count)
+        budget = Budget(threads=arguments.threads)
+        if arguments.models:
+            base, *adapters = (path.absolute() for path in arguments.models)
+            real(Path(folder), base, adapters, arguments.count, budget)
+        else:
+            starter(Path(folder), arguments.count, budget)
 
 
 if __name__ == "__main__":

@@ -168,8 +168,8 @@ def test_of_registries_no_more_bricks_are_measured_than_are_shown(small: Path) -
     assert [label for label, _ in events.work if label.startswith("loss")] == [
         "loss with base",
         "loss with odd",
-        "loss with upper",
         "loss with shift",
+        "loss with upper",
     ]
 
 
@@ -249,6 +249,6 @@ def test_what_cannot_be_is_refused(project: Path, tmp_path: Path) -> None:
         asked(project, "letters", measure=True)
     with pytest.raises(UsageFault, match="on the base of a project"):
         asked(None, "letters", embed=True)
-    (tmp_path / "short.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "a" * 300, "completion": "b"}))
     with pytest.raises(UsageFault, match="no loss on the base"):
-        asked(project, examples=tmp_path / "short.jsonl", measure=True)
+        asked(project, examples=tmp_path / "long.jsonl", measure=True)
