@@ -73,6 +73,12 @@ class Sentences:
     """A model of the package sentence-transformers, from a folder; no network, no remote code."""
 
     def __init__(self, folder: Path) -> None:
+        """Load it.
+
+        Raises:
+            NotFound: there is none in the folder.
+            Unsupported: the package is not installed, or cannot load it.
+        """
         if not (folder / "modules.json").is_file():
             hint = "name a folder that sentence-transformers has saved"
             raise NotFound(f"there is no embedder in `{folder}`: it has no modules.json", hint=hint)
@@ -81,10 +87,14 @@ class Sentences:
         except ImportError as missing:
             hint = "pip install 'brickctl[embed]', or leave out --embedder: the base of the project embeds too"
             raise Unsupported("an embedder needs the package sentence-transformers", hint=hint) from missing
-        with silence():
-            self._model = SentenceTransformer(
-                str(folder.resolve()), device="cpu", local_files_only=True, trust_remote_code=False
-            )
+        settings: Any = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
+        settings["model_kwargs"] = {"use_safetensors": True}  # or pickle would be read where it lies there
+        try:
+            with silence():
+                self._model = SentenceTransformer(str(folder.resolve()), **settings)
+        except Exception as error:  # whatever a folder of a stranger makes the package raise
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise Unsupported(f"the embedder in `{folder}` cannot be loaded", causes=(cause,)) from error
 
     def vectors(self, texts: Sequence[str], watch: Watch = unwatched) -> torch.Tensor:
         """As `Embedder.vectors`."""

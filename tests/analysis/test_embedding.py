@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,9 +13,6 @@ from brickctl.analysis.embedding import PooledStates, Sentences, similarities
 from brickctl.errors import NotFound, Unsupported
 from tests.support.ffn_models import tiny
 from tests.support.successors import character_tokenizer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -77,3 +75,31 @@ def test_an_embedder_without_its_package_says_what_to_install(tmp_path: Path, mo
     with pytest.raises(Unsupported) as raised:
         Sentences(tmp_path)
     assert "brickctl[embed]" in str(raised.value.hint)
+
+
+class Package:
+    """What `Sentences` needs of sentence-transformers."""
+
+    class SentenceTransformer:
+        def __init__(self, folder: str, **settings: Any) -> None:
+            assert settings["trust_remote_code"] is False
+            if (Path(folder) / "modules.json").read_text() != "[]":
+                raise KeyError("type")
+
+        def encode(self, texts: list[str], **_: object) -> torch.Tensor:
+            return torch.tensor([[len(text), 1] for text in texts], dtype=torch.bfloat16)
+
+
+def test_an_embedder_of_ones_own_makes_the_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules.json").write_text("[]")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", cast("Any", Package))
+    seen: list[int] = []
+    found = Sentences(tmp_path).vectors(("ab", "a"), seen.append)
+    assert (found.tolist(), found.dtype, seen) == ([[2, 1], [1, 1]], torch.float64, [2])
+
+
+def test_a_folder_that_the_package_cannot_load_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules.json").write_text("[{}]")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", cast("Any", Package))
+    with pytest.raises(Unsupported, match="cannot be loaded"):
+        Sentences(tmp_path)
