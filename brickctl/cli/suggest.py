@@ -25,12 +25,14 @@ _LONGEST_SUMMARY = 60
     metavar="FILE",
     help='Examples of the task: lines of {"prompt": ..., "completion": ...} or {"text": ...}.',
 )
-@click.option("--embed", is_flag=True, help="Compare texts by the hidden states of the project's base too.")
+@click.option(
+    "--embed", is_flag=True, help="Compare the examples with those of bricks too, by the hidden states of the base."
+)
 @click.option(
     "--embedder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Compare them by this model of sentence-transformers instead.",
+    help="Compare all texts by this model of sentence-transformers instead.",
 )
 @click.option("--measure", is_flag=True, help="Measure the loss of the examples with each brick on the base too.")
 @click.option(
@@ -130,7 +132,9 @@ def _row(found: Suggested, suggestion: Suggestion) -> tuple[str, ...]:
     from brickctl.core.document import shown
 
     candidate = suggestion.candidate
-    by = f"{suggestion.examples} examples" if suggestion.examples else "what is said of it"
+    by = "-" if suggestion.similarity is None else f"{suggestion.examples} examples"
+    if suggestion.similarity is not None and not suggestion.examples:
+        by = "what is said of it"
     return (
         candidate.name,
         "project" if candidate.alias is not None else candidate.registry or "-",

@@ -50,7 +50,7 @@ def suggest(where: Where, task: Task, wish: Wish, events: Events, budget: Budget
     Without a project, those of a registry, by words alone.
 
     Raises:
-        UsageFault: models are wanted and there is no project, or losses and there are no examples.
+        UsageFault: models are wanted and there is no project, or there are no examples for them.
         BrickctlError: as locking the project, searching a registry, and building and running the base.
     """
     _refuse_impossible(where, task, wish)
@@ -76,6 +76,9 @@ def _refuse_impossible(where: Where, task: Task, wish: Wish) -> None:
     if wish.runs_models and where.root is None:
         hint = "run it in a folder with brick.toml, or by words alone"
         raise UsageFault("texts are compared and losses measured on the base of a project", hint=hint)
+    if wish.embed and wish.embedder is None and not task.examples:
+        hint = "add `--examples FILE.jsonl`, or compare words by `--embedder DIR`"
+        raise UsageFault("the base of a project compares examples, and no words", hint=hint)
     if wish.measure and not task.examples:
         raise UsageFault("losses are those of examples", hint="add `--examples FILE.jsonl`")
 
@@ -103,17 +106,27 @@ def _by_words(candidates: Sequence[Candidate], task: Task) -> tuple[Suggestion, 
 def _by_similarity(
     ranked: Sequence[Suggestion], task: Task, wish: Wish, workplace: Workplace
 ) -> tuple[Suggestion, ...]:
-    """The same bricks, those first whose texts are most like the task's; those that are as much so as they were."""
+    """The same bricks, those first whose texts are most like the task's; those that are as much so as they were.
+
+    What is said of a brick is compared by a model for that alone: by the hidden states of SmolLM2, a sentence about
+    the right brick was never the one most like a prompt. A brick that is not compared is neither like nor unlike: 0.
+    """
     from brickctl.workflows.suggest_embed import similarity_to
 
     shelf = Shelf(session=workplace.session, asked=frozenset(task.texts))
-    owned = [shelf.of(one.candidate) for one in ranked]
-    found = similarity_to(task.texts, [own.texts for own in owned], workplace, wish)
-    compared = [
-        replace(one, similarity=near, examples=len(own.texts) if own.examples else 0)
-        for one, own, near in zip(ranked, owned, found, strict=True)
+    owned = {one.candidate.name: shelf.of(one.candidate) for one in ranked}
+    compared = {name: own for name, own in owned.items() if own.examples or wish.embedder is not None}
+    if not compared:
+        workplace.session.events.note("no brick of the project has examples that could be compared with the task")
+        return tuple(ranked)
+    found = similarity_to(task.texts, [own.texts for own in compared.values()], workplace, wish)
+    near = dict(zip(compared, found, strict=True))
+    numbers = {name: len(own.texts) if own.examples else 0 for name, own in compared.items()}
+    judged = [
+        replace(one, similarity=near.get(one.candidate.name), examples=numbers.get(one.candidate.name, 0))
+        for one in ranked
     ]
-    return tuple(sorted(compared, key=lambda one: math.inf if one.similarity is None else -one.similarity))
+    return tuple(sorted(judged, key=lambda one: -(one.similarity or 0.0)))
 
 
 def _by_loss(ranked: Sequence[Suggestion], task: Task, wish: Wish, workplace: Workplace) -> Suggested:

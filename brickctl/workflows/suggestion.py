@@ -51,8 +51,8 @@ class Wish:
     """How far to look.
 
     Attributes:
-        embed: compare texts by the hidden states of the base, or by the model in `embedder`.
-        embedder: a folder of sentence-transformers.
+        embed: compare the examples with those of bricks by the hidden states of the base.
+        embedder: a folder of sentence-transformers, which compares all texts instead.
         measure: run the base with each brick on the examples.
         limit: at most so many bricks are shown; of registries, no more are measured.
     """
@@ -86,7 +86,7 @@ class Suggestion:
 
     Attributes:
         words: those of the task that it has.
-        similarity: of its texts to those of the task, a cosine; None where texts were not compared.
+        similarity: of its texts to those of the task, a cosine; None where they were not compared, or nothing is left.
         examples: how many examples of its skill it was compared by; 0: by what is said of it.
         loss: of the examples with this brick on the base, nats a token; None where it was not measured.
     """

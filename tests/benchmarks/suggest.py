@@ -5,8 +5,7 @@
 The starter bricks are asked for with the checks of the starter project and, again, with its labelled prompts. Where
 they are named, a project over a model has these adapters instead: folders with a `heldout.jsonl`, of which one half
 lies beside the adapter, as its author might leave it there, and `count` lines of the other half are the task. Printed:
-the place of the right brick by words, by similarity (with those halves, and with nothing but names), and by loss, with
-the loss before and after.
+the place of the right brick by words, by similarity, and by loss, with the loss before and after.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ from brickctl.workflows.suggestion import Suggested, Wish
 from tests.support.projects import TEMPLATE, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 STARTER = ("upper", "next", "reverse", "odd", "sort")
+STAGES = {"words": Wish(), "similarity": Wish(embed=True), "loss": Wish(measure=True)}
 
 
 @dataclass
@@ -53,11 +53,11 @@ def place(found: Suggested, skill: str) -> str:
     return str(names.index(skill) + 1) if skill in names else "-"
 
 
-def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path, tally: Tally, budget: Budget) -> None:
+def judge(project: Path, skill: str, examples: Path, tally: Tally, budget: Budget) -> None:
     """One task by every stage."""
     cells = []
     tally.tasks += 1
-    for stage, (project, wish) in projects.items():
+    for stage, wish in STAGES.items():
         begun = time.perf_counter()
         found = suggest(Where(root=project, offline=True), read_task((), examples), wish, Listener(), budget)
         at = place(found, skill)
@@ -71,11 +71,6 @@ def judge(projects: Mapping[str, tuple[Path, Wish]], skill: str, examples: Path,
 def starter(scratch: Path, count: int, budget: Budget) -> None:
     """The starter bricks: asked for with checks, which the project itself has, and with labelled prompts."""
     project = Path(shutil.copytree(TEMPLATE, scratch / "starter"))
-    stages = {
-        "words": (project, Wish()),
-        "similarity": (project, Wish(embed=True)),
-        "loss": (project, Wish(measure=True)),
-    }
     prompts = [json.loads(line) for line in (TEMPLATE / "prompts.jsonl").read_text().splitlines()]
     for kind in ("checks", "prompts"):
         tally = Tally()
@@ -83,26 +78,17 @@ def starter(scratch: Path, count: int, budget: Budget) -> None:
             lines = (TEMPLATE / "checks" / f"{skill}.jsonl").read_text().splitlines()
             labelled = [json.dumps(one) for one in prompts if one["label"] == skill]
             task = written(scratch / "task.jsonl", (lines if kind == "checks" else labelled)[:count])
-            judge(stages, skill, task, tally, budget)
+            judge(project, skill, task, tally, budget)
         print(f"starter bricks, {kind}: first by {tally.line()}", flush=True)
 
 
 def real(scratch: Path, base: Path, adapters: Sequence[Path], count: int, budget: Budget) -> None:
     """Adapters on a model of some size."""
     halves = {path.name: _halves(path / "heldout.jsonl") for path in adapters}
-    with_examples, bare = (
-        _project(scratch / name, base, adapters, beside)
-        for name, beside in (("with", lambda name: halves[name][0]), ("bare", lambda _: ()))
-    )
-    stages = {
-        "words": (with_examples, Wish()),
-        "similarity": (with_examples, Wish(embed=True)),
-        "similarity to names": (bare, Wish(embed=True)),
-        "loss": (with_examples, Wish(measure=True)),
-    }
+    project = _project(scratch / "real", base, adapters, {name: beside for name, (beside, _) in halves.items()})
     tally = Tally()
     for skill, (_, held) in halves.items():
-        judge(stages, skill, written(scratch / "task.jsonl", held[:count]), tally, budget)
+        judge(project, skill, written(scratch / "task.jsonl", held[:count]), tally, budget)
     print(f"{base.name}: first by {tally.line()}", flush=True)
 
 
@@ -116,15 +102,14 @@ def _halves(path: Path) -> tuple[list[str], list[str]]:
     return lines[::2], lines[1::2]
 
 
-def _project(folder: Path, base: Path, adapters: Sequence[Path], beside: Callable[[str], Sequence[str]]) -> Path:
+def _project(folder: Path, base: Path, adapters: Sequence[Path], beside: Mapping[str, Sequence[str]]) -> Path:
     """A project with copies of the adapters, each with some examples in its folder."""
     for path in adapters:
         own = folder / path.name
         own.mkdir(parents=True)
         for file in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copy(path / file, own / file)
-        if beside(path.name):
-            written(own / "examples.jsonl", beside(path.name))
+        written(own / "examples.jsonl", beside[path.name])
     bricks = "".join(f'{path.name} = {{ source = "path:{path.name}" }}\n' for path in adapters)
     head = f'[project]\nname = "real"\n\n[base]\nsource = "path:{base}"\n\n[bricks]\n{bricks}'
     (folder / "brick.toml").write_text(head)

@@ -136,9 +136,26 @@ def test_examples_are_most_like_those_of_their_brick(project: Path, skill: str) 
     assert len(found.suggestions) == len(SKILLS)
 
 
-def test_the_same_task_gets_the_same_answer(project: Path) -> None:
-    first, second = (asked(project, "turn", "letters", "around", embed=True) for _ in range(2))
+def test_a_brick_of_which_no_examples_are_known_is_neither_like_nor_unlike(project: Path) -> None:
+    lines = (project / "prompts.jsonl").read_text().splitlines(keepends=True)
+    (project / "prompts.jsonl").write_text("".join(line for line in lines if '"odd"' not in line))
+    examples = held_out(project, "next")
+    first, second = (asked(project, examples=examples, embed=True) for _ in range(2))
     assert first == second
+    near = {one.candidate.name: one.similarity for one in first.suggestions}
+    assert (near["odd"], [one.examples for one in first.suggestions if one.candidate.name == "odd"]) == (None, [0])
+    ordered = [0.0 if value is None else value for value in near.values()]
+    assert ordered == sorted(ordered, reverse=True)
+    assert ordered[0] > 0 > ordered[-1]
+    assert names(first)[0] == "next"
+
+
+def test_where_no_brick_has_examples_words_decide(small: Path) -> None:
+    (small / "prompts.jsonl").unlink()
+    events = Listener()
+    found = asked(small, examples=held_out(small, "odd"), embed=True, events=events)
+    assert names(found)[0] == "starter/odd"
+    assert events.notes == ["no brick of the project has examples that could be compared with the task"]
 
 
 def test_the_brick_of_a_skill_has_the_lowest_loss_of_it(small: Path) -> None:
@@ -247,6 +264,8 @@ def test_what_cannot_be_is_refused(project: Path, tmp_path: Path) -> None:
         read_task((" ",), None)
     with pytest.raises(UsageFault, match="losses are those of examples"):
         asked(project, "letters", measure=True)
+    with pytest.raises(UsageFault, match="compares examples, and no words"):
+        asked(project, "letters", embed=True)
     with pytest.raises(UsageFault, match="on the base of a project"):
         asked(None, "letters", embed=True)
     (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "a" * 300, "completion": "b"}))
