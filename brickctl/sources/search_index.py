@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, sha256_bytes
@@ -35,11 +35,14 @@ _TABLES = """
 """
 _LOOKUP = "CREATE INDEX by_last ON bricks (last)"
 _COLUMNS = "name, version, kind, license, summary, tags, base_source, base_interface, published"
-_MOST_WORDS = 16
+_MOST_WORDS, _MOST_OF_ANY = 16, 64
 _LONGEST_WORD = 64
 _FACET = 24
 _MOST_RANKED = 20_000
 """Bricks that are compared with one another; a word that more of them have says nothing about any."""
+
+_LONG_ENOUGH = 4
+"""Letters of a word that may be the beginning of another one where any word is enough: `in` begins too many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class Query:
         base_source: the model that it was made for; one that ends in `/` stands for all versions.
         base_interface: with this interface, or from `base_source`.
         limit: at most so many bricks.
+        any_word: one of the words is enough. The rarer those that a brick has, and the more of them, the better it is;
+            short words must be whole, and the English endings of longer ones (-s, -ed, -ing) count for nothing.
     """
 
     text: str = ""
@@ -59,6 +64,15 @@ class Query:
     base_source: str | None = None
     base_interface: Sha256 | None = None
     limit: int = 20
+    any_word: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A brick that was found, and those words of the query that it has, in the order of the query."""
+
+    listing: Listing
+    words: tuple[str, ...]
 
 
 class SearchIndex:
@@ -103,6 +117,18 @@ def search_these(listings: Iterable[Listing], query: Query) -> tuple[Listing, ..
         return search(base, query)
 
 
+def matches(listings: Iterable[Listing], query: Query) -> tuple[Match, ...]:
+    """As `search_these`, where any word is enough, with what was found of each brick; listings have different names."""
+    query = replace(query, any_word=True)
+    words = tuple(dict.fromkeys(query.text.split()))
+    with closing(sqlite3.connect(":memory:")) as base:
+        fill(base, listings)
+        found = search(base, query)
+        everywhere = replace(query, limit=_MOST_RANKED)
+        having = {word: [one.name for one in search(base, replace(everywhere, text=word))] for word in words}
+    return tuple(Match(one, tuple(word for word in words if one.name in having[word])) for one in found)
+
+
 def fill(base: sqlite3.Connection, listings: Iterable[Listing]) -> None:
     """Write bricks, sorted by name, into an empty database."""
     base.executescript(_TABLES)
@@ -113,9 +139,9 @@ def fill(base: sqlite3.Connection, listings: Iterable[Listing]) -> None:
 
 
 def search(base: sqlite3.Connection, query: Query) -> tuple[Listing, ...]:
-    """The bricks that are called exactly so, then the others, the best first."""
+    """The bricks that are called exactly so, unless any word is enough, then the others, the best first."""
     text, facets = query.text.strip().encode(errors="replace").decode(), _facets(query)
-    words = _words(text)
+    words = _any_of(text) if query.any_word else _words(text)
     if text and not words:
         return ()
     match = " AND ".join([*words, *facets])
@@ -123,7 +149,7 @@ def search(base: sqlite3.Connection, query: Query) -> tuple[Listing, ...]:
     if not text:
         return tuple(_listings(base, _BY_NAME if facets else _ALL, values))
     chosen = _EXACT + (_AMONG if facets else "") + _EXACT_FIRST
-    found = dict.fromkeys(_listings(base, chosen, values))
+    found = {} if query.any_word else dict.fromkeys(_listings(base, chosen, values))
     if len(found) < query.limit:
         found |= dict.fromkeys(_listings(base, _RANKED, {**values, "limit": query.limit + len(found)}))
     return tuple(found)[: query.limit]
@@ -176,9 +202,33 @@ def _words(text: str) -> list[str]:
 
     A whole word of a name or a tag counts twice; in a summary it would outweigh the beginning of a name.
     """
+    return [_begun(word, word) for word in _spoken(text)[:_MOST_WORDS]]
+
+
+def _any_of(text: str) -> list[str]:
+    """As `_words`, as one condition that a brick with one of the words fulfils."""
+    words = [
+        _begun(word, _stem(word)) if len(word) >= _LONG_ENOUGH else f'{{name tags summary}} : "{word}"'
+        for word in _spoken(text)[:_MOST_OF_ANY]
+    ]
+    return [f"({' OR '.join(words)})"] if words else []
+
+
+def _spoken(text: str) -> list[str]:
     words = [word[:_LONGEST_WORD].replace('"', '""') for word in text.replace("\0", " ").split()]
-    spoken = [word for word in words if any(letter.isalnum() for letter in word)]
-    return [f'({{name tags}} : "{word}" OR {{name tags summary}} : "{word}"*)' for word in spoken[:_MOST_WORDS]]
+    return [word for word in words if any(letter.isalnum() for letter in word)]
+
+
+def _begun(word: str, beginning: str) -> str:
+    return f'({{name tags}} : "{word}" OR {{name tags summary}} : "{beginning}"*)'
+
+
+def _stem(word: str) -> str:
+    """The word without an English ending, where enough is left: `sorts`, `sorted` and `sorting` begin with `sort`."""
+    for ending in ("ing", "ed", "s"):
+        if word.lower().endswith(ending) and len(word) - len(ending) >= _LONG_ENOUGH:
+            return word[: -len(ending)]
+    return word
 
 
 def _listings(base: sqlite3.Connection, rest: str, values: Mapping[str, str | int]) -> Iterator[Listing]:

@@ -37,6 +37,7 @@ class Sought:
         fits: made for the base of the project, or for one with its interface.
         registry: the one registry to search, instead of the project's default.
         limit: at most so many bricks.
+        any_word: one of the words is enough; `sources.search_index.Query` says which brick is the best then.
     """
 
     text: str = ""
@@ -45,6 +46,7 @@ class Sought:
     fits: bool = False
     registry: str | None = None
     limit: int = 20
+    any_word: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def _registries(session: Session | None, name: str | None) -> tuple[str, ...]:
 
 def _query(session: Session | None, sought: Sought) -> Query:
     kind = sought.kind if sought.kind in {None, BASE} else kind_named(sought.kind or "").name
-    query = Query(text=sought.text, kind=kind, limit=sought.limit + 1)
+    query = Query(text=sought.text, kind=kind, limit=sought.limit + 1, any_word=sought.any_word)
     if sought.base is not None and sought.fits:
         hint = "`--base` names a model, `--fits` means the base of this project"
         raise UsageFault("`--base` and `--fits` exclude one another", hint=hint)

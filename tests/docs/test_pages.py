@@ -25,6 +25,7 @@ GUIDES_TO_PROJECTS = [
     "edit-facts",
     "export-a-lock",
     "extract-a-brick",
+    "find-a-brick",
     "grow-a-model",
     "keep-bricks-up-to-date",
     "look-after-the-caches",

@@ -8,7 +8,7 @@ import pytest
 from brickctl.core.digests import Sha256
 from brickctl.core.listing import Listing
 from brickctl.errors import IntegrityFault
-from brickctl.sources.search_index import Query, SearchIndex, search_these
+from brickctl.sources.search_index import Query, SearchIndex, matches, search_these
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,3 +160,43 @@ def test_an_index_of_another_format_is_none(tmp_path: Path) -> None:
         base.execute("UPDATE about SET format = 99")
     base.close()
     assert index.tag() is None
+
+
+def found(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    return [(match.listing.name, match.words) for match in matches(BRICKS, Query(text=text))]
+
+
+def test_where_any_word_is_enough_words_that_nothing_has_count_for_nothing() -> None:
+    assert names("contracts nowhere", any_word=True) == ["acme/legal"]
+    assert names("nowhere", any_word=True) == []
+    assert names("-", any_word=True) == []
+
+
+def test_where_any_word_is_enough_rare_words_count_more() -> None:
+    others = [brick(f"zzz/other-{number:03d}", "Knows something of use") for number in range(50)]
+    ranked = search_these([*BRICKS, *others], Query(text="something database", any_word=True, limit=100))
+    assert ranked[0].name == "acme/sqlite"
+    assert len(ranked) == 53
+
+
+def test_where_any_word_is_enough_short_ones_are_whole_and_endings_do_not_count() -> None:
+    assert names("da", any_word=True) == []
+    assert names("da") == ["acme/sqlite"]
+    assert names("databases", any_word=True) == ["acme/sqlite"]
+    assert names("querying", any_word=True) == ["acme/query"]
+
+
+def test_where_any_word_is_enough_all_else_must_hold_still() -> None:
+    assert names("something sql", any_word=True, kind="expert") == ["beta/sql"]
+
+
+def test_a_match_tells_its_words() -> None:
+    assert dict(found("writes sql database nowhere")) == {
+        "acme/query": ("writes", "sql"),
+        "acme/sqlite": ("database",),
+        "acme/legal": ("sql",),
+        "beta/sql": ("sql",),
+        "sql/tool": ("sql",),
+        "zeta/sql": ("sql",),
+    }
+    assert found("writes sql database")[0][0] == "acme/query"
