@@ -13,8 +13,9 @@ from brickctl.analysis.splitting.training import LEARNING, MLP_STEPS
 from brickctl.core.digests import readable_json
 from brickctl.core.document import shown
 from brickctl.core.manifest import Input
-from brickctl.core.names import BASE, Alias, did_you_mean, is_safe_path
+from brickctl.core.names import Alias, did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
+from brickctl.derivations.heard_bricks import check_bricks, check_same, read_bricks
 from brickctl.errors import Misfit, asked_for
 from brickctl.kinds.base import interface
 
@@ -98,11 +99,13 @@ class Split:
         from brickctl.analysis.splitting.grouping import Recipe, group_neurons
         from brickctl.analysis.splitting.training import Course
 
+        check_bricks(self.bricks, bench, self.place)
         with_bricks = [self._with_brick(bench, alias) for alias in self.bricks]  # first: one model in memory at a time
         loaded, text = self._load(bench, bench.model_folder())
         ffns = self._ffns(loaded, bench)
         for alias, one in zip(self.bricks, with_bricks, strict=True):
-            self._check_same(alias, one, ffns)
+            heard = {name: magnitudes.shape[-1] for name, magnitudes in one.items()}
+            check_same(alias, heard, {ffn.name: ffn.neurons for ffn in ffns}, self.place)
         course = Course(active=self.active, steps=self.steps, seed=self.cut.seed)
         recipe = Recipe(cut=self.cut, router=self.router, course=course)
         found = group_neurons(loaded.model, ffns, text, recipe, partial(_stage, bench.events))
@@ -132,16 +135,6 @@ class Split:
             with _stage(bench.events, f"listening with {alias}", sum(map(len, rows))) as watch:
                 found = magnitudes(loaded.model, ffns, rows, watch=watch)
         return {ffn.name: one for ffn, one in zip(ffns, found, strict=True)}
-
-    def _check_same(self, alias: Alias, found: Mapping[str, torch.Tensor], ffns: Sequence[Ffn]) -> None:
-        """Make sure that a brick is about the neurons that are split.
-
-        Raises:
-            Misfit: the base with this brick has other FFNs than the model.
-        """
-        if {name: one.shape[-1] for name, one in found.items()} != {ffn.name: ffn.neurons for ffn in ffns}:
-            cause = f"the base with `{alias}` on it has other FFNs than the model that is split"
-            raise Misfit(f"this model cannot be split for `{alias}`", causes=(cause,), place=self.place)
 
     def _heard_with(self, labels: Sequence[str]) -> Iterator[str]:
         """What was read with each brick."""
@@ -216,9 +209,11 @@ def read_split(derived: Derived) -> Split:
     text, `kmeans` what has similar weights, `shared` leaves a share of the neurons (`shared`, 0.125) always on, those
     that fire most often, and puts the others together as `coactivation` does; `contiguous` and `random` are to compare
     with. `calibration` has lines of `{"text": ...}`, or the labelled prompts of `brickctl analyze`, of which about
-    `tokens` (20,000) are read; with labels the brick says what each group and each neuron is for. `router` is `linear`
-    (what a mixture of experts can hold), `similarity`, `mlp` or `none`; it is made for `active` experts (half of them),
-    in `tune-steps` steps (0 for a linear one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
+    `tokens` (20,000) are read; with labels the brick says what each group and each neuron is for. `bricks` names
+    others, such as adapters: with each of them on the base, which reads the texts that have its name as their label,
+    or else all of them, it says what the groups do, for `prune`. `router` is `linear` (what a mixture can hold),
+    `similarity`, `mlp` or `none`; it is made for `active` experts (half of them), in `tune-steps` steps (0 for a linear
+    one, which is solved for; 500 for an MLP). `seed` (0) decides what is drawn.
     """
     table = derived.table.fresh()
     method = _choice(table, "method", tuple(methods()))
@@ -228,7 +223,7 @@ def read_split(derived: Derived) -> Split:
     split = Split(
         calibration=_read_path(table),
         cut=cut,
-        bricks=_read_bricks(table),
+        bricks=read_bricks(table),
         router=None if router == "none" else router,
         active=_number(table, "active", max(1, groups // 2), least=1, most=groups),
         steps=_read_steps(table, router),
@@ -248,15 +243,6 @@ def _read_path(table: Table) -> str:
         hint = "a path relative to brick.toml, with `/`, without `..`"
         raise table.error(f"`{shown(path)}` is no file of this project", key="calibration", hint=hint)
     return path
-
-
-def _read_bricks(table: Table) -> tuple[Alias, ...]:
-    names = table.strings_or_none("bricks") or ()
-    if BASE in names:
-        raise table.error("`bricks` are put onto the base", key="bricks", hint="leave `base` out")
-    if len(dict.fromkeys(names)) != len(names):
-        raise table.error("`bricks` names each brick once", key="bricks")
-    return tuple(map(Alias, names))
 
 
 def _read_shared(table: Table, method: str) -> float:

@@ -54,8 +54,9 @@ class Pieces:
 
     def mark(self, name: str) -> None:
         """Write down that the last analysis of `name` rests on all that was asked for by now."""
-        mark = self._folder / f"{_MARK}{sha256_bytes(name.encode())}.json"
-        write_atomically(mark, canonical_json({"name": name, "pieces": sorted(self._asked)}))
+        plain = json.dumps(name)[1:-1]  # ASCII: a folder may have a name that is no text
+        mark = self._folder / f"{_MARK}{sha256_bytes(plain.encode())}.json"
+        write_atomically(mark, canonical_json({"name": plain, "pieces": sorted(self._asked)}))
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{json_digest(dict(key))}.json"

@@ -50,12 +50,19 @@ class Subject:
         digest: of everything that its answers follow from.
         opened: gives its place for as long as it is needed; makes it where it is not there yet.
         recipe: how it is built, where it is a target.
+        folder: where it lies, if the user named a folder: others have the same name.
     """
 
     name: str
     digest: Sha256
     opened: Callable[[], AbstractContextManager[Place]]
     recipe: Recipe | None = None
+    folder: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """What no other model of the project has, and what stays when the model changes."""
+        return self.name if self.folder is None else str(self.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +135,8 @@ def folder_subject(folder: Path, events: Events) -> Subject:
     def opened() -> Iterator[Place]:
         yield Place(folder)
 
-    return Subject(name=folder.resolve().name, digest=digest, opened=opened)
+    absolute = folder.resolve()
+    return Subject(name=absolute.name, digest=digest, opened=opened, folder=absolute)
 
 
 def is_folder(name: str) -> bool:

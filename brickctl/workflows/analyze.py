@@ -54,13 +54,13 @@ def analyze(
         wanted = refuse_or_leave_out(wish, wanted, plan.against(), events)
         steps = plan.steps(wanted)
         todo = unfinished(steps, pieces)
-        pieces.mark(subject.name)  # what is finished of an analysis that is stopped is needed too
+        pieces.mark(subject.identity)  # what is finished of an analysis that is stopped is needed too
         if todo:
             speeds = laboratory.speeds()
             tell(events, todo, speeds, f"{subject.name} in {laboratory.dtype}", len(steps) - len(todo))
         run(steps, pieces, events)
         document = plan.document(wanted, events)
-        pieces.mark(subject.name)
+        pieces.mark(subject.identity)
         return document
 
 

@@ -11,6 +11,7 @@ from brickctl.core.names import BASE, Alias
 from brickctl.errors import IntegrityFault, asked_for
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.operation import Ingredients
+from brickctl.sources.derived import not_here
 from brickctl.workflows.inputs import read_input
 from brickctl.workflows.parallel import in_parallel
 
@@ -28,8 +29,13 @@ def assemble(session: Session, lock: Lock, aliases: Iterable[Alias]) -> Ingredie
     Raises:
         IntegrityFault: a brick's tensors are not those that were locked.
         TransportFault, OfflineMiss: a header is not here and cannot be fetched.
+        NotFound: derived bricks, which cannot be fetched, are not here; all of them are named.
     """
     entries = [lock.entries[alias] for alias in (BASE, *aliases)]
+    pins = (entry.pin for entry in entries if entry.pin.is_derived)
+    absent = [pin for pin in pins if session.sources.places(pin) is None]
+    if absent:
+        raise not_here(*absent)
     base, *bricks = in_parallel(lambda locked: locked_brick(session, locked), entries)
     read = partial(_read, session)
     return Ingredients(base, {Alias(brick.name): brick for brick in bricks}, read, partial(read_input, session, lock))

@@ -54,12 +54,12 @@ def in_options(text: str, keys: Collection[str]) -> str:
     """What a message says of these keys, said of the options that are called like them.
 
     `rank = 16` becomes `--rank 16`, `layers = [4, 8]` becomes `--layers 4 8`, and `save-others = true` becomes
-    `--save-others`; `[base]` becomes `--base`.
+    `--save-others`; `[base]` becomes `--base`. What is part of a path or a longer word stays as it is.
     """
     key = "|".join(map(re.escape, keys))
     text = re.sub(rf"`({key})` in \[derived\.[^\]]+\]", r"`--\1`", text)
-    text = re.sub(rf"\b({key}) = (true|\[[^\]]*\]|\"[^\"]*\"|[\w.]+)", _as_option, text)
-    return text.replace("[base]", "--base")
+    text = re.sub(rf"(?<![\w/-])({key}) = (true|\[[^\]]*\]|\"[^\"]*\"|[\w.]+)", _as_option, text)
+    return re.sub(r"(?<![\w./-])\[base\](?![\w/-])", "--base", text)
 
 
 def _as_option(pair: re.Match[str]) -> str:

@@ -164,7 +164,7 @@ def _place(name: Alias, read: Mapping[Alias, Wanted], ordered: dict[Alias, Wante
     """Put a brick behind those that it is made of."""
     if name in below:
         circle = " -> ".join((*below[below.index(name) :], name))
-        hint = "let one of them start from the base, or from a brick that is fetched"
+        hint = "let one of them be made of the base alone, or of bricks that are fetched"
         place = read[name].derived.place
         raise ManifestInvalid("derived bricks are made of one another", causes=(circle,), place=place, hint=hint)
     if name in ordered:

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brickctl.core.brick import DERIVED
 from brickctl.core.ports import BYTES
 from brickctl.sources.derived import not_here
 from brickctl.workflows.lock import LockMode, current_lock
@@ -69,7 +68,7 @@ def bring(
     aliases = tuple(aliases)
     pins = {alias: lock.entries[alias].pin for alias in aliases}
     located = dict(zip(aliases, in_parallel(session.sources.locate, pins.values()), strict=True))
-    absent = [pin for alias, pin in pins.items() if located[alias] is None and pin.source.startswith(DERIVED)]
+    absent = [pin for alias, pin in pins.items() if located[alias] is None and pin.is_derived]
     if absent:
         raise not_here(*absent)
     jobs = [

@@ -62,9 +62,10 @@ class ProjectTree:
 
     def _step(self, step: Mapping[str, Any]) -> Branch:
         words = [str(step[key]) for key in ("op", "method") if key in step]
-        known = ("op", "method", "bricks")
+        parts = () if "brick" in step else step.get("bricks", ())  # those of a prune are names that its brick knows
+        known = ("op", "method", *(["bricks"] if parts else []))
         words += [f"{key}={_value(value)}" for key, value in step.items() if key not in known]
-        return Branch(" ".join(words), tuple(self._part(part) for part in step.get("bricks", ())))
+        return Branch(" ".join(words), tuple(map(self._part, parts)))
 
     def _part(self, part: Any) -> Branch:
         if isinstance(part, str):

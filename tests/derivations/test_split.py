@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 from brickctl.analysis.load import load, unmatched_keys
 from brickctl.analysis.splitting.dividing import Cut
+from brickctl.core.names import Alias
+from brickctl.derivations.heard_bricks import check_same
 from brickctl.derivations.split import Split
-from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, UsageFault
+from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.derive import Made, Work, derive
@@ -191,6 +193,28 @@ def test_without_such_texts_it_is_heard_on_all_of_them(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("everything")
+def test_a_brick_that_changes_no_weights_is_refused_before_others_are_heard(project: Path) -> None:
+    text, events = (project / "brick.toml").read_text(), Listener()
+    append(project, entry("deaf", method="contiguous", router="none", bricks=["upper", "bare"], tokens=400))
+    with pytest.raises(Unsupported) as raised:
+        made(project, "deaf", events=events)
+    (project / "brick.toml").write_text(text)
+    assert raised.value.message == "nothing can be heard with `bare` on the base"
+    assert raised.value.causes[0] == "`bare` is a partition of neurons, which cannot be merged"
+    assert raised.value.hint == "leave `bare` out of `bricks`"
+    assert raised.value.place is not None
+    assert not [label for label, _ in events.work if "listening" in label]
+    assert list((project / ".brickctl/deriving").iterdir()) == []
+
+
+def test_a_brick_with_other_ffns_is_refused() -> None:
+    check_same(Alias("upper"), {"a.mlp": 8, "b.mlp": 8}, {"b.mlp": 8, "a.mlp": 8}, None)
+    for found in ({"a.mlp": 8}, {"a.mlp": 8, "b.mlp": 4}, {}):
+        with pytest.raises(Misfit, match="this model cannot be split for `upper`"):
+            check_same(Alias("upper"), found, {"a.mlp": 8, "b.mlp": 8}, None)
+
+
+@pytest.mark.usefixtures("everything")
 def test_the_groups_are_built_into_experts_and_into_a_smaller_model(project: Path) -> None:
     experts, small = (
         build_targets(opened(project), [name], LockMode.REFRESH, BUDGET)[0].folder for name in ("experts", "small")
@@ -226,6 +250,7 @@ def test_a_mixture_of_experts_is_not_split_again(project: Path) -> None:
         ({"bricks": ["base"]}, "`bricks` are put onto the base"),
         ({"bricks": ["upper", "upper"]}, "`bricks` names each brick once"),
         ({"bricks": ["uper"]}, "`x` uses `uper`, which is no brick here"),
+        ({"bricks": ["x"]}, "derived bricks are made of one another"),
         ({"tokens": 1}, "`tokens` in [derived.x] must be 2 or more, not 1"),
         ({"epochs": 1}, "unknown key `epochs` in [derived.x]"),
     ],

@@ -11,7 +11,7 @@ from brickctl.workflows.derive import check
 from brickctl.workflows.install import install
 from brickctl.workflows.lock import LockMode
 from tests.support import scaling
-from tests.support.loud_projects import append, loud_project, made, work
+from tests.support.loud_projects import append, built, loud_project, made, work
 from tests.support.projects import Listener, opened
 
 
@@ -84,6 +84,14 @@ def test_all_bricks_whose_files_are_gone_are_told_of_at_once(project: Path) -> N
     digests = [one.entry.pin.digest[:12] for one in everything.values()]
     assert all(digest in cause for digest, cause in zip(digests, gone.value.causes, strict=True))
     assert (gone.value.hint or "").startswith("`brickctl derive loud more other` makes them again")
+
+
+def test_what_a_target_lacks_is_told_of_before_a_header_is_read(project: Path) -> None:
+    made(project)
+    shutil.rmtree(project / ".brickctl/derived")
+    with pytest.raises(NotFound, match="`loud` is derived, and is not on this machine") as gone:
+        built(project)
+    assert (gone.value.hint or "").startswith("`brickctl derive loud` makes it again")
 
 
 def test_files_that_somebody_changed_are_made_again(project: Path) -> None:

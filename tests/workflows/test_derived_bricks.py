@@ -14,7 +14,7 @@ from brickctl.workflows.edit import remove
 from brickctl.workflows.install import install
 from brickctl.workflows.inventory import inventory
 from brickctl.workflows.lock import LockMode
-from brickctl.workflows.project_tree import project_tree
+from brickctl.workflows.project_tree import draw, project_tree
 from brickctl.workflows.prune import Pruned, prune
 from brickctl.workflows.vendor import vendor
 from brickctl.workflows.why import why
@@ -38,6 +38,14 @@ def test_a_derived_brick_is_listed_drawn_and_explained(project: Path) -> None:
     assert "loud" not in project_tree(session.manifest, lock).unused
     (told,) = why(session, "loud")
     assert [reason.words for reason in told.reasons] == ["scale from base", "merge"]
+
+
+def test_bricks_of_a_prune_are_drawn_as_names_that_its_partition_knows(project: Path) -> None:
+    """A partition may come from elsewhere, and name bricks that this project does not have."""
+    step = '{ op = "prune", brick = "loud", keep = 2, bricks = ["odd", "sql"] }'
+    append(project, f"[targets.small]\napply = [{step}]\n")
+    drawn = draw(project_tree(opened(project).manifest, None).branches())
+    assert drawn.splitlines()[-2:] == ["└── small", "    └── prune brick=loud keep=2 bricks=[odd, sql]"]
 
 
 def test_a_derived_brick_is_described(project: Path) -> None:

@@ -90,7 +90,8 @@ def _labelled(loaded: Loaded, prompts: Sequence[Prompt], tokens: int, seed: int)
     lengths = [length(loaded.tokenizer, prompt.text) for prompt in prompts]
     taken = choose(prompts, lengths, tokens, seed=seed)
     if len(taken) < 2:  # noqa: PLR2004 - one against another
-        raise UsageFault("functionalities are told apart by at least two labels")
+        hint = "leave `label` out of every line, or add lines with another label"
+        raise UsageFault("functionalities are told apart by at least two labels", hint=hint)
     chosen = [prompts[at] for places in taken.values() for at in places]
     longest = min(LONGEST, context_length(loaded.model) or LONGEST)
     instances = Instances(
