@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.names import Alias, is_alias
+from brickctl.core.names import BASE, Alias, is_alias
 from brickctl.core.nodes import Stored
 from brickctl.core.rows import RowMap
 from brickctl.errors import ManifestInvalid, Misfit
 from brickctl.kinds.gates import METHODS, labels_of
 from brickctl.kinds.kind import kind_named
 from brickctl.kinds.neurons import Ffn, ffns
+from brickctl.operations.dense_ffns import PARTS
 from brickctl.operations.into_mixture import names_outside
 from brickctl.operations.neuron_groups import zero_matrix
 from brickctl.operations.operation import Ingredients, Operation, refuse_restacked, register
@@ -96,6 +97,11 @@ class Moe:
         for ffn in found.modules:
             if theirs.get(ffn.path) != ffn:
                 raise no_expert(alias, _difference(ffn, theirs.get(ffn.path)), self.place)
+        parts = (f"{ffn.path}.{part}" for ffn in found.modules for part in PARTS)
+        if alias != BASE and all(_is_same(name, model, ingredients.base) for name in parts):
+            cause = "it changes no FFN of the base, so its expert would be that of the base"
+            hint = "name `base` where that is meant; a merge before this step takes what it has outside of FFNs"
+            raise no_expert(alias, cause, self.place, hint)
         return model
 
     def _router(self, ingredients: Ingredients) -> Router:
@@ -160,12 +166,14 @@ def _in_type_of(running: LazyModel, ffn: Ffn, expert: Expert) -> Expert:
 def _left_out(alias: Alias, model: LazyModel, base: LazyModel) -> Iterator[str]:
     """A note about what a brick has outside of FFNs and the base has not."""
     others = [name for name in names_outside(model, ffns(model)) if not _is_same(name, model, base)]
-    if not others:
-        return
-    what = "1 tensor" if len(others) == 1 else f"{len(others)} tensors"
-    is_whole = all(isinstance(model.node(name), Stored) for name in others)
-    which = "which may differ from those of the base" if is_whole else "which it changes"
-    yield f"{what} of `{alias}` outside of FFNs, {which}, {'is' if len(others) == 1 else 'are'} left out"
+    if others:
+        count = "1 tensor" if len(others) == 1 else f"{len(others)} tensors"
+        may = "may change" if all(isinstance(model.node(name), Stored) for name in others) else "changes"
+        yield f"outside of FFNs the model stays as it is: {count} that `{alias}` {may} there {_is(others)} not taken"
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _is_same(name: str, model: LazyModel, base: LazyModel) -> bool:

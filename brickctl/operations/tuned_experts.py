@@ -41,7 +41,7 @@ def expert_model(alias: Alias, running: LazyModel, ingredients: Ingredients, pla
     return dense
 
 
-def no_expert(alias: Alias, cause: str, place: Place | None) -> Misfit:
+def no_expert(alias: Alias, cause: str, place: Place | None, hint: str = _HINT) -> Misfit:
     """An error about a brick that is no expert of this mixture, to be raised by the caller."""
     message = f"`{alias}` cannot become an expert of the model"
-    return Misfit(message, causes=(cause,), place=place, hint=_HINT)
+    return Misfit(message, causes=(cause,), place=place, hint=hint)

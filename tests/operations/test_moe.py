@@ -206,8 +206,8 @@ def test_it_tells_how_large_the_model_becomes_and_what_is_left_out(made: dict[st
     mixed = dense + 3 * (2 * 4608 + 3 * 32)
     assert notes == (
         f"3 experts for each FFN, 2 of them active: {mixed:,} parameters instead of {dense:,}",
-        "21 tensors of `one` outside of FFNs, which may differ from those of the base, are left out",
-        "12 tensors of `lora` outside of FFNs, which it changes, are left out",
+        "outside of FFNs the model stays as it is: 21 tensors that `one` may change there are not taken",
+        "outside of FFNs the model stays as it is: 12 tensors that `lora` changes there are not taken",
         "a random router knows nothing of the experts: until it is trained, chance chooses among them",
     )
 
@@ -222,7 +222,14 @@ def test_a_router_of_zeros_is_told_of_where_it_leaves_experts_out(made: dict[str
 def test_an_adapter_of_ffns_alone_loses_nothing(made: dict[str, Path], tmp_path: Path) -> None:
     lora = adapter(made["base"], tmp_path / "lora", target_modules=["up_proj", "down_proj"])
     notes = prepare(text(made["base"], moe('["base", "lora"]'), lora=lora), tmp_path).artifact.notes
-    assert not any("left out" in note for note in notes)
+    assert not any("not taken" in note for note in notes)
+
+
+def test_an_adapter_without_ffns_is_no_expert(made: dict[str, Path], tmp_path: Path) -> None:
+    lora = adapter(made["base"], tmp_path / "attention", target_modules=["q_proj", "v_proj"])
+    said = refused(made, moe('["one", "attention"]'), tmp_path, attention=lora)
+    assert "`attention` cannot become an expert of the model" in said
+    assert "it changes no FFN of the base, so its expert would be that of the base" in said
 
 
 def test_the_bytes_are_the_same_however_it_is_built(made: dict[str, Path], tmp_path: Path) -> None:
