@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from brickctl.analysis.cues import Cues, encode_cues, parse_cues
 from brickctl.analysis.expert_gates import centroid_gates, embedding_gates, hidden_gates, largest_cosine, shares
 from brickctl.analysis.ffn import find_ffns
 from brickctl.errors import UsageFault
-from tests.support.mergekit import needs_mergekit
-from tests.support.models import quietly
 from tests.support.successors import CONTEXT, SIZE, character_tokenizer
 
 if TYPE_CHECKING:
@@ -113,24 +110,6 @@ def test_embeddings_are_summed_and_apart_from_negative_ones(model: Any) -> None:
         if label in NEGATIVE:
             wanted = wanted - unit(sum(embedding[list(row)].double().sum(dim=0) for row in others))  # type: ignore[arg-type]
         torch.testing.assert_close(found[number], unit(wanted), rtol=1e-9, atol=1e-12)
-
-
-@needs_mergekit
-def test_embeddings_are_those_of_mergekit(model: Any) -> None:
-    """Padded and masked by it, in fp32."""
-    router = quietly(lambda: importlib.import_module("mergekit.moe.router"))
-    tokenizer, embedding = character_tokenizer(), model.model.embed_tokens.weight.detach()
-    tokenizer.padding_side, tokenizer.pad_token_id = "left", 0
-
-    def theirs(texts: list[str]) -> Tensor:
-        padded = tokenizer(texts, return_tensors="pt", padding=True)
-        rows: Tensor = router.get_cheap_embedding(embedding, padded, num_layers=1, vocab_size=SIZE)
-        return rows
-
-    found = embedding_gates(embedding, cues(negative=NEGATIVE))
-    for number, label in enumerate(TEXTS):
-        wanted = theirs(TEXTS[label]) - (theirs(NEGATIVE[label]) if label in NEGATIVE else 0)
-        torch.testing.assert_close(found[number].float(), unit(wanted[0]), rtol=1e-4, atol=1e-6)
 
 
 def test_the_share_of_tokens_that_gates_send_to_their_own_label(model: Any) -> None:
