@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.names import BASE, Alias, is_alias
+from brickctl.core.names import Alias, is_alias
 from brickctl.core.nodes import Stored
 from brickctl.core.rows import RowMap
 from brickctl.errors import ManifestInvalid, Misfit
@@ -98,7 +98,8 @@ class Moe:
             if theirs.get(ffn.path) != ffn:
                 raise no_expert(alias, _difference(ffn, theirs.get(ffn.path)), self.place)
         parts = (f"{ffn.path}.{part}" for ffn in found.modules for part in PARTS)
-        if alias != BASE and all(_is_same(name, model, ingredients.base) for name in parts):
+        is_whole = ingredients.brick(alias).kind in ("base", "expert")
+        if not is_whole and all(_is_same(name, model, ingredients.base) for name in parts):
             cause = "it changes no FFN of the base, so its expert would be that of the base"
             hint = "name `base` where that is meant; a merge before this step takes what it has outside of FFNs"
             raise no_expert(alias, cause, self.place, hint)
