@@ -143,7 +143,8 @@ class Moe:
         for alias, model in models.items():
             yield from _left_out(alias, model, ingredients.base)
         if self.active < len(self.experts) and self.gates == UNIFORM:
-            yield f"a router of zeros chooses the same {self.active} experts for all tokens, until it is trained"
+            those = "expert" if self.active == 1 else f"{self.active} experts"
+            yield f"a router of zeros chooses the same {those} for all tokens, until it is trained"
         if self.active < len(self.experts) and self.gates == RANDOM:
             yield "a random router knows nothing of the experts: until it is trained, chance chooses among them"
 

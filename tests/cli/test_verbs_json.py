@@ -52,7 +52,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "lock": (("--check",), 3, "lock-stale"),
     "merge": ((ADDRESS, "./bricks/sql", "-o", "out", "--offline"), 6, "offline"),
     "mirror": (("serve", "bricks"), 1, "not-found"),
-    "moe": (("./models/base", "./bricks/sql", "--active", "1", "--gates", "uniform", "-o", "out"), 2, "manifest-invalid"),
+    "moe": (
+        ("./models/base", "./bricks/sql", "--active", "1", "--gates", "uniform", "-o", "out"),
+        2,
+        "manifest-invalid",
+    ),
     "outdated": ((), 1, "not-found"),
     "publish": (("bricks/sql", "acme/sql", "--index", "registry"), 2, "usage"),
     "registry": (("check", "."), 1, "not-found"),

@@ -27,6 +27,7 @@ GUIDES_TO_PROJECTS = [
     "grow-a-model",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
+    "make-a-mixture-of-experts",
     "merge-by-fisher-or-regmean",
     "run-in-ci",
     "see-inside-a-model",

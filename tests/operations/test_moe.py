@@ -213,7 +213,7 @@ def test_it_tells_how_large_the_model_becomes_and_what_is_left_out(made: dict[st
 
 
 def test_a_router_of_zeros_is_told_of_where_it_leaves_experts_out(made: dict[str, Path], tmp_path: Path) -> None:
-    said = "a router of zeros chooses the same 1 experts for all tokens, until it is trained"
+    said = "a router of zeros chooses the same expert for all tokens, until it is trained"
     for active, told in ((1, True), (2, False)):
         notes = prepare(text(made["base"], moe('["base", "one"]', active), one=made["one"]), tmp_path).artifact.notes
         assert (said in notes) is told
