@@ -1,6 +1,6 @@
 """Adapters of a real model as the experts of one mixture: where tokens go, and what each skill keeps.
 
-    python tests/benchmarks/experts.py BASE ADAPTER ADAPTER... [--items 24] [--scratch FOLDER]
+    python tests/benchmarks/experts.py BASE ADAPTER ADAPTER... [--items 24] [--methods centroids] [--scratch FOLDER]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions, all of which change FFNs; the base is an expert
 too, for the prose of `tests/support/domains.jsonl`. Gates are derived from one half of everything. Of the other half
@@ -65,12 +65,14 @@ def lines_of(texts: Mapping[str, Sequence[Example]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def derived(base: Path, bricks: Mapping[str, Path], scratch: Path, measured: str) -> dict[str, Path]:
-    """Gates by every method; prints what they make of text that they are not from."""
+def derived(
+    base: Path, bricks: Mapping[str, Path], scratch: Path, measured: str, methods: Sequence[str]
+) -> dict[str, Path]:
+    """Gates by each method; prints what they make of text that they are not from."""
     loaded, found = load(base, dtype="float32", threads=1), dict[str, Path]()
     cues: Cues = encode_cues(loaded.tokenizer, parse_cues(measured, name="measured"), name="measured")
     ffns = find_ffns(loaded.model)
-    for method in METHODS:
+    for method in methods:
         begin, folder = time.perf_counter(), scratch / method
         findings = derive(base, bricks, f'op = "gates"\nmethod = "{method}"\nprompts = "learned.jsonl"', folder)
         seconds = time.perf_counter() - begin
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("adapters", type=Path, nargs="+")
     parser.add_argument("--items", type=int, default=24)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--scratch", type=Path)
     options = parser.parse_args()
     bricks = {folder.name: folder.resolve() for folder in options.adapters}
@@ -112,7 +115,7 @@ def main() -> None:
         scratch = Path(name)
         learned, measured = halves(bricks)
         (scratch / "learned.jsonl").write_text(lines_of(learned))
-        gates = derived(options.base.resolve(), bricks, scratch, lines_of(measured))
+        gates = derived(options.base.resolve(), bricks, scratch, lines_of(measured), options.methods)
         skills = {name: measured[name][: options.items] for name in bricks}
         prose = [one.completion for one in measured["base"]]
         _, plain = measure(options.base, {}, prose)
@@ -120,11 +123,11 @@ def main() -> None:
         added = ", ".join(f"{alias} = 0.7" for alias in bricks)
         merge = f'{{ op = "merge", method = "task_arithmetic", bricks = {{ {added} }} }}'
         steps = {"sum, no experts": merge}
-        for method in METHODS:
+        for method in options.methods:
             step = f'{{ op = "moe", experts = {experts}, active = 1, gates = "gates" }}'
             steps |= {f"base, {method}": step, f"sum, {method}": f"{merge}, {step}"}
         for label, apply in steps.items():
-            known = {**bricks, "gates": gates.get(label.partition(", ")[2], gates["centroids"])}
+            known = {**bricks, "gates": gates.get(label.partition(", ")[2], next(iter(gates.values())))}
             folder = build(manifest(options.base.resolve(), known, apply), scratch / "built", threads=1)
             right, loss = measure(folder, skills, prose)
             said = ", ".join(f"{name} {share:.0%}" for name, share in right.items())
