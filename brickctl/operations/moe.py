@@ -121,14 +121,17 @@ class Moe:
             hint = 'name a brick that `brickctl derive` made with `op = "gates"`, or write "random" or "uniform"'
             raise ManifestInvalid(message, place=self.place, hint=hint)
         kind_named(brick.kind).check(brick, ingredients.base)
-        labels = labels_of(brick)
-        for alias in self.experts:
-            if alias not in labels:
-                cause = f"it was derived from prompts for {', '.join(labels)}"
-                hint = f'add lines with "label": "{alias}" to its prompts, and derive it again'
-                raise Misfit(f"`{self.gates}` has no row for `{alias}`", causes=(cause,), place=self.place, hint=hint)
-        rows = RowMap.of((0, labels.index(alias)) for alias in self.experts)
+        rows = self._rows(labels_of(brick))
         return lambda ffn: gather_rows((brick.contents.tensors[f"{ffn.path}.weight"],), rows)
+
+    def _rows(self, labels: Sequence[str]) -> RowMap:
+        """Where the rows of the experts stand among those of the gates."""
+        lacking = next((alias for alias in self.experts if alias not in labels), None)
+        if lacking is not None:
+            cause = f"it was derived from prompts for {', '.join(labels)}"
+            hint = f'add lines with "label": "{lacking}" to its prompts, and derive it again'
+            raise Misfit(f"`{self.gates}` has no row for `{lacking}`", causes=(cause,), place=self.place, hint=hint)
+        return RowMap.of((0, labels.index(alias)) for alias in self.experts)
 
     def _notes(
         self, found: Dense, mixture: LazyModel, models: Mapping[Alias, LazyModel], ingredients: Ingredients
