@@ -58,6 +58,20 @@ def load(folder: Path, *, active: str | None = None, dtype: str = "auto", thread
     return Loaded(model=model.eval(), tokenizer=tokenizer)
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, with the same care and without the model.
+
+    Raises:
+        NotFound: no model.
+        Unsupported: transformers cannot load it.
+    """
+    import transformers
+
+    _require_model(folder)
+    with silence(), explained(folder):
+        return transformers.AutoTokenizer.from_pretrained(folder, **_GUARDED)
+
+
 def unmatched_keys(folder: Path) -> tuple[str, ...]:
     """What transformers finds missing, left over or misshapen in a model's files, a sentence each; reads no weights.
 

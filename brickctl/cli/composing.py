@@ -1,4 +1,4 @@
-"""What `brickctl merge`, `stack` and `grow` do once they know their step: say what would be built, or build it."""
+"""What `merge`, `moe`, `stack` and `grow` do once they know their step: say what would be built, or build it."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ COMPANIONS = (
     "adapter_config.json",
     "delta_config.json",
     "derivation.json",
+    "gates_config.json",
     "layers_config.json",
     "mask_config.json",
     "neuron_group_config.json",

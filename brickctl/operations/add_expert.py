@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.rows import RowMap
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Unsupported
 from brickctl.kinds.neurons import Ffn, ffns
-from brickctl.operations.dense_ffns import PARTS, refuse_mixture, refuse_quantised
 from brickctl.operations.mixtures import Mixture, mixture_of
 from brickctl.operations.neuron_groups import down, gate, named_brick, up
 from brickctl.operations.operation import (
@@ -22,6 +21,7 @@ from brickctl.operations.operation import (
     refuse_stacked,
     register,
 )
+from brickctl.operations.tuned_experts import expert_model, no_expert
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.averages import mean_row
 from brickctl.tensors.columns import ZEROS
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from brickctl.core.model import Artifact, LazyModel
     from brickctl.core.names import Alias
     from brickctl.core.nodes import Node
-    from brickctl.errors import Place
-
-_ACTIVATION = "hidden_act"
-_HINT = "the brick is a fine-tune, or an adapter, of the dense model that the mixture was grown from"
+    from brickctl.errors import Misfit, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +65,7 @@ class AddExpert:
         refuse_restacked(dataclasses.replace(artifact, regrouped=False), (self.brick,), self.place)
         root = artifact.root
         mixture = mixture_of(root.config, self.place)
-        blocks, dense = self._blocks(root, mixture), self._dense(root, ingredients)
+        blocks, dense = self._blocks(root, mixture), expert_model(self.brick, root, ingredients, self.place)
         tensors = dict(root.tensors)
         for layer, ffn in self._paired(blocks, dense):
             tensors |= self._added(root, dense, mixture, layer, ffn)
@@ -94,27 +91,6 @@ class AddExpert:
         if fault is not None:
             raise Unsupported("the model cannot get another expert", causes=(fault,), place=self.place)
         return tuple(found)
-
-    def _dense(self, running: LazyModel, ingredients: Ingredients) -> LazyModel:
-        """The dense model that the brick stands for.
-
-        Raises:
-            Misfit, Unsupported: it stands for none, or for one that computes something else.
-        """
-        dense = ingredients.model(self.brick)
-        refuse_mixture(dense.config, "add the FFNs of", self.place, subject=f"`{self.brick}`")
-        refuse_quantised(dense, self.place, subject=f"`{self.brick}`")
-        ours, theirs = (model.config.get(_ACTIVATION, "silu") for model in (running, dense))
-        if ours != theirs:
-            cause = f"`{_ACTIVATION}` in its config.json is {shown(theirs)}; the mixture has {shown(ours)}"
-            raise self._misfit(cause)
-        paths = [ffn.path for ffn in ffns(dense)]
-        known = [f"{path}.{part}" for path in paths for part in PARTS]
-        inside = (name for name in dense.tensors if any(name.startswith(f"{path}.") for path in paths))
-        strange = next((name for name in inside if name not in known), None)
-        if strange is not None:
-            raise self._misfit(f"it has `{strange}`, for which experts have no place")
-        return dense
 
     def _paired(self, blocks: tuple[str, ...], dense: LazyModel) -> Iterator[tuple[str, Ffn]]:
         """Each block with the FFN of the brick that stands in the same layer."""
@@ -143,9 +119,7 @@ class AddExpert:
         yield from zip(names, made, strict=True)
 
     def _misfit(self, cause: str) -> Misfit:
-        """An error about a brick that is no expert of this mixture, to be raised by the caller."""
-        message = f"`{self.brick}` cannot become an expert of the model"
-        return Misfit(message, causes=(cause,), place=self.place, hint=_HINT)
+        return no_expert(self.brick, cause, self.place)
 
     def _notes(self, config: Mapping[str, Any], count: int) -> Iterator[str]:
         yield f"expert {count} of 0 to {count} is the FFNs of `{self.brick}`; what it has outside of them is left out"

@@ -1,4 +1,4 @@
-"""A project made of a command line: `brickctl merge`, `stack` and `grow` without a manifest.
+"""A project made of a command line: `brickctl merge`, `moe`, `stack` and `grow` without a manifest.
 
 The command line is turned into the text of a brick.toml, and from there on everything is as with any project.
 """
@@ -149,6 +149,13 @@ def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
     """A stack as the manifest writes it."""
     more = "" if active is None else f", active = {quoted(active)}"
     return f'{{ op = "stack", bricks = {json.dumps(list(bricks))}{more} }}'
+
+
+def moe_step(experts: Sequence[Alias], active: int, gates: str, seed: int | None) -> str:
+    """A mixture of experts as the manifest writes it."""
+    more = "" if seed is None else f", seed = {seed}"
+    names = json.dumps(list(experts))
+    return f'{{ op = "moe", experts = {names}, active = {active}, gates = {quoted(gates)}{more} }}'
 
 
 def plain_step(op: str, keys: Mapping[str, str | float | None]) -> str:

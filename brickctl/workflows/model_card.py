@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FILE = "README.md"
 
 
-_MERGING = ("add-expert", "merge", "stitch")
+_MERGING = ("add-expert", "merge", "moe", "stitch")
 """Operations that put several models into one."""
 
 _REGROUPING = ("grow-depth", "grow-experts", "grow-width", "prune", "split")

@@ -29,6 +29,7 @@ min = 0.5
 """
 RECIPE = "merge_method: {}\nbase_model: ./models/base\nmodels:\n  - model: ./models/base\ndtype: bfloat16\n"
 STARTER = str(builtin_registry() / "files/starter/base/1.0.0")
+TUNED = tuple(str(builtin_registry() / f"files/starter/{name}/1.0.0") for name in ("upper", "sort"))
 ADDRESS = "hf:acme/nothing"
 
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -52,6 +53,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "lock": (("--check",), 3, "lock-stale"),
     "merge": ((ADDRESS, "./bricks/sql", "-o", "out", "--offline"), 6, "offline"),
     "mirror": (("serve", "bricks"), 1, "not-found"),
+    "moe": (
+        ("./models/base", "./bricks/sql", "--active", "1", "--gates", "uniform", "-o", "out"),
+        2,
+        "manifest-invalid",
+    ),
     "outdated": ((), 1, "not-found"),
     "publish": (("bricks/sql", "acme/sql", "--index", "registry"), 2, "usage"),
     "registry": (("check", "."), 1, "not-found"),
@@ -84,6 +90,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "list": (),
     "lock": (),
     "merge": ("./models/base", "./bricks/sql", "-o", "out"),
+    "moe": (STARTER, *TUNED, "--active", "1", "--gates", "random", "-o", "out"),
     "outdated": (),
     "publish": ("bricks/sql", "acme/sql@1.1.0", "--index", "registry", "--license", "MIT", "--base", "./models/base"),
     "registry": ("check", str(builtin_registry())),

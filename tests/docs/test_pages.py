@@ -29,6 +29,7 @@ GUIDES_TO_PROJECTS = [
     "grow-a-model",
     "keep-bricks-up-to-date",
     "look-after-the-caches",
+    "make-a-mixture-of-experts",
     "merge-by-fisher-or-regmean",
     "route-between-adapters",
     "run-in-ci",

@@ -24,6 +24,7 @@ from brickctl.core.reference_format import parse_reference, parse_shorthand
 from brickctl.core.regions import Spec
 from brickctl.core.registry_line import encode_line, parse_line
 from brickctl.errors import BrickctlError, NotFound, Unsupported
+from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import detect_kind
 from brickctl.mirror.repositories import Repository, Shelf
 from brickctl.mirror.routes import Request, reply_to
@@ -97,6 +98,7 @@ _GROWN = (
     'apply = [{ op = "grow-experts", experts = 2, active = 1 }]',
     'apply = [{ op = "grow-experts", experts = 2, active = 1 }, { op = "add-expert", brick = "brick" }]',
     'apply = [{ op = "add-expert", brick = "brick" }]',
+    'apply = [{ op = "moe", experts = ["base", "brick"], active = 1, gates = "random" }]',
 )
 
 
@@ -202,7 +204,7 @@ def _shelf() -> Shelf:
 
 
 def _brick(data: bytes) -> None:
-    """A brick's configuration and the names and shapes of its tensors: laid on a base, up to the plan."""
+    """A brick's configuration and the names and shapes of its tensors: held against a base, and laid on it."""
     document = read_json(data, where="x")
     contents = _contents(document)
     kind = detect_kind("brick", contents)
@@ -210,6 +212,8 @@ def _brick(data: bytes) -> None:
     kind.declared_base(contents)
     manifest = parse_manifest(_MERGE)
     bricks = {alias: _held(kind.name, contents) for alias in manifest.bricks}
+    with suppress(BrickctlError):  # a merge refuses some kinds before it looks at them
+        kind.check(_held(kind.name, contents), whole_model(_base()))
     artifact = read_recipe(manifest, manifest.targets[next(iter(manifest.targets))]).artifact(
         Ingredients(_base(), bricks)
     )

@@ -174,7 +174,7 @@ def test_an_expert_may_be_narrower_than_the_others(llama: Path, one: Path, tmp_p
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden_act": "gelu"}, "`hidden_act` in its config.json is gelu; the mixture has silu"),
+        ({"hidden_act": "gelu"}, "`hidden_act` in its config.json is gelu; the running model has silu"),
         ({"mlp_bias": True}, "it has `model.layers.0.mlp.down_proj.bias`, for which experts have no place"),
         ({"intermediate_size": 64}, "has 64 neurons of 32 numbers; experts have 48 of 32"),
         ({"num_hidden_layers": 2}, "it has no FFN `model.layers.2.mlp`"),

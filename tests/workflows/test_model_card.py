@@ -70,6 +70,7 @@ def test_of_a_folder_outside_the_project_only_its_name_is_told(source: str, told
     [
         ('{ op = "merge", method = "linear", bricks = { sql = 1.0 } }', "merge"),
         ('{ op = "stitch", slices = [{ brick = "sql", layers = [0, 1] }] }', "merge"),
+        ('{ op = "moe", experts = ["base", "sql"], active = 1, gates = "random" }', "merge"),
         ('{ op = "stack", bricks = ["sql"] }', "adapter"),
         ('{ op = "prune", brick = "sql", groups = [0] }', "finetune"),
         ('{ op = "split", brick = "sql", active = 2 }', "finetune"),

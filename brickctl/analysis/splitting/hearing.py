@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.activations import listening
-from brickctl.analysis.batches import unwatched
+from brickctl.analysis.batches import alike, unwatched
 from brickctl.analysis.splitting.marks import Marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import torch
 
@@ -88,12 +87,7 @@ def read(model: Any, rows: Rows, *, watch: Watch = unwatched) -> None:
 
     decoder = model.get_decoder()
     with torch.inference_mode():
-        for batch in _alike(rows):
-            decoder(input_ids=torch.tensor(batch, device=model.device), use_cache=False)
-            watch(len(batch) * len(batch[0]))
-
-
-def _alike(rows: Rows) -> Iterator[list[list[int]]]:
-    for length, same in groupby(sorted(rows, key=len), key=len):
-        alike, most = [list(row) for row in same], max(1, _TOKENS_AT_ONCE // length)
-        yield from (alike[first : first + most] for first in range(0, len(alike), most))
+        for batch in alike(rows, _TOKENS_AT_ONCE):
+            ids = torch.tensor([rows[at] for at in batch], device=model.device)
+            decoder(input_ids=ids, use_cache=False)
+            watch(ids.numel())
