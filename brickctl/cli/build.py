@@ -10,6 +10,7 @@ import click
 from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from brickctl.cli.console import Console
@@ -77,9 +78,11 @@ def command(
     show_built(console, built, verb=verb)
 
 
-def show_built(console: Console, results: list[Built], *, verb: str = "built") -> None:
-    """Say what was built, for people and programs."""
-    console.answer({"targets": [_document(result) for result in results]})
+def show_built(
+    console: Console, results: list[Built], *, verb: str = "built", more: Mapping[str, Any] | None = None
+) -> None:
+    """Say what was built, for people and programs; programs are told `more` as well."""
+    console.answer({"targets": [_document(result) for result in results], **(more or {})})
     for result in results:
         for note in result.notes:
             console.note(f"note: {result.target}: {note}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brickctl.cli import options, suggestions
-from brickctl.cli.findings import show_findings
+from brickctl.cli.findings import findings_document, show_findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,8 +93,7 @@ def _document(made: Made) -> dict[str, Any]:
         "folder": None if made.folder is None else str(made.folder),
         "size": made.size,
         "fresh": made.fresh,
-        "rows": [dict(row) for row in made.findings.rows],
-        "notes": list(made.findings.notes),
+        **findings_document(made.findings),
     }
 
 

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from brickctl.derivations.derivation import Findings
 
 
+def findings_document(findings: Findings) -> dict[str, Any]:
+    """What was found, for programs."""
+    return {"rows": [dict(row) for row in findings.rows], "notes": list(findings.notes)}
+
+
 def show_findings(console: Console, name: str, findings: Findings) -> None:
     """Show what was found while the brick `name` was made."""
     if findings.rows:

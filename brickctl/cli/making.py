@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brickctl.cli.findings import show_findings
+from brickctl.cli.findings import findings_document, show_findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,7 @@ def make_brick(
             "kind": made.brick.kind,
             "digest": digest,
             "size": made.size,
-            "rows": [dict(row) for row in findings.rows],
-            "notes": list(findings.notes),
+            **findings_document(findings),
         }
     )
     show_findings(console, made.folder.name, findings)

@@ -35,14 +35,14 @@ def notes_of(
     yield f"written at layer {where} ({how}); a value is missed by {error:g} of its length at most"
     deaf = [one.subject for one, said in zip(facts, after.said, strict=True) if not said]
     if deaf:
-        yield f"not said: {_named(deaf)}"
+        yield f"not said: {named(deaf)}"
     first = [one.subject for one, each in zip(facts, told, strict=True) if each.sentences[0].subject == 0]
     if first:
         why = "the key there is that of every beginning: put a word before it in the prompt"
-        yield f"the subject is the first token of a prompt for {_named(first)}; {why}"
+        yield f"the subject is the first token of a prompt for {named(first)}; {why}"
     grown = [one.prompt + one.target for one in facts if _grows_together(one)]
     if grown:
-        yield f"targets stand right behind prompts: {_named([text[-_SHOWN:] for text in grown])}; is there no space?"
+        yield f"targets stand right behind prompts: {named([text[-_SHOWN:] for text in grown])}; is there no space?"
 
 
 def _grows_together(fact: Fact) -> bool:
@@ -51,7 +51,8 @@ def _grows_together(fact: Fact) -> bool:
     return both.isascii() and both.isalnum()
 
 
-def _named(subjects: Sequence[str]) -> str:
+def named(subjects: Sequence[str]) -> str:
+    """The first of some texts, and how many more there are."""
     more = f" and {len(subjects) - _MOST_NAMED} more" if len(subjects) > _MOST_NAMED else ""
     return ", ".join(f"`{shown(one)}`" for one in subjects[:_MOST_NAMED]) + more
 
