@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import Misfit
-from brickctl.kinds.kind import kind_named
-from brickctl.kinds.router import FILE, WEIGHTS, routing
+from brickctl.kinds.gate_vectors import has_gates
+from brickctl.kinds.router import routing
+from brickctl.kinds.router_document import FILE, WEIGHTS
 from brickctl.operations.layer_config import COUNTS
 from brickctl.operations.loading_guide import refuse_taken
-from brickctl.operations.routers.router import FOLDER, Routed, Router, register
+from brickctl.operations.routers.router import FOLDER, Routed, Router, read_brick, register, router_brick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from brickctl.operations.canonical_adapters import Canonical
     from brickctl.operations.operation import Ingredients
 
-_KIND = "router"
+_OP = "centroids"
 _AGAIN = "derive it again"
 
 _GUIDE = """\
@@ -118,12 +119,11 @@ class Retrieval:
         Raises:
             Misfit: it is not.
         """
-        brick = ingredients.brick(self.router)
-        if brick.kind != _KIND:
-            hint = 'derive one: [derived.NAME] with op = "centroids"'
-            cause = f"it is of kind {brick.kind}"
-            raise Misfit(f"`{self.router}` is no router", causes=(cause,), place=self.place, hint=hint)
-        kind_named(_KIND).check(brick, ingredients.base)
+        brick = router_brick(ingredients, self.router, _OP, self.place)
+        if has_gates(brick):
+            cause = "it has gates, by which `phatgoose` chooses for every token"
+            hint = f'write method = "phatgoose", or derive another with op = "{_OP}"'
+            raise Misfit(f"`{self.router}` chooses for no request", causes=(cause,), place=self.place, hint=hint)
         found = routing(brick)
         known = tuple(label for label in found.labels if label != BASE)
         if sorted(known) != sorted(bricks):
@@ -166,13 +166,7 @@ def _guide(found: Routing, adapters: Canonical) -> str:
 
 def read_retrieval(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> Router:
     """Read `router`."""
-    if not table.has("router"):
-        hint = 'write router = "NAME": a brick that is derived with op = "centroids"'
-        raise table.missing("a route by retrieval needs `router`", "router", hint=hint)
-    router = Alias(table.string("router"))
-    if router == BASE or router in bricks:
-        raise table.error("`router` may be neither the base nor one of the adapters", key="router")
-    return Retrieval(router=router, place=place)
+    return Retrieval(router=read_brick(table, bricks, "retrieval", _OP), place=place)
 
 
 register("retrieval", read_retrieval)
