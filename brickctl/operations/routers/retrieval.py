@@ -13,6 +13,7 @@ from brickctl.kinds.router_document import FILE, WEIGHTS
 from brickctl.operations.layer_config import COUNTS
 from brickctl.operations.loading_guide import refuse_taken
 from brickctl.operations.routers.router import FOLDER, Routed, Router, read_brick, register, router_brick
+from brickctl.operations.routers.serving import NO_ADAPTER, TABLE, routing_table, serving_guide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,21 +72,7 @@ def generate(prompts, **settings):
 `generate(["...", "..."], max_new_tokens=50)` answers a batch in which every prompt has an adapter of its own;
 `choose` says which, `__base__` for none. Adapters: {adapters}.
 
-## How to serve it
-
-All adapters are plain LoRAs of rank {rank} for the same modules, so an engine that serves several LoRAs at once takes
-the folders as they are. In vLLM, for example:
-
-```text
-vllm serve . --served-model-name __base__ --enable-lora --max-loras {count} --max-lora-rank {served} \\
-  --lora-modules {modules}
-```
-
-Whoever sends a request asks `choose` first, and names what it says as the `model` of the request.
 """
-
-_SERVED = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM makes room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +92,13 @@ class Retrieval:
         return {"method": "retrieval", "router": self.router}
 
     def routed(self, adapters: Canonical, ingredients: Ingredients) -> Routed:
-        """The files of the router as they are, and the lines that use them."""
+        """The files of the router as they are, the lines that use them, and the table for whoever serves them."""
         refuse_taken(adapters.factors, self.place)
         found = self._routing(tuple(adapters.factors), ingredients)
         pin = ingredients.brick(self.router).pin
         files = ((path, pin.file(path)) for path in (FILE, WEIGHTS))
         parts: dict[str, File | bytes] = {f"{FOLDER}/{path}": file for path, file in files if file is not None}
+        parts[TABLE] = routing_table(found, adapters.rank)
         return Routed(guide=_guide(found, adapters), parts=parts)
 
     def _routing(self, bricks: tuple[Alias, ...], ingredients: Ingredients) -> Routing:
@@ -148,8 +136,8 @@ def _blocks(base: LazyModel) -> int | None:
 def _guide(found: Routing, adapters: Canonical) -> str:
     first, *others = adapters.factors
     lines = (f'model.load_adapter("adapters/{name}", adapter_name="{name}")\n' for name in others)
-    names = ("__base__" if label == BASE else label for label in found.labels)
-    return _GUIDE.format(
+    names = (NO_ADAPTER if label == BASE else label for label in found.labels)
+    loading = _GUIDE.format(
         first=first,
         others="".join(lines),
         weights=WEIGHTS,
@@ -157,11 +145,8 @@ def _guide(found: Routing, adapters: Canonical) -> str:
         longest=found.longest,
         layer=found.layer,
         adapters=", ".join(f"`{name}`" for name in adapters.factors),
-        rank=adapters.rank,
-        count=len(adapters.factors),
-        served=next((rank for rank in _SERVED if rank >= adapters.rank), adapters.rank),
-        modules=" ".join(f"{name}=adapters/{name}" for name in adapters.factors),
     )
+    return loading + serving_guide(tuple(adapters.factors), adapters.rank)
 
 
 def read_retrieval(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> Router:
