@@ -1,6 +1,6 @@
 """Routers on a real model: what each skill keeps when all adapters stand beside it and nobody says which one is meant.
 
-    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval] [--json FILE]
+    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval phatgoose]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions. Half of it, and half of the prose of
 `tests/support/domains.jsonl` as text for the base, is what a router learns from; of the other half (`--half 0` swaps
