@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from brickctl.analysis.examples import Example
     from brickctl.analysis.load import Loaded
-    from brickctl.analysis.phatgoose import Product, Trained
+    from brickctl.analysis.phatgoose import Trained
     from brickctl.analysis.rows import Row
     from brickctl.core.document import Table
     from brickctl.core.manifest import Derived, Input
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from brickctl.derivations.derivation import Bench
     from brickctl.derivations.statistics import Text
     from brickctl.errors import Place
+    from brickctl.operations.canonical_adapters import Factors
 
     Batches = Sequence[Sequence[Row]]
 
@@ -87,6 +88,7 @@ class PhatgooseGates:
         if bench.restacked:
             cause = "its layers have other numbers than those of the base, which the adapters are for"
             raise Misfit("no gates can be trained on this model", causes=(cause,))
+        factors = {alias: self._factors(bench, alias) for alias in self.bricks}  # before any model is loaded
         examples = read_examples_by_label(bench.text(self.text.input), self.text.calibration, self.bricks)
         loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
         loaded.model.to(bench.device)
@@ -94,7 +96,7 @@ class PhatgooseGates:
         total = sum(len(row.tokens) for own in batches.values() for batch in own for row in batch)
         tell_time(bench, loaded.model, next(iter(batches.values()))[0], total)
         bench.events.start(_LABEL, total, "tokens")
-        trained = {alias: self._trained(bench, loaded, alias, batches[alias]) for alias in self.bricks}
+        trained = {alias: self._trained(bench, loaded, alias, own, batches[alias]) for alias, own in factors.items()}
         bench.events.finish(_LABEL)
         self._write(bench, trained)
         notes = too_few_steps(trained, self.steps)
@@ -110,15 +112,20 @@ class PhatgooseGates:
         rows = rows_of(loaded.model, loaded.tokenizer, examples, **limits)
         return batches_within(rows, steps=self.steps, tokens=text.tokens)
 
-    def _trained(self, bench: Bench, loaded: Loaded, alias: Alias, batches: Batches) -> Trained:
-        """The gates of one adapter.
+    def _trained(
+        self, bench: Bench, loaded: Loaded, alias: Alias, factors: Mapping[str, Factors], batches: Batches
+    ) -> Trained:
+        """The gates of one adapter; only its factors are in memory.
 
         Raises:
             Misfit: a gate is not finite.
         """
-        from brickctl.analysis.phatgoose import train_gates
+        from brickctl.analysis.phatgoose import Product, train_gates
 
-        products = self._products(bench, alias)
+        products = {}
+        for path, one in factors.items():
+            up, down = (bench.tensor(cast(node, DType.F32)).to(bench.device) for node in (one.up, one.down))
+            products[path] = Product(up=up, down=down)
 
         def watch(count: int) -> None:
             bench.events.advance(_LABEL, count)
@@ -129,21 +136,17 @@ class PhatgooseGates:
             raise Misfit(f"the gates of `{alias}` cannot be trained", causes=(cause,), hint="try a smaller `rate`")
         return found
 
-    def _products(self, bench: Bench, alias: Alias) -> Mapping[str, Product]:
-        """What an adapter adds to the modules that it changes, as a route runs it.
+    def _factors(self, bench: Bench, alias: Alias) -> Mapping[str, Factors]:
+        """What an adapter does to the modules that it changes, as a route runs it.
 
         Raises:
             Misfit: it, or the model, has other modules than the base.
             Unsupported: it is none that can be routed.
         """
-        from brickctl.analysis.phatgoose import Product
-
-        products = {}
-        for path, one in canonical(bench.ingredients, (alias,), self.rank, self.place).factors[alias].items():
+        found = canonical(bench.ingredients, (alias,), self.rank, self.place).factors[alias]
+        for path in found:
             _require_module(bench, f"{path}.weight", alias)
-            up, down = (bench.tensor(cast(node, DType.F32)).to(bench.device) for node in (one.up, one.down))
-            products[path] = Product(up=up, down=down)
-        return products
+        return found
 
     def _write(self, bench: Bench, trained: Mapping[Alias, Trained]) -> None:
         from safetensors.torch import save_file

@@ -13,7 +13,7 @@ from brickctl.analysis.routed import load_by_gates
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported, UsageFault
 from brickctl.operations.routers.phatgoose import GATES, SMALLEST
 from tests.support.architectures import adapter_on, model_of
-from tests.support.building import build, digest, manifest, prepare
+from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.deriving import derive
 from tests.support.models import LINEAR, adapter, edit_config, load, logits
 from tests.support.routing import ASK_LOGITS, model_of_words, prompts, run_guide
@@ -407,3 +407,33 @@ def test_gates_that_overflow_are_refused(base: Path, adapters: Mapping[str, Path
     huge = adapter(base, tmp_path / "huge", seed=1, size=1e30)
     with pytest.raises(BrickctlError, match="NaN"):
         derived(base, {**adapters, "two": huge}, tmp_path / "x")
+
+
+FROM_TARGET = ENTRY.replace('from = "base"', 'from = { target = "grown" }')
+
+
+@pytest.mark.parametrize(
+    ("grow", "reason"),
+    [
+        ('{ op = "grow-depth", layers = 4 }', "no gates can be trained on this model"),
+        ('{ op = "grow-width", neurons = 96 }', "`one` does not fit the model"),
+    ],
+)
+def test_a_model_whose_modules_are_not_those_of_the_base_trains_no_gates(
+    grow: str, reason: str, base: Path, adapters: Mapping[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "examples.jsonl").write_text(examples("one", "two"))
+    with pytest.raises(Misfit, match=reason):
+        derive(base, adapters, FROM_TARGET, tmp_path / "x", f"[targets.grown]\napply = [{grow}]")
+
+
+def test_gates_can_be_trained_on_what_a_target_merges(
+    base: Path, adapters: Mapping[str, Path], bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """It reads otherwise than the base, so gates are others."""
+    (tmp_path / "examples.jsonl").write_text(examples("one", "two"))
+    merged = f"[targets.grown]\napply = [{sum_of(three=1.0)}]"
+    derive(base, adapters, FROM_TARGET, tmp_path / "x", merged)
+    found = gates_of(tmp_path / "x")
+    assert list(found) == list(gates_of(bricks["g"]))
+    assert not any(torch.equal(gate, found[name]) for name, gate in gates_of(bricks["g"]).items())
