@@ -1,4 +1,4 @@
-"""Loading routed models as `how-to-load.md` beside them does: by token with Arrow, or by request."""
+"""Loading routed models as `how-to-load.md` beside them does: by token with Arrow or by gates, or by request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brickctl.analysis.pooled_states import pooled_states
 from brickctl.analysis.silence import silence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -69,18 +69,65 @@ def load_by_token(
     return Loaded(model=model, tokenizer=loaded.tokenizer)
 
 
+def load_by_gates(
+    folder: Path, adapters: Sequence[str], gates: Path, *, top_k: int, smallest: float, threads: int | None = None
+) -> Loaded:
+    """Load a model with adapters in `folder/adapters/NAME` among which gates choose, (adapters, inputs) by module.
+
+    Raises:
+        NotFound, Unsupported, IntegrityFault: as `load`.
+    """
+    from safetensors.torch import load_file
+
+    loaded = _load_all(folder, adapters, threads)
+    known = load_file(gates)
+    with silence():
+        loaded.model.base_model.set_adapter(list(adapters))
+    loaded.model.requires_grad_(False)  # noqa: FBT003 - torch takes it so
+    for path, layer in loaded.model.get_base_model().named_modules():
+        if path in known:
+            _route(layer, adapters, known[path], top_k, smallest)
+    return loaded
+
+
+def _route(layer: Any, adapters: Sequence[str], gates: torch.Tensor, top_k: int, smallest: float) -> None:
+    """Let every adapter of a layer say as much of each token as its share is: a softmax of the largest logits."""
+    import torch
+
+    shares: list[torch.Tensor] = []
+
+    def choose(_: Any, given: tuple[torch.Tensor, ...]) -> None:
+        states = torch.nn.functional.layer_norm(given[0].float(), given[0].shape[-1:], eps=smallest)
+        logits = states @ gates.to(states.device).T / gates.shape[1] ** 0.5
+        best = logits.topk(top_k, dim=-1)
+        shares[:] = [torch.zeros_like(logits).scatter(-1, best.indices, best.values.softmax(dim=-1))]
+
+    def weigh(at: int) -> Callable[[Any, Any, torch.Tensor], torch.Tensor]:
+        return lambda _, __, out: out * shares[0][..., at : at + 1].to(out.dtype)
+
+    layer.register_forward_pre_hook(choose)
+    for at, name in enumerate(adapters):
+        layer.lora_B[name].register_forward_hook(weigh(at))
+
+
 def load_by_request(folder: Path, adapters: Sequence[str], chooser: Chooser, *, threads: int | None = None) -> Loaded:
     """Load a model with adapters in `folder/adapters/NAME`, of which every row of a batch gets its own, or none.
 
     Raises:
         NotFound, Unsupported, IntegrityFault: as `load`.
     """
+    loaded = _load_all(folder, adapters, threads)
+    return Loaded(model=RoutedByRequest(loaded.model, chooser), tokenizer=loaded.tokenizer)
+
+
+def _load_all(folder: Path, adapters: Sequence[str], threads: int | None) -> Loaded:
+    """A model with all of its adapters, the first of which is active."""
     first, *others = adapters
     loaded = load(folder, active=first, threads=threads)
     with silence(), explained(folder):
         for name in others:
             loaded.model.load_adapter(str(folder / "adapters" / name), adapter_name=name)
-    return Loaded(model=RoutedByRequest(loaded.model.eval(), chooser), tokenizer=loaded.tokenizer)
+    return Loaded(model=loaded.model.eval(), tokenizer=loaded.tokenizer)
 
 
 class RoutedByRequest:

@@ -11,7 +11,8 @@ from brickctl.core.manifest import Input
 from brickctl.core.names import BASE, Alias, did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.errors import Misfit, Place, Unsupported, UsageFault, asked_for
-from brickctl.kinds.router import FILE, WEIGHTS, Routing, hidden_size
+from brickctl.kinds.router import Routing, hidden_size
+from brickctl.kinds.router_document import FILE, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,16 +167,24 @@ def read_requests(content: str, name: str, bricks: Sequence[Alias]) -> tuple[Req
 def _request(line: Table, bricks: Sequence[Alias]) -> Request:
     from brickctl.analysis.examples import text_of
 
-    label = text_of(line, "label")
-    if label != BASE and label not in bricks:
-        hint = did_you_mean(label, (*bricks, BASE)) or f"one of {', '.join((*bricks, BASE))}"
-        raise line.error(f"`{shown(label)}` is none of the bricks", key="label", hint=hint)
+    label = label_of(line, bricks)
     if line.has("text"):
         return Request(text_of(line, "text"), label)
     if not line.has("prompt"):
         raise line.error("`text` is missing", hint=_LINE)
     line.take("completion")  # what a request begins with is all that a router sees
     return Request(text_of(line, "prompt"), label)
+
+
+def label_of(line: Table, bricks: Sequence[Alias]) -> str:
+    """The `label` of a line: one of the bricks, or `base`; raises UsageFault for anything else."""
+    from brickctl.analysis.examples import text_of
+
+    label = text_of(line, "label")
+    if label != BASE and label not in bricks:
+        hint = did_you_mean(label, (*bricks, BASE)) or f"one of {', '.join((*bricks, BASE))}"
+        raise line.error(f"`{shown(label)}` is none of the bricks", key="label", hint=hint)
+    return label
 
 
 def _findings(found: Centroids, pooled: Tensor, requests: Sequence[Request], labels: Sequence[str]) -> Findings:
@@ -222,11 +231,7 @@ def read_centroids(derived: Derived) -> CentroidsOf:
     (half of them). What lies `reach` times as far from a centre as the farthest of its own prompts goes to the base.
     """
     table = derived.table.fresh()
-    bricks = tuple(Alias(name) for name in table.strings_or_none("bricks") or ())
-    if not bricks:
-        raise table.missing(f"{table.where} needs `bricks`", "bricks", hint='write bricks = ["NAME", "OTHER"]')
-    if BASE in bricks or len(dict.fromkeys(bricks)) != len(bricks):
-        raise table.error("`bricks` names each brick once, and not the base", key="bricks")
+    bricks = read_routed(table)
     layer, reach = table.integer_or_none("layer"), table.number_or_none("reach")
     if layer is not None and layer < 0:
         raise table.error(f"{table.named('layer')} must be 0 or more", key="layer")
@@ -237,6 +242,16 @@ def read_centroids(derived: Derived) -> CentroidsOf:
     table.finish()
     reach = _REACH if reach is None else reach
     return CentroidsOf(bricks=bricks, calibration=path, layer=layer, reach=reach, place=derived.place)
+
+
+def read_routed(table: Table) -> tuple[Alias, ...]:
+    """Read `bricks`: what there is to choose from; raises ManifestInvalid where that is nothing, or the base."""
+    bricks = tuple(Alias(name) for name in table.strings_or_none("bricks") or ())
+    if not bricks:
+        raise table.missing(f"{table.where} needs `bricks`", "bricks", hint='write bricks = ["NAME", "OTHER"]')
+    if BASE in bricks or len(dict.fromkeys(bricks)) != len(bricks):
+        raise table.error("`bricks` names each brick once, and not the base", key="bricks")
+    return bricks
 
 
 def _read_path(table: Table) -> str:

@@ -93,8 +93,10 @@ class Text:
         (bench.folder / FILE).write_bytes(readable_json(document))
 
 
-def read_text(table: Table, derived: Derived) -> Text:
+def read_text(table: Table, derived: Derived, *, tokens: int = 20_000) -> Text:
     """Read `calibration`, `tokens`, `window` and `seed`; does not finish the table.
+
+    `tokens` is how many are read where the entry does not say.
 
     Raises:
         ManifestInvalid: a key is missing, or cannot be.
@@ -108,7 +110,7 @@ def read_text(table: Table, derived: Derived) -> Text:
         raise table.error(f"`{shown(path)}` is no file of this project", key="calibration", hint=hint)
     return Text(
         calibration=path,
-        tokens=_at_least(table, "tokens", 1, 20_000),
+        tokens=_at_least(table, "tokens", 1, tokens),
         window=_at_least(table, "window", 2, 256),
         seed=_at_least(table, "seed", 0, 0),
         of=derived.start if derived.target is None else None,

@@ -1,4 +1,4 @@
-"""Router: which of several bricks a request is for, by how near it is to the centre of their prompts."""
+"""Router: which of several bricks a request or a token is for, by centres of prompts, or by trained gates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
-from brickctl.core.names import is_alias
 from brickctl.core.regions import Spec
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Unsupported
+from brickctl.kinds import gate_vectors
 from brickctl.kinds.base import interface
 from brickctl.kinds.kind import Changes, is_described_by, register, tuned_model
+from brickctl.kinds.router_document import (
+    FILE,
+    MOST_LABELS,
+    check_place,
+    labels_of,
+    require_format,
+    unreadable,
+)
 from brickctl.vocabulary.axis import EMBEDDING
 
 if TYPE_CHECKING:
@@ -20,12 +28,7 @@ if TYPE_CHECKING:
     from brickctl.core.brick import Brick, Contents
     from brickctl.core.model import LazyModel
 
-FILE = "router_config.json"
 FORMAT = "brickctl-router-1"
-WEIGHTS = "model.safetensors"
-_HINT = "the file is damaged, or was written by something else; derive the router again"
-_ELSEWHERE = "set [base] to the model that it was derived from, or derive it again"
-_MOST_LABELS = 1000
 _MOST_LAYERS = 10_000
 _LONGEST = 1 << 20
 
@@ -62,7 +65,7 @@ class Routing:
 
 
 class RouterKind:
-    """A centre for every label in the space of a base's hidden states, and how near a request must come to it."""
+    """Centres of labels in the space of a base's hidden states, or gates: vectors of adapters for each module."""
 
     name = "router"
     is_asked_for = False
@@ -76,33 +79,31 @@ class RouterKind:
         return None
 
     def facts(self, contents: Contents) -> Mapping[str, Any]:
-        """Among which labels it chooses, and behind how many blocks it reads."""
+        """Among which labels it chooses, and behind how many blocks it reads, where it has centres."""
         document = contents.documents[FILE]
         labels, layer = document.get("labels"), document.get("layer")
-        named = [shown(label) for label in labels[:_MOST_LABELS]] if isinstance(labels, list) else []
+        named = [shown(label) for label in labels[:MOST_LABELS]] if isinstance(labels, list) else []
         return {"labels": named, **({"layer": layer} if type(layer) is int else {})}
 
     def check(self, brick: Brick, base: LazyModel) -> None:
-        """Its format must be known, its base this one, and its tensors those of its labels."""
+        """Its format must be known, its base this one, and its tensors those that its configuration implies."""
+        if gate_vectors.has_gates(brick):
+            gate_vectors.check(brick, base)
+            return
         found = routing(brick)
-        if brick.contents.documents[FILE].get("interface") != interface(base):
-            cause = f"{FILE} names a base whose tensors have other names or shapes"
-            message = f"`{brick.name}` does not fit the base"
-            raise Misfit(message, causes=(cause,), place=brick.required_by, hint=_ELSEWHERE)
+        check_place(brick, base)
         stored = {name: tensor.spec for name, tensor in brick.contents.tensors.items()}
         hidden = hidden_size(base)
         if stored != found.specs(hidden):
             have = ", ".join(f"{shown(name)} {spec.dtype.code} {list(spec.shape)}" for name, spec in stored.items())
             cause = f"{len(found.labels)} labels and states of {hidden} numbers need others than {have or 'none'}"
-            raise _unreadable(brick, cause)
-        file = brick.pin.file(WEIGHTS)
-        if file is None or any(tensor.blob != file.sha256 for tensor in brick.contents.tensors.values()):
-            raise _unreadable(brick, f"its tensors are not in {WEIGHTS}, where routed models look for them")
+            raise unreadable(brick, cause)
 
     def changes(self, brick: Brick, base: LazyModel) -> Changes:  # noqa: ARG002 - it changes none
         """Unsupported: a router has no weights of a model."""
         cause = "it says which brick a request is for, and changes no weights"
-        hint = f'write {{ op = "route", method = "retrieval", router = "{brick.name}", bricks = [NAMES] }}'
+        method = "phatgoose" if gate_vectors.has_gates(brick) else "retrieval"
+        hint = f'write {{ op = "route", method = "{method}", router = "{brick.name}", bricks = [NAMES] }}'
         message = f"`{brick.name}` is a router, which cannot be merged"
         raise Unsupported(message, causes=(cause,), place=brick.required_by, hint=hint)
 
@@ -112,22 +113,14 @@ class RouterKind:
 
 
 def routing(brick: Brick) -> Routing:
-    """What the configuration of the brick says.
+    """What the configuration of a brick with centres says.
 
     Raises:
         Misfit: it says something else than this brickctl knows.
     """
-    document = brick.contents.documents.get(FILE, {})
-    if document.get("format") != FORMAT:
-        cause = f"{FILE} has the format `{shown(document.get('format'))}`; this brickctl reads `{FORMAT}`"
-        raise _unreadable(brick, cause)
-    labels = document.get("labels")
-    if not isinstance(labels, list) or not 1 < len(labels) <= _MOST_LABELS or not all(map(_is_label, labels)):
-        raise _unreadable(brick, f"`labels` in {FILE} is no list of 2 to {_MOST_LABELS} names")
-    if len(dict.fromkeys(labels)) != len(labels):
-        raise _unreadable(brick, f"`labels` in {FILE} has a name twice")
+    require_format(brick, FORMAT)
     layer, longest = _number(brick, "layer", 0, _MOST_LAYERS), _number(brick, "longest", 1, _LONGEST)
-    return Routing(labels=tuple(labels), layer=layer, longest=longest)
+    return Routing(labels=labels_of(brick, fewest=2), layer=layer, longest=longest)
 
 
 def hidden_size(base: LazyModel) -> int:
@@ -136,20 +129,11 @@ def hidden_size(base: LazyModel) -> int:
     return next((shape[-1] for shape in shapes if shape), 0)
 
 
-def _is_label(value: Any) -> bool:
-    return isinstance(value, str) and is_alias(value)
-
-
 def _number(brick: Brick, key: str, least: int, most: int) -> int:
     value = brick.contents.documents[FILE].get(key)
     if type(value) is not int or not least <= value <= most:
-        raise _unreadable(brick, f"`{key}` in {FILE} must be a number from {least} to {most}, not `{shown(value)}`")
+        raise unreadable(brick, f"`{key}` in {FILE} must be a number from {least} to {most}, not `{shown(value)}`")
     return value
-
-
-def _unreadable(brick: Brick, cause: str) -> Misfit:
-    message = f"`{brick.name}` is no router that brickctl reads"
-    return Misfit(message, causes=(cause,), place=brick.required_by, hint=_HINT)
 
 
 register(RouterKind())

@@ -87,7 +87,8 @@ def read_route(step: Step) -> Operation:
     The adapters stay beside the model, all as plain LoRAs of one rank for the same modules; what is no product of two
     small factors, such as a DoRA, becomes the nearest LoRA of `rank` (twice its own). `arrow` chooses for every token
     in every layer, by the direction that each adapter reads most: its `top-k` adapters, weighted by a softmax of this
-    `temperature`. `retrieval` chooses for every request, one adapter or none, by `router = NAME`: a derived brick of
+    `temperature`. `phatgoose` chooses so too, by trained gates, with `router = NAME`: a derived brick of
+    `op = "phatgoose-gates"`. `retrieval` chooses for every request, one adapter or none, by a `router` of
     `op = "centroids"`.
     """
     table = step.table.fresh()

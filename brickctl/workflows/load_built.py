@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.core.names import BASE
-from brickctl.kinds.router import FILE, WEIGHTS
+from brickctl.kinds.router_document import FILE, WEIGHTS
 from brickctl.operations.route import Route
 from brickctl.operations.routers.arrow import PROTOTYPES, Arrow
+from brickctl.operations.routers.phatgoose import GATES, SMALLEST, Phatgoose
 from brickctl.operations.routers.router import FOLDER
 from brickctl.operations.stack import Stack
 from brickctl.sources.selection import read_json
@@ -50,7 +51,7 @@ def routed(recipe: Recipe | None) -> Route | None:
 
 
 def _load_routed(route: Route, folder: Path, threads: int | None) -> Loaded:
-    from brickctl.analysis.routed import Chooser, load_by_request, load_by_token
+    from brickctl.analysis.routed import Chooser, load_by_gates, load_by_request, load_by_token
 
     router = route.router
     if isinstance(router, Arrow):
@@ -62,6 +63,9 @@ def _load_routed(route: Route, folder: Path, threads: int | None) -> Loaded:
             temperature=router.temperature,
             threads=threads,
         )
+    if isinstance(router, Phatgoose):
+        gates = folder / GATES
+        return load_by_gates(folder, route.bricks, gates, top_k=router.top_k, smallest=SMALLEST, threads=threads)
     said = read_json((folder / FOLDER / FILE).read_bytes(), where=FILE)
     names = tuple(None if label == BASE else label for label in said["labels"])
     file = folder / FOLDER / WEIGHTS

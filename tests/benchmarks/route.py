@@ -1,6 +1,6 @@
 """Routers on a real model: what each skill keeps when all adapters stand beside it and nobody says which one is meant.
 
-    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval] [--json FILE]
+    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval phatgoose]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions. Half of it, and half of the prose of
 `tests/support/domains.jsonl` as text for the base, is what a router learns from; of the other half (`--half 0` swaps
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 DOMAINS = Path(__file__).parents[1] / "support" / "domains.jsonl"
 ROUTER = 'op = "centroids"\nfrom = "base"\nbricks = {bricks}\ncalibration = "prompts.jsonl"'
+GATES = 'op = "phatgoose-gates"\nfrom = "base"\nbricks = {bricks}\ncalibration = "examples.jsonl"\ntokens = {tokens}'
 NONE = "__base__"
 
 
@@ -67,6 +68,12 @@ class Questions:
         lines = [(name, one.prompt) for name, examples in self.learned.items() for one in examples]
         lines += [("base", text) for text in self.prose]
         return "".join(json.dumps({"text": text, "label": label}) + "\n" for label, text in lines)
+
+    def examples(self) -> str:
+        """The file that gates are trained by: the same prompts, with their completions."""
+        pairs = ((name, one) for name, examples in self.learned.items() for one in examples)
+        lines = ({"prompt": one.prompt, "completion": one.completion, "label": name} for name, one in pairs)
+        return "".join(json.dumps(line) + "\n" for line in lines)
 
     def mixed(self) -> list[tuple[str, Example]]:
         """All skills in one list."""
@@ -105,8 +112,8 @@ def perplexities(model: Any, tokenizer: Any, texts: Mapping[str, Sequence[str]])
     return dict(zip(texts, map(of_loss, mean_losses(model, rows)), strict=True))
 
 
-def by_arrow(folder: Path, questions: Questions) -> dict[str, Any]:
-    """Arrow, which routes every token."""
+def by_token(folder: Path, questions: Questions) -> dict[str, Any]:
+    """Arrow or PHATGOOSE, which route every token."""
     names = loaded(folder)
     model, tokenizer = names["model"], names["tokenizer"]
     tokenizer.padding_side = "left"
@@ -152,28 +159,39 @@ def _routed_loss(names: Mapping[str, Any], texts: Sequence[str]) -> float:
 
 
 def measured(
-    base: Path, adapters: Mapping[str, Path], questions: Questions, scratch: Path, only: Sequence[str] | None
+    base: Path, adapters: Mapping[str, Path], questions: Questions, scratch: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Build and measure one router after another."""
+    """Derive, build and measure one router after another."""
     bricks = json.dumps(list(adapters))
     (scratch / "prompts.jsonl").write_text(questions.calibration())
-    for row in derive(base, adapters, ROUTER.format(bricks=bricks), scratch / "router").rows:
-        print(" ", row)
-    steps: dict[str, tuple[str, Callable[[Path, Questions], dict[str, Any]]]] = {
-        "retrieval": (f'method = "retrieval", router = "r", bricks = {bricks}', by_retrieval),
-        "arrow-1": (f'method = "arrow", top-k = 1, bricks = {bricks}', by_arrow),
-        "arrow-2": (f'method = "arrow", top-k = 2, bricks = {bricks}', by_arrow),
+    (scratch / "examples.jsonl").write_text(questions.examples())
+    centroids = ROUTER.format(bricks=bricks)
+    gates = GATES.format(bricks=bricks, tokens=arguments.tokens)
+    steps: dict[str, tuple[str | None, str, Callable[[Path, Questions], dict[str, Any]]]] = {
+        "retrieval": (centroids, f'method = "retrieval", router = "r", bricks = {bricks}', by_retrieval),
+        "arrow-1": (None, f'method = "arrow", top-k = 1, bricks = {bricks}', by_token),
+        "arrow-2": (None, f'method = "arrow", top-k = 2, bricks = {bricks}', by_token),
+        "phatgoose": (gates, f'method = "phatgoose", router = "r", bricks = {bricks}', by_token),
     }
-    for name, (keys, measure) in steps.items():
-        if only is not None and name not in only:
+    for name, (entry, keys, measure) in steps.items():
+        if arguments.only is not None and name not in arguments.only:
             continue
         started = time.monotonic()
-        text = manifest(base, {**adapters, "r": scratch / "router"}, f'{{ op = "route", {keys} }}')
-        folder = build(text, scratch / "built", threads=1)
+        known = {**adapters, **({} if entry is None else {"r": derived(base, adapters, entry, scratch / name)})}
+        made = time.monotonic()
+        folder = build(manifest(base, known, f'{{ op = "route", {keys} }}'), scratch / "built", threads=1)
         built = time.monotonic()
         found = measure(folder, questions)
-        seconds = {"build": round(built - started, 1), "measure": round(time.monotonic() - built, 1)}
+        seconds = {"derive": made - started, "build": built - made, "measure": time.monotonic() - built}
         yield name, {**found, "seconds": seconds, "missed": _missed(folder)}
+
+
+def derived(base: Path, adapters: Mapping[str, Path], entry: str, folder: Path) -> Path:
+    """The folder of a router, of which is printed what its derivation has to say."""
+    findings = derive(base, adapters, entry, folder)
+    for line in (*findings.rows, *findings.notes):
+        print(" ", line, flush=True)
+    return folder
 
 
 def _missed(folder: Path) -> dict[str, float]:
@@ -192,6 +210,7 @@ def main() -> None:
     parser.add_argument("--adapters", type=Path, nargs="+", required=True)
     parser.add_argument("--items", type=int, default=24, help="of each skill")
     parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="which half is asked")
+    parser.add_argument("--tokens", type=int, default=3000, help="by which the gates of each adapter are trained")
     parser.add_argument("--only", nargs="+", help="routers to measure, such as `retrieval`")
     parser.add_argument("--scratch", type=Path, help="where models are built; a temporary folder unless given")
     parser.add_argument("--json", type=Path)
@@ -209,7 +228,7 @@ def main() -> None:
         del plain
         base = arguments.base.resolve()
         results = {"base": {"right": unrouted, "perplexity": before}}
-        for name, found in measured(base, adapters, questions, Path(folder), arguments.only):
+        for name, found in measured(base, adapters, questions, Path(folder), arguments):
             found["change"] = {kind: value / before[kind] - 1 for kind, value in found["perplexity"].items()}
             results[name] = found
             print(name, json.dumps({key: _rounded(value) for key, value in found.items()}), flush=True)

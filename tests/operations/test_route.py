@@ -16,7 +16,6 @@ from tests.support.architectures import adapter_on, model_of
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import (
     LINEAR,
-    VOCABULARY,
     adapter,
     edit_tensors,
     load,
@@ -26,7 +25,7 @@ from tests.support.models import (
     tuned,
     weights,
 )
-from tests.support.routing import model_of_words, run_guide
+from tests.support.routing import ASK_LOGITS, model_of_words, run_guide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -164,15 +163,13 @@ def test_prototypes_do_not_depend_on_signs(
         torch.testing.assert_close(again[path], rows, rtol=0, atol=1e-6)
 
 
-ASK_ARROW = f"""
-tokens = torch.arange(1, 25).unsqueeze(0) * 7 % {VOCABULARY}
-with torch.no_grad():
-    said = {{"routed": model(tokens).logits.tolist()}}
-    with model.disable_adapter():
-        said["none"] = model(tokens).logits.tolist()
+ASK_ARROW = (
+    ASK_LOGITS
+    + """
 layer = model.get_base_model().model.layers[0].self_attn.q_proj
 said["prototypes"] = layer.lora_arrow["arrow_router"].prototypes.tolist()
 """
+)
 
 
 def routed_logits(base: Path, folder: Path, names: tuple[str, ...], top_k: int, temperature: float) -> Tensor:

@@ -41,6 +41,7 @@ class Workbench:
     ingredients: Ingredients
     paths: Mapping[Sha256, Path]
     scratch: Path
+    restacked: bool = False
     threads: int = 1
     device: str = "cpu"
     events: Listener = field(default_factory=Listener)
@@ -72,10 +73,18 @@ def derive(base: Path, bricks: Mapping[str, Path], entry: str, folder: Path, mor
     derivation = read_derivation(derived, wanted.usable)
     ingredients, paths = gather(wanted, scratch)
     if derived.target is None:
-        start = ingredients.model(derived.start)
+        start, restacked = ingredients.model(derived.start), False
     else:
-        start = read_recipe(wanted, wanted.targets[derived.target]).artifact(ingredients).root
+        artifact = read_recipe(wanted, wanted.targets[derived.target]).artifact(ingredients)
+        start, restacked = artifact.root, artifact.restacked
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    bench = Workbench(folder=folder, start=start, ingredients=ingredients, paths=paths, scratch=scratch / "bench")
+    bench = Workbench(
+        folder=folder,
+        start=start,
+        restacked=restacked,
+        ingredients=ingredients,
+        paths=paths,
+        scratch=scratch / "bench",
+    )
     return derivation.make(bench)

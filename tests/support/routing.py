@@ -35,6 +35,16 @@ print("ANSWER" + json.dumps(said))
 """
 
 
+ASK_LOGITS = f"""
+tokens = torch.arange(1, 25).unsqueeze(0) * 7 % {VOCABULARY}
+with torch.no_grad():
+    said = {{"routed": model(tokens).logits.tolist()}}
+    with model.disable_adapter():
+        said["none"] = model(tokens).logits.tolist()
+"""
+"""What a routed model says about the prompt of `models.logits`, with its router and without any adapter."""
+
+
 def model_of_words(folder: Path, **settings: Any) -> Path:
     """A tiny model whose tokens are the words `w00`, `w01`, ...; the second one ends a text.
 

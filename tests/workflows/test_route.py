@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 ROUTER = 'op = "centroids"\nfrom = "base"\nbricks = ["plain", "other"]\ncalibration = "prompts.jsonl"'
 ARROW = '{ op = "route", method = "arrow", bricks = ["plain", "other"] }'
 RETRIEVAL = '{ op = "route", method = "retrieval", bricks = ["plain", "other"], router = "router" }'
+GATES = ROUTER.replace("centroids", "phatgoose-gates") + "\ntokens = 200"
+PHATGOOSE = '{ op = "route", method = "phatgoose", bricks = ["plain", "other"], router = "gates" }'
 DORA = '{ op = "route", method = "arrow", bricks = ["plain", "dora"] }'
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A base of words, adapters for it, and a router for two of them."""
+    """A base of words, adapters for it, and two routers for two of them."""
     scratch = tmp_path_factory.mktemp("route")
     base = model_of_words(scratch / "base")
     adapters = {
@@ -49,7 +51,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     (scratch / "prompts.jsonl").write_text(lines(plain=prompts(4, 4), other=prompts(24, 4), base=prompts(44, 4)))
     derive(base, adapters, ROUTER, scratch / "router")
-    return {"base": base, **adapters, "router": scratch / "router"}
+    derive(base, adapters, GATES, scratch / "gates")
+    return {"base": base, **adapters, "router": scratch / "router", "gates": scratch / "gates"}
 
 
 def built(step: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Built:
@@ -62,7 +65,9 @@ def built(step: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: p
     return found
 
 
-@pytest.mark.parametrize(("step", "promised"), [(ARROW, "numeric"), (RETRIEVAL, "bitwise"), (DORA, "numeric")])
+@pytest.mark.parametrize(
+    ("step", "promised"), [(ARROW, "numeric"), (RETRIEVAL, "bitwise"), (PHATGOOSE, "bitwise"), (DORA, "numeric")]
+)
 def test_only_what_goes_through_lapack_is_numeric(
     step: str, promised: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +102,7 @@ max = 500
 """
 
 
-@pytest.mark.parametrize(("step", "guide"), [(ARROW, "arrow"), (RETRIEVAL, "retrieval")])
+@pytest.mark.parametrize(("step", "guide"), [(ARROW, "token"), (PHATGOOSE, "token"), (RETRIEVAL, "request")])
 def test_checks_run_on_the_routed_model_as_its_guide_loads_it(
     step: str, guide: str, folders: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,10 +144,10 @@ with model.disable_adapter():
     said["without"] = perplexity()
 """
 SAY = {
-    "arrow": "asked = {asked}"
+    "token": "asked = {asked}"
     + MEASURE.replace("{", "{{").replace("}", "}}")
     + "said['answers'], said['perplexity'] = [said_after(text) for text in asked], perplexity()",
-    "retrieval": "asked = {asked}"
+    "request": "asked = {asked}"
     + MEASURE.replace("{", "{{").replace("}", "}}")
     + "said['answers'] = [generate([text], max_new_tokens=3, do_sample=False)[0] for text in asked]\n"
     + "said['perplexity'] = perplexity(choose(asked))",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
 from brickctl.operations.canonical_adapters import zeros_of
-from brickctl.operations.routers.router import FOLDER, Routed, Router, register
+from brickctl.operations.routers.router import FOLDER, Routed, Router, read_top_k, register
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.leading_direction import leading_direction
 from brickctl.tensors.views import stack_rows
@@ -102,10 +102,7 @@ def read_arrow(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> 
     del place
     if len(bricks) < _FEWEST:
         raise table.error("Arrow chooses among two adapters at least", key="bricks")
-    top_k = table.integer_or_none("top-k")
-    top_k = min(2, len(bricks)) if top_k is None else top_k
-    if not 1 <= top_k <= len(bricks):
-        raise table.error(f"{table.named('top-k')} must be from 1 to {len(bricks)}, the number of bricks", key="top-k")
+    top_k = read_top_k(table, bricks)
     temperature = table.number_or_none("temperature")
     temperature = 1.0 if temperature is None else temperature
     if not _COLDEST <= temperature <= _HOTTEST:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import Misfit
-from brickctl.kinds.kind import kind_named
-from brickctl.kinds.router import FILE, WEIGHTS, routing
+from brickctl.kinds.gate_vectors import has_gates
+from brickctl.kinds.router import routing
+from brickctl.kinds.router_document import FILE, WEIGHTS
 from brickctl.operations.layer_config import COUNTS
 from brickctl.operations.loading_guide import refuse_taken
-from brickctl.operations.routers.router import FOLDER, Routed, Router, register
+from brickctl.operations.routers.router import FOLDER, Routed, Router, read_brick, register, router_brick
+from brickctl.operations.routers.serving import NO_ADAPTER, TABLE, routing_table, serving_guide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from brickctl.operations.canonical_adapters import Canonical
     from brickctl.operations.operation import Ingredients
 
-_KIND = "router"
+_OP = "centroids"
 _AGAIN = "derive it again"
 
 _GUIDE = """\
@@ -70,21 +72,7 @@ def generate(prompts, **settings):
 `generate(["...", "..."], max_new_tokens=50)` answers a batch in which every prompt has an adapter of its own;
 `choose` says which, `__base__` for none. Adapters: {adapters}.
 
-## How to serve it
-
-All adapters are plain LoRAs of rank {rank} for the same modules, so an engine that serves several LoRAs at once takes
-the folders as they are. In vLLM, for example:
-
-```text
-vllm serve . --served-model-name __base__ --enable-lora --max-loras {count} --max-lora-rank {served} \\
-  --lora-modules {modules}
-```
-
-Whoever sends a request asks `choose` first, and names what it says as the `model` of the request.
 """
-
-_SERVED = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM makes room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +92,13 @@ class Retrieval:
         return {"method": "retrieval", "router": self.router}
 
     def routed(self, adapters: Canonical, ingredients: Ingredients) -> Routed:
-        """The files of the router as they are, and the lines that use them."""
+        """The files of the router as they are, the lines that use them, and the table for whoever serves them."""
         refuse_taken(adapters.factors, self.place)
         found = self._routing(tuple(adapters.factors), ingredients)
         pin = ingredients.brick(self.router).pin
         files = ((path, pin.file(path)) for path in (FILE, WEIGHTS))
         parts: dict[str, File | bytes] = {f"{FOLDER}/{path}": file for path, file in files if file is not None}
+        parts[TABLE] = routing_table(found, adapters.rank)
         return Routed(guide=_guide(found, adapters), parts=parts)
 
     def _routing(self, bricks: tuple[Alias, ...], ingredients: Ingredients) -> Routing:
@@ -118,12 +107,11 @@ class Retrieval:
         Raises:
             Misfit: it is not.
         """
-        brick = ingredients.brick(self.router)
-        if brick.kind != _KIND:
-            hint = 'derive one: [derived.NAME] with op = "centroids"'
-            cause = f"it is of kind {brick.kind}"
-            raise Misfit(f"`{self.router}` is no router", causes=(cause,), place=self.place, hint=hint)
-        kind_named(_KIND).check(brick, ingredients.base)
+        brick = router_brick(ingredients, self.router, _OP, self.place)
+        if has_gates(brick):
+            cause = "it has gates, by which `phatgoose` chooses for every token"
+            hint = f'write method = "phatgoose", or derive another with op = "{_OP}"'
+            raise Misfit(f"`{self.router}` chooses for no request", causes=(cause,), place=self.place, hint=hint)
         found = routing(brick)
         known = tuple(label for label in found.labels if label != BASE)
         if sorted(known) != sorted(bricks):
@@ -148,8 +136,8 @@ def _blocks(base: LazyModel) -> int | None:
 def _guide(found: Routing, adapters: Canonical) -> str:
     first, *others = adapters.factors
     lines = (f'model.load_adapter("adapters/{name}", adapter_name="{name}")\n' for name in others)
-    names = ("__base__" if label == BASE else label for label in found.labels)
-    return _GUIDE.format(
+    names = (NO_ADAPTER if label == BASE else label for label in found.labels)
+    loading = _GUIDE.format(
         first=first,
         others="".join(lines),
         weights=WEIGHTS,
@@ -157,22 +145,13 @@ def _guide(found: Routing, adapters: Canonical) -> str:
         longest=found.longest,
         layer=found.layer,
         adapters=", ".join(f"`{name}`" for name in adapters.factors),
-        rank=adapters.rank,
-        count=len(adapters.factors),
-        served=next((rank for rank in _SERVED if rank >= adapters.rank), adapters.rank),
-        modules=" ".join(f"{name}=adapters/{name}" for name in adapters.factors),
     )
+    return loading + serving_guide(tuple(adapters.factors), adapters.rank)
 
 
 def read_retrieval(table: Table, bricks: tuple[Alias, ...], place: Place | None) -> Router:
     """Read `router`."""
-    if not table.has("router"):
-        hint = 'write router = "NAME": a brick that is derived with op = "centroids"'
-        raise table.missing("a route by retrieval needs `router`", "router", hint=hint)
-    router = Alias(table.string("router"))
-    if router == BASE or router in bricks:
-        raise table.error("`router` may be neither the base nor one of the adapters", key="router")
-    return Retrieval(router=router, place=place)
+    return Retrieval(router=read_brick(table, bricks, "retrieval", _OP), place=place)
 
 
 register("retrieval", read_retrieval)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from brickctl.core.names import did_you_mean
+from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.plugins import Plugins
+from brickctl.errors import Misfit
+from brickctl.kinds.kind import kind_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brickctl.core.brick import File
+    from brickctl.core.brick import Brick, File
     from brickctl.core.document import Table
-    from brickctl.core.names import Alias
     from brickctl.core.nodes import Node
     from brickctl.errors import Place
     from brickctl.operations.canonical_adapters import Canonical
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FOLDER = "router"
 """Where what a router is made of lies below the artifact."""
+
+_KIND = "router"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +91,46 @@ def read_router(table: Table, bricks: tuple[Alias, ...], place: Place | None) ->
         hint = did_you_mean(method, known) or f"one of {', '.join(known)}"
         raise table.error(f"there is no router `{method}`", key="method", hint=hint)
     return reader(table, bricks, place)
+
+
+def read_top_k(table: Table, bricks: tuple[Alias, ...]) -> int:
+    """Read `top-k`: how many of the adapters work for a token; two, unless it says otherwise.
+
+    Raises:
+        ManifestInvalid: there are not so many.
+    """
+    found = table.integer_or_none("top-k")
+    found = min(2, len(bricks)) if found is None else found
+    if not 1 <= found <= len(bricks):
+        raise table.error(f"{table.named('top-k')} must be from 1 to {len(bricks)}, the number of bricks", key="top-k")
+    return found
+
+
+def read_brick(table: Table, bricks: tuple[Alias, ...], method: str, op: str) -> Alias:
+    """Read `router`: a brick that a derivation by this `op` has made.
+
+    Raises:
+        ManifestInvalid: it is not there, or names something else.
+    """
+    if not table.has("router"):
+        hint = f'write router = "NAME": a brick that is derived with op = "{op}"'
+        raise table.missing(f"a route by {method} needs `router`", "router", hint=hint)
+    router = Alias(table.string("router"))
+    if router == BASE or router in bricks:
+        raise table.error("`router` may be neither the base nor one of the adapters", key="router")
+    return router
+
+
+def router_brick(ingredients: Ingredients, alias: Alias, op: str, place: Place | None) -> Brick:
+    """The brick of a router, which fits the base.
+
+    Raises:
+        Misfit: it is no router, or does not fit.
+    """
+    brick = ingredients.brick(alias)
+    if brick.kind != _KIND:
+        hint = f'derive one: [derived.NAME] with op = "{op}"'
+        cause = f"it is of kind {brick.kind}"
+        raise Misfit(f"`{alias}` is no router", causes=(cause,), place=place, hint=hint)
+    kind_named(_KIND).check(brick, ingredients.base)
+    return brick
