@@ -1,0 +1,249 @@
+"""More tokens: each has a row to begin with, and all that other tokens had keeps every bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tokenizers import Tokenizer, normalizers
+from transformers import AutoTokenizer
+
+from brickctl.analysis.load import unmatched_keys
+from tests.support.building import build, digest, manifest, prepare, sum_of
+from tests.support.models import adapter, edit_config, edit_tensors, load, tiny_model, tuned, weights
+from tests.support.vocabularies import (
+    EMBEDDING,
+    HEAD,
+    bpe,
+    document,
+    encoded,
+    numbers,
+    save,
+    speaker,
+    unigram,
+    wordpiece,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+SPECIAL = ("<s>", "</s>", "<|user|>")
+TOKENS = ("<|tool|>", "<|a|>", "cat dog")
+TEXT = "<s>cat dog, a dog <|user|> cats"
+
+
+def grow(tokens: Sequence[str] = TOKENS, more: str = "") -> str:
+    return f'{{ op = "grow-vocabulary", tokens = {json.dumps([*tokens])}{", " * bool(more)}{more} }}'
+
+
+def text(base: Path, apply: str, **bricks: Path) -> str:
+    return manifest(base, bricks, apply)
+
+
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("speakers")
+    words = ["cat", "dog"]
+    return {
+        "full": speaker(folder / "full", words, SPECIAL, seed=1),
+        "tied": speaker(folder / "tied", words, SPECIAL, seed=2, tie_word_embeddings=True),
+        "padded": speaker(folder / "padded", words, SPECIAL, seed=3, padding=2),
+        "roomy": speaker(folder / "roomy", words, SPECIAL, seed=4, padding=7, dtype="bfloat16"),
+    }
+
+
+def mean(table: Tensor, rows: Sequence[int]) -> Tensor:
+    return table.double()[[*rows]].mean(0)
+
+
+@pytest.mark.parametrize("name", ["full", "tied", "padded", "roomy"])
+def test_old_tokens_keep_their_rows_and_new_ones_begin_with_the_mean_of_theirs(
+    name: str, speakers: dict[str, Path], tmp_path: Path
+) -> None:
+    base = speakers[name]
+    out = build(text(base, grow()), tmp_path / "out")
+    before, after, old = weights(base), weights(out), numbers(base)
+    assert numbers(out) == {**old, **{token: len(old) + at for at, token in enumerate(TOKENS)}}
+    for table in {EMBEDDING, HEAD} & before.keys():
+        first = len(old)
+        assert after[table].dtype is before[table].dtype
+        assert torch.equal(after[table][:first], before[table][:first])
+        assert torch.equal(after[table][first + 3 :], before[table][first + 3 :])
+        expected = mean(before[table], range(first)).to(torch.float32).to(before[table].dtype)
+        assert all(torch.equal(row, expected) for row in after[table][first : first + 3])
+        before.pop(table)
+        after.pop(table)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in after.items())
+
+
+def test_what_it_says_about_old_tokens_keeps_every_bit(speakers: dict[str, Path], tmp_path: Path) -> None:
+    tokens = torch.arange(12)[None]
+    for name, base in speakers.items():
+        out = build(text(base, grow(more="pad-to-multiple-of = 8")), tmp_path / name)
+        assert unmatched_keys(out) == ()
+        with torch.no_grad():
+            before, after = (load(folder)(tokens).logits for folder in (base, out))
+        known = len(numbers(base))
+        assert torch.equal(after[..., :known], before[..., :known])
+        assert load(out)(torch.tensor([[known, known + 2]])).logits.isfinite().all()
+
+
+def test_a_token_may_begin_as_the_mean_of_its_parts(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """`cat dog` was cut into `cat`, a space and `dog`; `aab` into two equal letters and another."""
+    base = speakers["full"]
+    tokens = ("cat dog", "aab", "b<|user|>", "xyz")
+    out = build(text(base, grow(tokens, 'init = "sub-tokens"')), tmp_path / "out")
+    before, after, old = weights(base), weights(out), numbers(base)
+    for table in (EMBEDDING, HEAD):
+        for at, token in enumerate(tokens):
+            parts = [old[part] for part in encoded(base, token)]
+            expected = mean(before[table], parts)
+            assert len(parts) > 1
+            assert (after[table][len(old) + at].double() - expected).abs().max() <= 1e-8
+
+
+def test_a_head_with_a_bias_gets_a_number_for_each_token(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """A head's bias has one number a token: that of a new one is the mean too."""
+    base = edit_tensors(
+        shutil.copytree(speakers["full"], tmp_path / "base"),
+        lambda tensors: {**tensors, "lm_head.bias": torch.arange(len(tensors[HEAD]), dtype=torch.float32)},
+    )
+    bias = weights(build(text(base, grow()), tmp_path / "out"))["lm_head.bias"]
+    rows = len(numbers(base))
+    assert bias.tolist() == [*range(rows), *[(rows - 1) / 2] * 3]
+
+
+MAKERS: dict[str, Callable[..., Tokenizer]] = {"BPE": bpe, "WordPiece": wordpiece, "Unigram": unigram}
+
+
+@pytest.mark.parametrize("init", ["mean", "sub-tokens"])
+@pytest.mark.parametrize("type_", MAKERS)
+def test_texts_without_new_tokens_are_cut_as_before_and_new_ones_are_found_wherever_they_stand(
+    type_: str, init: str, tmp_path: Path
+) -> None:
+    base = speaker(tmp_path / "base", ["cat", "dog"], SPECIAL)
+    tokenizer = MAKERS[type_](["cat", "dog"], ("[UNK]", *SPECIAL))
+    tokenizer.normalizer = normalizers.Lowercase()
+    save(tokenizer, base)
+    tiny_model(base, vocab_size=tokenizer.get_vocab_size())
+    out = build(text(base, grow(("##do", "Ġca", "<|A|>"), f'init = "{init}"')), tmp_path / "out")
+    before, after = (AutoTokenizer.from_pretrained(folder) for folder in (base, out))
+    for sentence in (TEXT, "a cadog catdog Dog", "<|a|> do", "x"):
+        assert after.encode(sentence) == before.encode(sentence)
+    assert after.tokenize("cat<|A|>dogĠca<|A|>##do") == ["cat", "<|A|>", "dog", "Ġca", "<|A|>", "##do"]
+    assert after.decode(after.encode("<|A|>")) == "<|A|>"
+
+
+def test_special_ones_are_left_out_by_decoders_and_listed_where_others_are(
+    speakers: dict[str, Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(speakers["full"], tmp_path / "base")
+    edit_config(base, "tokenizer_config.json", additional_special_tokens=["<|user|>"])
+    (base / "special_tokens_map.json").write_text('{"additional_special_tokens": ["<|user|>"], "eos_token": "</s>"}')
+    (base / "added_tokens.json").write_text('{"<|user|>": 2}')
+    (base / "merges.txt").write_text("c a\n")
+    rows = len(numbers(base))
+    for special in (True, False):
+        more = f"special = {str(special).lower()}"
+        out = build(text(base, grow(("<|x|>",), more)), tmp_path / f"out-{special}")
+        reader = AutoTokenizer.from_pretrained(out)
+        assert reader.decode([rows, 5], skip_special_tokens=True) == reader.decode([rows, 5] if not special else [5])
+        names = ["<|user|>", "<|x|>"] if special else ["<|user|>"]
+        assert document(out, "tokenizer_config.json")["additional_special_tokens"] == names
+        roles = document(out, "special_tokens_map.json")
+        assert roles == {"additional_special_tokens": names, "eos_token": "</s>"}
+        assert document(out, "added_tokens.json") == {"<|user|>": 2, "<|x|>": rows}
+        assert (out / "merges.txt").read_bytes() == (base / "merges.txt").read_bytes()
+
+
+def test_a_tokenizer_config_that_lists_added_tokens_lists_the_new_ones(
+    speakers: dict[str, Path], tmp_path: Path
+) -> None:
+    """As transformers 4 wrote it; what is there already is left as it is."""
+    base = shutil.copytree(speakers["full"], tmp_path / "base")
+    edit_config(base, "tokenizer_config.json", added_tokens_decoder={"2": {"content": "<|user|>", "special": True}})
+    out = build(text(base, grow(("<|x|>",), "special = true")), tmp_path / "out")
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    assert document(out, "tokenizer_config.json")["added_tokens_decoder"] == {
+        "2": {"content": "<|user|>", "special": True},
+        str(len(numbers(base))): {"content": "<|x|>", **plain, "special": True},
+    }
+
+
+def test_rows_are_counted_in_config_json_and_rounded_up(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """39 tokens and 3 new ones: 48 rows, 6 of them for nobody; a model with room for them has as many as before."""
+    base = speakers["full"]
+    assert len(numbers(base)) == 34
+    out = build(text(base, grow(more="pad-to-multiple-of = 16")), tmp_path / "out")
+    assert document(out, "config.json") == {**document(base, "config.json"), "vocab_size": 48}
+    assert weights(out)[EMBEDDING].shape == (48, 32)
+    roomy = build(text(speakers["roomy"], grow()), tmp_path / "roomy")
+    assert (roomy / "config.json").read_bytes() == (speakers["roomy"] / "config.json").read_bytes()
+
+
+def notes(apply: str, base: Path, scratch: Path) -> tuple[str, ...]:
+    return prepare(text(base, apply), scratch).artifact.notes
+
+
+def test_it_tells_where_new_tokens_stand_and_what_is_odd_about_them(speakers: dict[str, Path], tmp_path: Path) -> None:
+    assert notes(grow(more="pad-to-multiple-of = 16"), speakers["padded"], tmp_path) == (
+        "3 new tokens (`<|tool|>`, `<|a|>`, `cat dog`) with the numbers 34 to 36",
+        "2 of them take rows that the model had, and that no token used",
+        "there are 48 rows of tokens, 12 more than before, the last 11 without a token",
+    )
+    assert notes(grow(("<|user|>s", "<|us", "ab", "abc")), speakers["roomy"], tmp_path)[2:] == (
+        "`<|us` is a part of `<|user|>` (and 2 more): where both could be meant, the longer one is",
+    )
+    assert notes(grow(("<|>", "Ġ cat", " "), 'init = "sub-tokens"'), speakers["roomy"], tmp_path)[2:] == (
+        "`<|>`: the tokenizer knows no part of it, and the mean of all rows takes its place",
+        "` ` is a part of `Ġ cat`: where both could be meant, the longer one is",
+        "` `: there was one token for this text, which is not found in it any more",
+    )
+
+
+def test_the_longer_of_two_tokens_is_found(speakers: dict[str, Path], tmp_path: Path) -> None:
+    out = build(text(speakers["full"], grow(("<|us", "er|>", "ab", "abc", "bcd"))), tmp_path / "out")
+    assert encoded(out, "<|user|> <|us")[:3] == ["<|user|>", "Ġ", "<|us"]
+    assert encoded(out, "abcd bcd ab")[::2] == ["abc", "Ġ", "Ġ"]
+
+
+def test_merges_and_adapters_of_the_base_fit_afterwards(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """A fine-tune of the base, whose rows are fewer, and a LoRA of the embedding too: new rows stay as they began."""
+    base = speakers["full"]
+    bricks = {"tuned": tuned(base, tmp_path / "tuned"), "lora": adapter(base, tmp_path / "lora")}
+    plain = weights(build(text(base, sum_of(tuned=0.5, lora=0.5), **bricks), tmp_path / "plain"))
+    both = build(text(base, f"{grow()}, {sum_of(tuned=0.5, lora=0.5)}", **bricks), tmp_path / "both")
+    grown = weights(build(text(base, grow()), tmp_path / "grown"))
+    found, rows = weights(both), len(numbers(base))
+    for name, tensor in plain.items():
+        assert torch.equal(found[name][: len(tensor)], tensor)
+    assert torch.equal(found[EMBEDDING][rows:], grown[EMBEDDING][rows:])
+    assert encoded(both, "<|tool|>") == ["<|tool|>"]
+
+
+def test_a_second_step_goes_on_behind_the_first(speakers: dict[str, Path], tmp_path: Path) -> None:
+    base = speakers["tied"]
+    once = build(text(base, grow(("<1>", "<2>", "<3>"))), tmp_path / "once")
+    twice = build(text(base, f"{grow(('<1>',))}, {grow(('<2>', '<3>'))}"), tmp_path / "twice")
+    assert numbers(once) == numbers(twice)
+    assert (once / "tokenizer.json").read_bytes() == (twice / "tokenizer.json").read_bytes()
+
+
+def test_the_same_bytes_with_any_memory_and_number_of_threads(speakers: dict[str, Path], tmp_path: Path) -> None:
+    step = text(speakers["roomy"], grow(more='init = "sub-tokens"'))
+    one, other = digest(step, tmp_path / "a", threads=1, memory=40 << 20), digest(step, tmp_path / "b", threads=3)
+    assert one == other
+
+
+def test_a_file_has_a_token_a_line(speakers: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "tokens.txt").write_bytes(b"<|tool|>\r\n<|a|>\ncat dog\n")
+    step = '{ op = "grow-vocabulary", file = "tokens.txt" }'
+    listed = build(text(speakers["full"], grow()), tmp_path / "listed")
+    assert digest(text(speakers["full"], step), tmp_path / "read") == digest(text(speakers["full"], grow()), listed)
