@@ -10,7 +10,7 @@ from brickctl.core.document import shown
 from brickctl.core.manifest import Input
 from brickctl.core.names import is_safe_path
 from brickctl.errors import Misfit, Unsupported
-from brickctl.operations.new_tokens import read_lines, refuse_odd
+from brickctl.operations.new_tokens import check_list, check_new, read_lines
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
 from brickctl.operations.same_tokens import listed
 from brickctl.vocabulary.added import next_number, with_tokens, written
@@ -72,7 +72,7 @@ class GrowVocabulary:
         before, names = self._tables(model)
         tokenizer, (text, where) = self._tokenizer(model, ingredients)
         tokens = self._read(ingredients)
-        odd = refuse_odd(tokens, tokenizer, self.place)
+        odd = check_new(tokens, tokenizer, self.place)
         grown = with_tokens(tokenizer, tokens, special=self.special)
         files = written(grown, tokens, model.files, lambda path: ingredients.document(model, path))
         self._check_numbers(files[FILE], grown)
@@ -123,7 +123,7 @@ class GrowVocabulary:
         """The new tokens, in their order."""
         if self.file is None:
             return self.tokens
-        return read_lines(ingredients.read_input(self.inputs[0]), self.file)
+        return check_list(read_lines(ingredients.read_input(self.inputs[0]), self.file), self.place)
 
     def _check_numbers(self, content: bytes, grown: Tokenizer) -> None:
         """Make sure that who reads the new file finds its added tokens where their rows are.
@@ -225,7 +225,7 @@ def read_grow_vocabulary(step: manifest.Step) -> Operation:
     embedding or head (those of each layer in Gemma 3n), is refused too.
     """
     table = step.table.fresh()
-    tokens, file, init = _read_tokens(table), table.string_or_none("file"), table.string_or_none("init")
+    tokens, file, init = _read_tokens(table, step.place), table.string_or_none("file"), table.string_or_none("init")
     special, multiple = table.boolean_or_none("special"), read_multiple(table)
     if (tokens is None) == (file is None):
         hint = 'write tokens = ["<|a|>"], or file = "PATH"'
@@ -242,7 +242,7 @@ def read_grow_vocabulary(step: manifest.Step) -> Operation:
     )
 
 
-def _read_tokens(table: Table) -> tuple[str, ...] | None:
+def _read_tokens(table: Table, place: Place | None) -> tuple[str, ...] | None:
     """The list of tokens, which may hold any character; None where there is none."""
     found = table.take("tokens")
     if found is None:
@@ -250,7 +250,7 @@ def _read_tokens(table: Table) -> tuple[str, ...] | None:
     if not isinstance(found, list) or not found or not all(isinstance(token, str) for token in found):
         hint = 'such as tokens = ["<|user|>", "<|tool|>"]'
         raise table.error("`tokens` must be a list of texts, and not an empty one", key="tokens", hint=hint)
-    return tuple(found)
+    return check_list(found, place)
 
 
 register("grow-vocabulary", read_grow_vocabulary)

@@ -24,28 +24,36 @@ def read_lines(text: str, file: str) -> tuple[str, ...]:
     Raises:
         ManifestInvalid: no line, or an empty one before the last.
     """
-    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     empty = next((number for number, line in enumerate(lines, 1) if not line), None)
     if empty is not None:
         raise ManifestInvalid("a line has no token", place=Place(file=file, line=empty), hint="write one in each line")
     return tuple(lines)
 
 
-def refuse_odd(tokens: Sequence[str], tokenizer: Tokenizer, place: Place | None) -> tuple[str, ...]:
-    """Refuse what cannot be added, and say which tokens are found inside others.
+def check_list(tokens: Sequence[str], place: Place | None) -> tuple[str, ...]:
+    """The tokens, which no tokenizer is needed to find fault with.
 
     Raises:
         ManifestInvalid: too many, an empty or endless one, or one that comes twice.
-        Misfit: the tokenizer has it already, or would never find another one again.
     """
-    twice = [token for token, count in Counter(tokens).items() if count > 1]
     odd = next((token for token in tokens if not 0 < len(token) <= _LONGEST), None)
     if odd is not None or len(tokens) > _MOST:
         cause = f"{len(tokens):,} are more than {_MOST:,}" if odd is None else f"one has {len(odd)} characters"
         hint = f"up to {_MOST:,} tokens, of 1 to {_LONGEST} characters each"
         raise ManifestInvalid("these tokens cannot be added", causes=(cause,), place=place, hint=hint)
+    twice = [token for token, count in Counter(tokens).items() if count > 1]
     if twice:
         raise ManifestInvalid("tokens come twice", causes=(listed(twice),), place=place, hint="name each once")
+    return tuple(tokens)
+
+
+def check_new(tokens: Sequence[str], tokenizer: Tokenizer, place: Place | None) -> tuple[str, ...]:
+    """Refuse tokens that are none to this tokenizer, and say which are found inside others.
+
+    Raises:
+        Misfit: it has one already, or would never find another one again.
+    """
     known = [token for token in tokens if token in tokenizer.ids]
     if known:
         hint = "leave out what the tokenizer has"

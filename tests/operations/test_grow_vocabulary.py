@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer
 
 from brickctl.analysis.load import unmatched_keys
+from brickctl.errors import BrickctlError, IntegrityFault, ManifestInvalid, Misfit, Unsupported
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import adapter, edit_config, edit_tensors, load, tiny_model, tuned, weights
 from tests.support.vocabularies import (
@@ -19,6 +20,7 @@ from tests.support.vocabularies import (
     HEAD,
     bpe,
     document,
+    edit_tokenizer,
     encoded,
     numbers,
     save,
@@ -247,3 +249,100 @@ def test_a_file_has_a_token_a_line(speakers: dict[str, Path], tmp_path: Path) ->
     step = '{ op = "grow-vocabulary", file = "tokens.txt" }'
     listed = build(text(speakers["full"], grow()), tmp_path / "listed")
     assert digest(text(speakers["full"], step), tmp_path / "read") == digest(text(speakers["full"], grow()), listed)
+
+
+REFUSED: dict[str, tuple[str, type[BrickctlError], str, str]] = {
+    "nothing": ("init = 'mean'", ManifestInvalid, "needs `tokens`, or their `file`", 'write tokens = ["<|a|>"]'),
+    "a misspelt key": ("token = ['a']", ManifestInvalid, "needs `tokens`", "did you mean `tokens`?"),
+    "both": ("tokens = ['<a>'], file = 'x'", ManifestInvalid, "needs `tokens`, or their `file`", "write tokens"),
+    "an empty list": ("tokens = []", ManifestInvalid, "must be a list of texts", "such as"),
+    "a number": ("tokens = ['<a>', 3]", ManifestInvalid, "must be a list of texts", "such as"),
+    "an empty token": ("tokens = ['<a>', '']", ManifestInvalid, "one has 0 characters", "of 1 to 256 characters"),
+    "a long token": (f"tokens = ['{'a' * 257}']", ManifestInvalid, "one has 257 characters", "of 1 to 256 characters"),
+    "one twice": ("tokens = ['<a>', '<b>', '<a>']", ManifestInvalid, "tokens come twice", "name each once"),
+    "one that is there": ("tokens = ['<a>', 'cat']", Misfit, "has these tokens already", "leave out"),
+    "one that is added": ("tokens = ['<|user|>']", Misfit, "has these tokens already", "leave out"),
+    "another beginning": ("tokens = ['<a>'], init = 'zeros'", ManifestInvalid, "`zeros`", "one of mean, sub-tokens"),
+    "no multiple": ("tokens = ['<a>'], pad-to-multiple-of = 0", ManifestInvalid, "must lie in [1, 65536]", "64 is"),
+    "a file elsewhere": ("file = '../x'", ManifestInvalid, "is no file of this project", "relative to brick.toml"),
+    "an empty file": ("file = 'empty.txt'", ManifestInvalid, "a line has no token", "write one in each line"),
+    "an empty line": ("file = 'gap.txt'", ManifestInvalid, "gap.txt line 2", "write one in each line"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_added_is_refused(case: str, speakers: dict[str, Path], tmp_path: Path) -> None:
+    keys, fault, said, hint = REFUSED[case]
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "gap.txt").write_text("<a>\n\n<b>\n")
+    with pytest.raises(fault) as caught:
+        notes(f'{{ op = "grow-vocabulary", {keys} }}', speakers["full"], tmp_path)
+    assert said in str(caught.value)
+    assert hint in (caught.value.hint or "")
+    assert caught.value.place is not None
+
+
+def test_a_token_that_would_hide_an_older_one_is_refused(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """What is looked for in normalised text comes after all new tokens: `<|us` would be cut out of it."""
+    base = shutil.copytree(speakers["roomy"], tmp_path / "base")
+    entries = [{**entry, "normalized": True} for entry in document(base)["added_tokens"]]
+    edit_tokenizer(base, added_tokens=entries)
+    with pytest.raises(Misfit, match="would hide one that is there"):
+        notes(grow(("<|us",)), base, tmp_path)
+    assert encoded(build(text(base, grow(("<|user|>s",))), tmp_path / "out"), "<|user|>s<|user|>") == [
+        "<|user|>s",
+        "<|user|>",
+    ]
+
+
+def broken(base: Path, how: str) -> Path:
+    """A model whose tokens are not what they seem."""
+    if how == "only sentencepiece":
+        (base / "tokenizer.json").rename(base / "tokenizer.model")
+    elif how == "gaps":
+        entries = document(base)["added_tokens"]
+        edit_tokenizer(base, added_tokens=[*entries, {**entries[0], "id": 38, "content": "<|far|>"}])
+    elif how == "unreadable":
+        edit_tokenizer(base, pre_tokenizer={"type": "Nonsense"})
+    elif how == "a table of each layer":
+        edit_tensors(base, lambda tensors: {**tensors, "model.embed_tokens_per_layer.weight": torch.zeros(20, 8)})
+    elif how == "another table":
+        edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
+    elif how == "no embedding":
+        edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
+    elif how == "codes":
+        edit_tensors(base, lambda tensors: {**tensors, HEAD: tensors[HEAD].to(torch.float8_e4m3fn)})
+    return base
+
+
+BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
+    "only sentencepiece": (Unsupported, "it has no tokenizer.json", "save its tokenizer with transformers"),
+    "gaps": (Unsupported, "`<|far|>` has the number 38; whoever reads the file finds 34", "the numbers before it have"),
+    "unreadable": (IntegrityFault, "the library of tokenizers cannot use", "the file is damaged"),
+    "a table of each layer": (Unsupported, "`model.embed_tokens_per_layer.weight` seems to have numbers", None),
+    "another table": (Unsupported, "`final_logits_bias` seems to have numbers for every token", None),
+    "no embedding": (Misfit, "the model has no vocabulary to grow", None),
+    "codes": (Unsupported, "`lm_head.weight` is stored as F8_E4M3", "use the bf16 or fp32 release"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_model_that_cannot_have_more_tokens_is_refused(how: str, speakers: dict[str, Path], tmp_path: Path) -> None:
+    fault, said, hint = BROKEN[how]
+    base = broken(shutil.copytree(speakers["roomy"], tmp_path / "base"), how)
+    with pytest.raises(fault) as caught:
+        notes(grow(), base, tmp_path)
+    assert said in str(caught.value)
+    assert (hint or "") in (caught.value.hint or "")
+
+
+def test_adapters_stand_beside_a_grown_model_unless_they_change_rows(speakers: dict[str, Path], tmp_path: Path) -> None:
+    base = speakers["full"]
+    stack = '{ op = "stack", bricks = ["lora"] }'
+    plain = adapter(base, tmp_path / "plain")
+    build(text(base, f"{grow()}, {stack}", lora=plain), tmp_path / "out")
+    with pytest.raises(ManifestInvalid, match="a grow cannot follow a stack"):
+        prepare(text(base, f"{stack}, {grow()}", lora=plain), tmp_path)
+    rows = adapter(base, tmp_path / "rows", target_modules=["embed_tokens", "q_proj"])
+    with pytest.raises(Misfit, match="a step before has given the model other ones"):
+        prepare(text(base, f"{grow()}, {stack}", lora=rows), tmp_path)
