@@ -13,10 +13,10 @@ from brickctl.errors import Misfit, Unsupported
 from brickctl.operations.new_tokens import check_list, check_new, read_lines
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
 from brickctl.operations.same_tokens import listed
+from brickctl.operations.vocabulary_of import Vocabulary, vocabulary_of, with_so_many_rows
 from brickctl.vocabulary.added import next_number, with_tokens, written
-from brickctl.vocabulary.axis import rows_of, unknown_tables, vocabulary_tensors, with_rows
 from brickctl.vocabulary.cutting import cutter
-from brickctl.vocabulary.grown import GrownRows
+from brickctl.vocabulary.grown import Beginning, NewRows
 from brickctl.vocabulary.rules import read_multiple
 from brickctl.vocabulary.tokenizer import FILE, MOST_ROWS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from brickctl.core import manifest
     from brickctl.core.document import Table
-    from brickctl.core.model import Artifact, LazyModel
+    from brickctl.core.model import Artifact
     from brickctl.errors import Place
     from brickctl.vocabulary.cutting import Cutter
     from brickctl.vocabulary.tokenizer import Tokenizer
@@ -69,55 +69,21 @@ class GrowVocabulary:
         refuse_masked(artifact, self.place)
         refuse_stacked(artifact, "grow", self.place)
         model = artifact.root
-        before, names = self._tables(model)
-        tokenizer, (text, where) = self._tokenizer(model, ingredients)
+        old = vocabulary_of(model, ingredients, cannot=_CANNOT, place=self.place)
         tokens = self._read(ingredients)
-        odd = check_new(tokens, tokenizer, self.place)
-        grown = with_tokens(tokenizer, tokens, special=self.special)
+        odd = check_new(tokens, old.tokenizer, self.place)
+        grown = with_tokens(old.tokenizer, tokens, special=self.special)
         files = written(grown, tokens, model.files, lambda path: ingredients.document(model, path))
         self._check_numbers(files[FILE], grown)
-        cutting = cutter(text, where=where)
-        cuts = _known(cutting.cut(tokens), tokenizer)
-        parts = [tuple(row for row in cut if row < before) if self.init == "sub-tokens" else () for cut in cuts]
-        rows = self._rows(before, tokenizer, parts)
-        tensors = {name: rows.of(node) if name in names else node for name, node in model.tensors.items()}
+        cutting = old.cutter()
+        cuts = old.parts(cutting, tokens)
+        parts = [tuple(row for row in cut if row < old.rows) if self.init == "sub-tokens" else () for cut in cuts]
+        rows = self._rows(old, parts)
+        tensors = {name: rows.of(node) if name in old.names else node for name, node in model.tensors.items()}
         root = dataclasses.replace(model, tensors=tensors, files={**model.files, **files})
-        notes = (*artifact.notes, *self._notes(rows, tokens), *odd, *_shadowed(tokens, cuts, cutting))
-        return dataclasses.replace(artifact, root=_with_rows(root, before, rows.after), notes=notes)
-
-    def _tables(self, model: LazyModel) -> tuple[int, tuple[str, ...]]:
-        """How many rows there are, and the tensors that have them.
-
-        Raises:
-            Misfit, Unsupported: none, codes instead of numbers, or a table that it is not known what to do with.
-        """
-        rows = rows_of(model)
-        if rows is None or not 0 < rows <= MOST_ROWS:
-            cause = "no tensor of it is named as an embedding of tokens is" if rows is None else f"it has {rows:,} rows"
-            raise Misfit("the model has no vocabulary to grow", causes=(cause,), place=self.place)
-        unknown = unknown_tables(model)
-        if unknown:
-            cause = f"`{shown(unknown[0])}` seems to have numbers for every token, and is no embedding or head"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place)
-        names = vocabulary_tensors(model)
-        coded = next((name for name in names if not model.node(name).spec.dtype.is_mergeable), None)
-        if coded is not None:
-            cause = f"`{coded}` is stored as {model.node(coded).spec.dtype.code}"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint="use the bf16 or fp32 release")
-        return rows, names
-
-    def _tokenizer(self, model: LazyModel, ingredients: Ingredients) -> tuple[Tokenizer, tuple[bytes, str]]:
-        """The tokenizer of the model, its file, and how messages name that.
-
-        Raises:
-            Unsupported: there is none that can be added to.
-        """
-        tokenizer, text = ingredients.tokenizer(model), ingredients.text_of_tokenizer(model)
-        if tokenizer is None or text is None:
-            cause = f"it has no {FILE}"
-            hint = "save its tokenizer with transformers, which writes one"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=hint)
-        return tokenizer, text
+        told = (*self._notes(old.rows, rows, tokens, grown), *self._lost(tokens, parts))
+        notes = (*artifact.notes, *told, *odd, *_shadowed(tokens, cuts, cutting))
+        return dataclasses.replace(artifact, root=with_so_many_rows(root, old.rows, len(rows.rows)), notes=notes)
 
     def _read(self, ingredients: Ingredients) -> tuple[str, ...]:
         """The new tokens, in their order."""
@@ -138,44 +104,42 @@ class GrowVocabulary:
             hint = "the numbers before it have gaps: save the tokenizer with transformers, and check them"
             raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=hint)
 
-    def _rows(self, before: int, tokenizer: Tokenizer, parts: Sequence[tuple[int, ...]]) -> GrownRows:
+    def _rows(self, old: Vocabulary, parts: Sequence[tuple[int, ...]]) -> NewRows:
         """Where the new tokens stand, in how many rows.
 
         Raises:
-            Misfit: too many, or no token before has a row.
+            Misfit: there would be too many.
         """
-        known = sorted(number for number in tokenizer.ids.values() if number < before)
-        first = next_number(tokenizer)
-        rows = max(before, first + len(parts))
+        first = next_number(old.tokenizer)
+        rows = max(old.rows, first + len(parts))
         after = -(-rows // self.multiple) * self.multiple
-        if after > MOST_ROWS or not known:
+        if after > MOST_ROWS:
             cause = f"there would be {after:,} rows; brickctl takes up to {MOST_ROWS:,}"
-            cause = cause if known else "no token that it has now has a row"
             raise Misfit(_CANNOT, causes=(cause,), place=self.place)
-        return GrownRows(before=before, after=after, first=first, parts=parts, known=known)
+        begun: list[Beginning] = [row if row < old.rows else () for row in range(after)]
+        begun[first : first + len(parts)] = parts
+        return NewRows(rows=begun, known=old.known)
 
-    def _notes(self, rows: GrownRows, tokens: Sequence[str]) -> Iterator[str]:
-        last = rows.first + len(tokens) - 1
-        numbers = f"{rows.first}" if len(tokens) == 1 else f"{rows.first} to {last}"
+    def _notes(self, before: int, rows: NewRows, tokens: Sequence[str], grown: Tokenizer) -> Iterator[str]:
+        """Which numbers the new tokens have, and what became of the number of rows."""
+        first, last, after = grown.ids[tokens[0]], grown.ids[tokens[-1]], len(rows.rows)
+        numbers = f"{first}" if first == last else f"{first} to {last}"
         yield f"{_counted(len(tokens), 'new token')} ({listed(tokens)}) with the numbers {numbers}"
-        taken = max(0, min(rows.before, last + 1) - rows.first)
+        taken = max(0, min(before, last + 1) - first)
         if taken:
             yield f"{taken} of them take rows that the model had, and that no token used"
-        if rows.after > rows.before:
-            idle = rows.after - max(last + 1, rows.before)
+        if after > before:
+            idle = after - max(last + 1, before)
             more = f", the last {idle} without a token" if idle else ""
-            yield f"there are {rows.after} rows of tokens, {rows.after - rows.before} more than before{more}"
-        if rows.first > rows.before:
-            yield f"{_counted(rows.first - rows.before, 'token')} before them had no row, and begin with the mean too"
-        lost = [token for token, part in zip(tokens, rows.parts, strict=True) if not part]
+            yield f"there are {after} rows of tokens, {after - before} more than before{more}"
+        if first > before:
+            yield f"{_counted(first - before, 'token')} before them had no row, and begin with the mean too"
+
+    def _lost(self, tokens: Sequence[str], parts: Sequence[tuple[int, ...]]) -> Iterator[str]:
+        """What is said of tokens that were to begin with the mean of their parts, and have none."""
+        lost = [token for token, part in zip(tokens, parts, strict=True) if not part]
         if lost and self.init == "sub-tokens":
             yield f"{listed(lost)}: the tokenizer knows no part of it, and the mean of all rows takes its place"
-
-
-def _known(cuts: Sequence[tuple[int, ...]], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-    """What new tokens were cut into before, without what stands for anything that is not known."""
-    unknown = _unknown(tokenizer)
-    return [tuple(number for number in cut if number != unknown) for cut in cuts]
 
 
 def _shadowed(tokens: Sequence[str], cuts: Sequence[tuple[int, ...]], cutting: Cutter) -> Iterator[str]:
@@ -184,20 +148,6 @@ def _shadowed(tokens: Sequence[str], cuts: Sequence[tuple[int, ...]], cutting: C
     found = [token for token, cut in pairs if len(cut) == 1 and cutting.says(cut[0], token)]
     if found:
         yield f"{listed(found)}: there was one token for this text, which is not found in it any more"
-
-
-def _unknown(tokenizer: Tokenizer) -> int | None:
-    """The number of the token that stands for what is not known."""
-    number, token = tokenizer.model.get("unk_id"), tokenizer.model.get("unk_token")
-    if tokenizer.type == "Unigram":
-        return number if type(number) is int else None
-    return tokenizer.ids.get(token) if isinstance(token, str) else None
-
-
-def _with_rows(model: LazyModel, before: int, after: int) -> LazyModel:
-    """The model whose configuration says how many rows there are."""
-    config = with_rows(model.config, before, after)
-    return model if config == model.config else dataclasses.replace(model, config=config, source_config=None)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -321,7 +321,7 @@ BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
     "unreadable": (IntegrityFault, "the library of tokenizers cannot use", "the file is damaged"),
     "a table of each layer": (Unsupported, "`model.embed_tokens_per_layer.weight` seems to have numbers", None),
     "another table": (Unsupported, "`final_logits_bias` seems to have numbers for every token", None),
-    "no embedding": (Misfit, "the model has no vocabulary to grow", None),
+    "no embedding": (Misfit, "no tensor of it is named as an embedding of tokens is", None),
     "codes": (Unsupported, "`lm_head.weight` is stored as F8_E4M3", "use the bf16 or fp32 release"),
 }
 
