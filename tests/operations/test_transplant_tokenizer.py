@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from brickctl.analysis.load import unmatched_keys
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, Unsupported
 from tests.support.building import Runner, build, digest, manifest, prepare, sum_of
+from tests.support.devices import Elsewhere
 from tests.support.mergekit import needs_mergekit
 from tests.support.models import adapter, edit_tensors, load, tiny_model, tuned, weights, worst_ratio
 from tests.support.vocabularies import EMBEDDING, HEAD, document, encoded, numbers, speaker
@@ -154,11 +155,22 @@ def test_merges_of_bricks_of_the_base_go_by_their_tokens_afterwards(models: Path
     assert encoded(both, "fish") == ["fish"]
 
 
-def test_the_same_bytes_with_any_memory_and_number_of_threads_and_a_plan_that_promises_less(
-    models: Path, tmp_path: Path
-) -> None:
+def test_the_same_bytes_with_any_memory_number_of_threads_and_place(models: Path, tmp_path: Path) -> None:
+    """A device makes both tables, the embedding and the head."""
+    device = Elsewhere()
     one = digest(text(models), tmp_path / "a", threads=1, memory=60 << 20)
     assert one == digest(text(models), tmp_path / "b", threads=3)
+    Runner(device=device).anew(prepare(text(models), tmp_path), tmp_path / "c")
+    assert device.made == 2
+    assert (tmp_path / "c/model.safetensors").read_bytes() == (tmp_path / "a/model.safetensors").read_bytes()
+
+
+def test_many_tokens_are_made_a_part_after_the_other(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = weights(build(text(models), tmp_path / "whole"))
+    monkeypatch.setattr("brickctl.operations.transplant_tokenizer._AT_ONCE", 3)
+    assert worst_ratio(weights(build(text(models), tmp_path / "parts")), whole) < 1e-6
 
 
 REFUSED: dict[str, tuple[str, type[BrickctlError], str, str]] = {

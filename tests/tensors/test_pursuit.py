@@ -64,3 +64,12 @@ def test_what_is_said_of_atoms_is_said_of_their_twins() -> None:
     assert torch.allclose(out, targets @ turn, atol=1e-9)
     run_pursuit((targets, atoms.fill_(float("inf")), atoms @ turn), (out,), {"k": 8})
     assert out.isnan().all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no device")
+def test_cuda_gives_what_this_machine_gives() -> None:
+    inputs = drawn(600, 64), drawn(900, 64, seed=1), drawn(900, 48, seed=2)
+    here, there = torch.empty(600, 48, dtype=torch.float64), torch.empty(600, 48, dtype=torch.float64, device="cuda")
+    run_pursuit(inputs, (here,), {"k": 32})
+    run_pursuit([one.cuda() for one in inputs], (there,), {"k": 32})
+    assert (here - there.cpu()).abs().max() <= 1e-9 * here.abs().max()
