@@ -346,3 +346,12 @@ def test_adapters_stand_beside_a_grown_model_unless_they_change_rows(speakers: d
     rows = adapter(base, tmp_path / "rows", target_modules=["embed_tokens", "q_proj"])
     with pytest.raises(Misfit, match="a step before has given the model other ones"):
         prepare(text(base, f"{grow()}, {stack}", lora=rows), tmp_path)
+
+
+def test_a_long_token_is_the_mean_of_many_parts(speakers: dict[str, Path], tmp_path: Path) -> None:
+    base = speakers["full"]
+    token = "ab" * 127 + "é"
+    out = build(text(base, grow((token,), 'init = "sub-tokens"')), tmp_path / "out")
+    before, old = weights(base)[HEAD].double(), numbers(base)
+    expected = (before[old["a"]] + before[old["b"]]) / 2
+    assert (weights(out)[HEAD][len(old)].double() - expected).abs().max() < 1e-8
