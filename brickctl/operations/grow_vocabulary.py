@@ -169,7 +169,7 @@ def read_grow_vocabulary(step: manifest.Step) -> Operation:
     - `sub-tokens`: the mean of the rows of what the old tokenizer cuts the new token into.
 
     Where the embedding has rows that no token uses, new tokens take those first. `pad-to-multiple-of = 64` rounds the
-    number of rows up; rows beyond the tokens are the mean of all.
+    number of rows up; those that this adds for no token are the mean of all.
 
     A token that is there already is refused. A model without a `tokenizer.json`, or with tables of tokens that are no
     embedding or head (those of each layer in Gemma 3n), is refused too.

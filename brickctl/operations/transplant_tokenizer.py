@@ -240,8 +240,8 @@ def read_transplant_tokenizer(step: manifest.Step) -> Operation:
     - `sub-tokens`: the mean of the rows of what the old tokenizer cuts the token into.
     - `mean`: the mean of the rows of all old tokens.
 
-    A head's bias, tokens without a row in the brick, and rows without a token get that mean too. The brick may have
-    another architecture and width; nothing else of it is used. Numbers of tokens in config.json and
+    New tokens that have no row in the brick, rows without a token, and what is new in a head's bias get that mean too.
+    The brick may have another architecture and width; nothing else of it is used. Numbers of tokens in config.json and
     generation_config.json follow their tokens, or are those of the brick where it lacks one.
     """
     table = step.table.fresh()
