@@ -9,7 +9,6 @@ import click
 
 from brickctl.cli import options, suggestions
 from brickctl.cli.composing import compose
-from brickctl.core.names import BASE
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
@@ -61,6 +60,7 @@ def command(
     DONOR, as sums of the rows of tokens that both have. BASE and DONOR are `hf:owner/name[@revision]`, `path:folder`,
     `./folder` or `/folder`.
     """
+    from brickctl.core.names import BASE
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.compose import Composition, name_bricks, plain_step
 

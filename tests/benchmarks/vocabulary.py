@@ -3,8 +3,8 @@
     python tests/benchmarks/vocabulary.py BASE [--missing 200] [--k 64]
 
 Growing: logits of old tokens, which keep every bit, and how long it takes. Transplanting: a copy of the model forgets
-the names of some tokens, evenly spread, and gets its own tokenizer back. So the rows that it should have are known: how
-far off each method is, relative in the 2-norm, and the perplexity of a page of this project in windows of 256 tokens.
+the names of some tokens of a page of this project, and gets its own tokenizer back. So the rows that it should have are
+known: how far off each method is, relative in the 2-norm, and the perplexity of that page in windows of 256 tokens.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ TOKENS = ("<|tool|>", "Wanderlust", " Reykjavik")
 EMBEDDING = "model.embed_tokens.weight"
 METHODS = ("omp", "sub-tokens", "mean")
 WINDOW, WINDOWS = 256, 12
+_WORDS = 1000
+"""Tokens from this number on are mostly words; bytes and what is added come before."""
 
 
 def run(arguments: Sequence[str]) -> float:
@@ -62,13 +64,13 @@ def logits(folder: Path, ids: torch.Tensor, dtype: torch.dtype = torch.float32) 
     return found
 
 
-def forgetful(base: Path, folder: Path, missing: int) -> list[int]:
-    """A copy of a model whose tokenizer lacks some tokens, and their numbers."""
+def forgetful(base: Path, folder: Path, windows: torch.Tensor, missing: int) -> list[int]:
+    """A copy of a model whose tokenizer lacks some of the tokens of a text, and their numbers."""
     shutil.copytree(base, folder)
     document = json.loads((base / "tokenizer.json").read_text())
     texts = {number: token for token, number in document["model"]["vocab"].items()}
-    first = 1000  # behind bytes and what is added
-    numbers = [first + at * (len(texts) - first) // missing for at in range(missing)]
+    found = [int(number) for number in windows.unique() if number >= _WORDS]
+    numbers = found[:: max(1, len(found) // missing)]
     lost = {texts[number] for number in numbers}
     texts |= {number: f"<lost {number}>" for number in numbers}
     pairs = ((merge, merge.split(" ") if isinstance(merge, str) else merge) for merge in document["model"]["merges"])
@@ -87,11 +89,11 @@ def perplexity(folder: Path, windows: torch.Tensor) -> float:
 
 def transplant(base: Path, scratch: Path, missing: int, k: int) -> None:
     """Give a forgetful copy its tokenizer back by each method."""
-    numbers = forgetful(base, scratch / "forgetful", missing)
     ids = AutoTokenizer.from_pretrained(base)(PAGE.read_text(), return_tensors="pt").input_ids[0]
     windows = ids[: WINDOW * WINDOWS].reshape(WINDOWS, WINDOW)
+    numbers = forgetful(base, scratch / "forgetful", windows, missing)
     hit = int(torch.isin(windows, torch.tensor(numbers)).sum())
-    print(f"{missing} tokens are missing, {hit} of the {windows.numel()} of the page; as it was: ", end="")
+    print(f"{len(numbers)} tokens are missing, {hit} of the {windows.numel()} of the page; as it was: ", end="")
     print(f"perplexity {perplexity(base, windows):.2f}", flush=True)
     right = load_file(base / "model.safetensors")[EMBEDDING].double()[numbers]
     for method in METHODS:
