@@ -355,3 +355,19 @@ def test_a_long_token_is_the_mean_of_many_parts(speakers: dict[str, Path], tmp_p
     before, old = weights(base)[HEAD].double(), numbers(base)
     expected = (before[old["a"]] + before[old["b"]]) / 2
     assert (weights(out)[HEAD][len(old)].double() - expected).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("class_", ["GPT2Tokenizer", "Qwen2Tokenizer"])
+def test_classes_that_build_a_tokenizer_anew_find_the_numbers_too(
+    class_: str, speakers: dict[str, Path], tmp_path: Path
+) -> None:
+    """They take vocabulary and merges out of `tokenizer.json`, and number the added tokens by themselves."""
+    base = shutil.copytree(speakers["full"], tmp_path / "base")
+    edit_config(base, "tokenizer_config.json", tokenizer_class=class_)
+    out = build(text(base, grow()), tmp_path / "out")
+    before, after = (AutoTokenizer.from_pretrained(folder) for folder in (base, out))
+    assert type(after).__name__ == class_
+    assert after.encode("a cat, dogs <|user|>") == before.encode("a cat, dogs <|user|>")
+    rows = len(numbers(base))
+    assert after.convert_tokens_to_ids([*TOKENS]) == [rows, rows + 1, rows + 2]
+    assert after.tokenize("ab<|a|>cat dog<|tool|>")[-3:] == ["<|a|>", "cat dog", "<|tool|>"]
