@@ -117,6 +117,9 @@ def vocabulary(
         from brickctl.workflows.compose import listed_tokens
 
         tokens = listed_tokens(file)
+    odd = next((token for token in tokens if any("\ud800" <= letter <= "\udfff" for letter in token)), None)
+    if odd is not None:
+        raise UsageFault(f"the token {odd!r} is no text", hint="write it in UTF-8")
     keys = {"tokens": tokens, "init": init, "special": special, "pad-to-multiple-of": pad_to_multiple_of}
     _grow("grow-vocabulary", keys, **means)
 

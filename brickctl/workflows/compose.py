@@ -156,7 +156,16 @@ def stack_step(bricks: Sequence[Alias], active: str | None) -> str:
 def plain_step(op: str, keys: Mapping[str, str | float | Sequence[str] | None]) -> str:
     """A step without bricks as the manifest writes it; what is None is left out."""
     given = {"op": op, **{key: value for key, value in keys.items() if value is not None}}
-    return inline({key: json.dumps(value, ensure_ascii=False) for key, value in given.items()})
+    return inline({key: _in_toml(value) for key, value in given.items()})
+
+
+def _in_toml(value: str | float | Sequence[str]) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, int | float):  # truth values too, which JSON writes as TOML does
+        return json.dumps(value)
+    return f"[{', '.join(map(quoted, value))}]"
 
 
 def listed_tokens(path: Path) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ def test_options_say_what_keys_of_a_step_say(tree: Sandbox) -> None:
         (("vocabulary", "./base", "--file", "missing.txt"), 2, "missing.txt cannot be read"),
         (("vocabulary", "./base", "--file", "gap.txt"), 2, "a line has no token: gap.txt line 2"),
         (("vocabulary", "./base", "--token", "a", "--token", "a"), 2, "tokens come twice"),
+        (("vocabulary", "./base", "--token", "a\udcff"), 2, "the token 'a\\udcff' is no text"),
         (("vocabulary", "./base", "--token", "<a>", "--init", "zeros"), 2, "'zeros' is not one of"),
         (("vocabulary", "./base", "--token", "<a>"), 1, "it has no tokenizer.json"),
         (("height", "./base"), 2, "height"),
@@ -109,7 +110,7 @@ def test_without_a_word_it_helps(empty: Sandbox) -> None:
     assert all(what in outcome.out for what in (*VERBS, "vocabulary"))
 
 
-TOKENS = ('<|"tool"|>', "\\n\t", "cat dog")
+TOKENS = ('<|"tool"|>', "\\n\t\x7f", "cat dog")
 
 
 def test_tokens_of_a_command_line_a_file_and_a_saved_project_are_the_same(tree: Sandbox) -> None:
