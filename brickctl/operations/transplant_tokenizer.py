@@ -118,11 +118,11 @@ class TransplantTokenizer:
         lacking = tuple(number for number in sorted(by_number) if number not in homes)
         rows = -(-(max(by_number) + 1) // self.multiple) * self.multiple
         common = tuple((number, homes[number]) for number in sorted(homes) if number < theirs.rows)
-        self._check(rows, common if self.method == "omp" else None)
+        made = tuple(number for number in lacking if number < theirs.rows) if self.method == "omp" else ()
+        self._check(rows, common if made else None)
         begun: dict[int, Beginning] = {**dict.fromkeys(lacking, ()), **homes}
         if self.method == "sub-tokens":
             begun |= _by_parts(ours, theirs, lacking)
-        made = tuple(number for number in lacking if number < theirs.rows) if self.method == "omp" else ()
         table = NewRows(rows=[begun.get(number, ()) for number in range(rows)], known=ours.known)
         return _Crossing(rows=table, common=common, made=made, homes=len(homes))
 

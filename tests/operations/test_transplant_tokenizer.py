@@ -145,6 +145,14 @@ def test_it_tells_how_many_tokens_are_known(models: Path, tmp_path: Path) -> Non
     )
 
 
+def test_a_tokenizer_with_nothing_new_only_brings_its_numbers(models: Path, tmp_path: Path) -> None:
+    """No atoms are needed then, however few tokens there are."""
+    other = speaker(tmp_path / "poet", ["cat"], SPECIAL, seed=7, shuffled=True)
+    out = build(manifest(models / "base", {"poet": other}, transplant("")), tmp_path / "out")
+    before, after, old, new = weights(models / "base"), weights(out), numbers(models / "base"), numbers(out)
+    assert all(torch.equal(after[HEAD][row], before[HEAD][old[token]]) for token, row in new.items())
+
+
 def test_merges_of_bricks_of_the_base_go_by_their_tokens_afterwards(models: Path, tmp_path: Path) -> None:
     bricks = {"tuned": tuned(models / "base", tmp_path / "tuned"), "lora": adapter(models / "base", tmp_path / "lora")}
     both = build(text(models, f"{transplant()}, {sum_of(tuned=0.5, lora=0.5)}", **bricks), tmp_path / "both")
