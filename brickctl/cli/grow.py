@@ -1,4 +1,4 @@
-"""`brickctl grow depth|width|experts`."""
+"""`brickctl grow depth|width|experts|vocabulary`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import click
 
 from brickctl.cli import options, suggestions
 from brickctl.cli.composing import compose
+from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from brickctl.cli.console import Console
 
@@ -89,9 +90,43 @@ def experts(*, experts: int, active: int, router: str | None, seed: int | None, 
     _grow("grow-experts", {"experts": experts, "active": active, "router": router, "seed": seed}, **means)
 
 
+@command.command("vocabulary")
+@click.option("--token", "tokens", multiple=True, metavar="TEXT", help="A new token; once for each.")
+@click.option("--file", type=click.Path(path_type=Path), help="Or a file with a token a line.")
+@click.option("--init", type=click.Choice(("mean", "sub-tokens")), help="What a row begins as.  [default: mean]")
+@click.option("--special", is_flag=True, default=None, help="Decoders leave them out when asked to.")
+@click.option("--pad-to-multiple-of", type=int, metavar="N", help="Round the number of rows up.  [default: 1]")
+@_common
+def vocabulary(
+    *,
+    tokens: tuple[str, ...],
+    file: Path | None,
+    init: str | None,
+    special: bool | None,
+    pad_to_multiple_of: int | None,
+    **means: Any,
+) -> None:
+    """Add tokens, each with a row in the embedding and in the head.
+
+    A row begins as the mean of all, or of those of the tokens that the text was cut into before. What the model says
+    about other tokens stays the same bit by bit.
+    """
+    if bool(tokens) == (file is not None):
+        raise UsageFault("tokens come from --token or from --file", hint='such as --token "<|user|>"')
+    if file is not None:
+        from brickctl.workflows.compose import listed_tokens
+
+        tokens = listed_tokens(file)
+    odd = next((token for token in tokens if any("\ud800" <= letter <= "\udfff" for letter in token)), None)
+    if odd is not None:
+        raise UsageFault(f"the token {odd!r} is no text", hint="write it in UTF-8")
+    keys = {"tokens": tokens, "init": init, "special": special, "pad-to-multiple-of": pad_to_multiple_of}
+    _grow("grow-vocabulary", keys, **means)
+
+
 def _grow(
     op: str,
-    keys: Mapping[str, str | float | None],
+    keys: Mapping[str, str | float | Sequence[str] | None],
     *,
     model: str,
     output: Path,

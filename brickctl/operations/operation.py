@@ -113,22 +113,28 @@ class Ingredients:
 
     def text_of_tokenizer(self, model: LazyModel) -> tuple[bytes, str] | None:
         """The bytes of the `tokenizer.json` of a model that is made of these, and how messages name it."""
-        file = model.files.get(TOKENIZER)
+        return self._text(model, TOKENIZER)
+
+    def document(self, model: LazyModel, path: str) -> Mapping[str, Any] | None:
+        """A small JSON file beside a model that is made of these; None where it has none."""
+        file = model.files.get(path)
+        known = None if file is None or isinstance(file, bytes) else self._holder(file).contents.documents.get(path)
+        if known is not None:
+            return known
+        found = self._text(model, path)
+        return None if found is None else read_json(found[0], where=found[1])
+
+    def _text(self, model: LazyModel, path: str) -> tuple[bytes, str] | None:
+        """The bytes of a file beside a model, and how messages name it; None where there is none."""
+        file = model.files.get(path)
         if file is None or isinstance(file, bytes):
-            return None if file is None else (file, TOKENIZER)
+            return None if file is None else (file, path)
         brick = self._holder(file)
         where = file_label(brick.pin.source, file.path)
         if file.size > LARGEST:
             cause = f"it has {file.size:,} bytes; brickctl reads up to {LARGEST:,}"
             raise IntegrityFault(f"{where} is too large to be read", causes=(cause,), hint=DAMAGED)
         return self.read(brick, file), where
-
-    def document(self, model: LazyModel, path: str) -> Mapping[str, Any] | None:
-        """A small JSON file beside a model that is made of these; None where it has none."""
-        file = model.files.get(path)
-        if isinstance(file, bytes):
-            return read_json(file, where=path)
-        return None if file is None else self._holder(file).contents.documents.get(path)
 
     def _holder(self, file: File) -> Brick:
         """The base or a brick that has this file."""

@@ -102,7 +102,7 @@ def check_rows(artifact: Artifact, ingredients: Ingredients) -> None:
     for alias in map(Alias, stacked):
         brick = ingredients.brick(alias)
         if touches_vocabulary(brick.contents.tensors):
-            cause = "it changes rows of tokens, and a merge has given the model other ones than the base has"
+            cause = "it changes rows of tokens, and a step before has given the model other ones than the base has"
             hint = f"merge `{alias}` instead of stacking it: its rows follow their tokens then"
             message = f"`{alias}` cannot be stacked on this model"
             raise Misfit(message, causes=(cause,), place=brick.required_by, hint=hint)

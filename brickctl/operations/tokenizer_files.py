@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from brickctl.core.model import LazyModel
     from brickctl.operations.members import Members
     from brickctl.operations.operation import Ingredients
+    from brickctl.vocabulary.alignment import Member
 
 _GENERATION = "generation_config.json"
 _Told = tuple["LazyModel", tuple[str, ...]]
@@ -26,7 +27,9 @@ def with_tokenizer(model: LazyModel, members: Members, ingredients: Ingredients)
     notes: tuple[str, ...] = ()
     if members.source != 0:
         brick = ingredients.brick(members.all[members.source].alias)
-        model, notes = _renumbered(model, members, ingredients)
+        donor = members.all[members.source]
+        before = {number: token for token, number in members.all[0].ids.items()}
+        model, notes = with_numbers_of(donor, model, before, ingredients)
         model = dataclasses.replace(model, files=taken_from(model.files, brick.pin.files))
     if members.tokenizer is None:
         return model, notes
@@ -42,10 +45,11 @@ def _with_config(model: LazyModel, config: Mapping[str, Any]) -> LazyModel:
     return dataclasses.replace(model, config=config, source_config=None)
 
 
-def _renumbered(model: LazyModel, members: Members, ingredients: Ingredients) -> _Told:
-    """The model whose configuration files name tokens by the numbers of another tokenizer."""
-    donor = members.all[members.source]
-    before = {number: token for token, number in members.all[0].ids.items()}
+def with_numbers_of(donor: Member, model: LazyModel, before: Mapping[int, str], ingredients: Ingredients) -> _Told:
+    """The model whose configuration files name its tokens by the numbers of another tokenizer, and what is lost.
+
+    `before` are the tokens that these numbers have meant.
+    """
     config, lost = _of_config(model.config, before, donor.ids, donor.model.config)
     notes = [f"`{key}` of config.json has no number in the tokenizer of `{donor.alias}`" for key in lost]
     model = _with_config(model, config)

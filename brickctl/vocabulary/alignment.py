@@ -24,7 +24,8 @@ from brickctl.core.regions import Spec
 from brickctl.core.rows import RowMap
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.averages import mean_of, mean_row
-from brickctl.tensors.views import gather_rows, reshape
+from brickctl.tensors.views import gather_rows
+from brickctl.vocabulary.axis import as_matrix, shaped_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,8 +112,8 @@ class Alignment:
         zeros = 1
         found = [self._own_row(owner, row, token) for row, token in enumerate(self._wanted.tokens)]
         rows = [(zeros, row) if own is None else (0, own) for row, own in enumerate(found)]
-        flat = _as_matrix(delta)
-        return _shaped(gather_rows((flat, self._nothing(flat)), RowMap.of(rows)), delta)
+        flat = as_matrix(delta)
+        return shaped_as(delta, gather_rows((flat, self._nothing(flat)), RowMap.of(rows)))
 
     def _is_homeless(self, token: str) -> bool:
         rule = self._wanted.rules.get(token)
@@ -165,13 +166,13 @@ class Alignment:
 
     def _gathered(self, name: str, used: Sequence[int], table: RowMap) -> Node:
         matrices = [self._source(source, name) for source in used]
-        return _shaped(gather_rows(matrices, table), self._members[0].model.node(name))
+        return shaped_as(self._members[0].model.node(name), gather_rows(matrices, table))
 
     def _source(self, number: int, name: str) -> Node:
         if number < len(self._members):
-            return _as_matrix(self._members[number].model.node(name))
+            return as_matrix(self._members[number].model.node(name))
         if number == self._zeros:
-            return self._nothing(_as_matrix(self._members[0].model.node(name)))
+            return self._nothing(as_matrix(self._members[0].model.node(name)))
         if number == self._mean:
             return mean_row(self._rows_of_tokens(name))
         numbers, tokens = list(self._averages.items())[number - self._mean - 1]
@@ -185,19 +186,9 @@ class Alignment:
     def _rows_of_tokens(self, name: str) -> Node:
         member = self._members[self._wanted.source]
         numbers = sorted(number for number in member.ids.values() if number < member.rows)
-        return gather_rows((_as_matrix(member.model.node(name)),), RowMap.of((0, number) for number in numbers))
+        return gather_rows((as_matrix(member.model.node(name)),), RowMap.of((0, number) for number in numbers))
 
     def _chosen(self, name: str, number: int, tokens: Sequence[str]) -> Node:
         member = self._members[number]
         rows = RowMap.of((0, member.row(token) or 0) for token in tokens)
-        return cast(gather_rows((_as_matrix(member.model.node(name)),), rows), DType.F64)
-
-
-def _as_matrix(node: Node) -> Node:
-    """A row for every token: a bias has one number in each."""
-    return reshape(node, (node.spec.shape[0], 1)) if len(node.spec.shape) == 1 else node
-
-
-def _shaped(matrix: Node, like: Node) -> Node:
-    """The matrix in the shape that a tensor of its kind has."""
-    return reshape(matrix, (matrix.spec.shape[0], *like.spec.shape[1:]))
+        return cast(gather_rows((as_matrix(member.model.node(name)),), rows), DType.F64)

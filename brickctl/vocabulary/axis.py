@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from brickctl.tensors.views import reshape
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from brickctl.core.model import LazyModel
+    from brickctl.core.nodes import Node
 
 EMBEDDING = re.compile(
     r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|tokens_embed|shared|embeddings)\.weight$"
@@ -20,6 +23,8 @@ _HEAD = re.compile(
     r"|(?:^|\.)cls\.predictions\.(?:bias|decoder\.(?:weight|bias))$"
 )
 _TOUCHED = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|lm_head|embed_out)\.")
+_PERHAPS = re.compile(r"embed|head|vocab|token|wte|logit")
+_PER_LAYER = "embed_tokens_per_layer"
 _NUMBERS = ("_token_id", "_token_ids", "_token_index", "suppress_tokens")
 
 
@@ -36,6 +41,18 @@ def vocabulary_tensors(model: LazyModel) -> tuple[str, ...]:
         name
         for name in (*model.tensors, *model.ties)
         if (EMBEDDING.search(name) or _HEAD.search(name)) and model.node(name).spec.shape[:1] == (rows,)
+    )
+
+
+def unknown_tables(model: LazyModel) -> tuple[str, ...]:
+    """The tensors that seem to have a number for every token, and not where `vocabulary_tensors` have it.
+
+    Embeddings of single layers (Gemma 3n), which may have fewer rows, or tables that have tokens as columns.
+    """
+    rows, known = rows_of(model), vocabulary_tensors(model)
+    shapes = ((name, node.spec.shape) for name, node in model.tensors.items() if name not in known)
+    return tuple(
+        name for name, shape in shapes if _PER_LAYER in name or (rows in shape and _PERHAPS.search(name) is not None)
     )
 
 
@@ -76,3 +93,13 @@ def token_numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, list[int]]]:
         found = value if isinstance(value, list) else [value]
         if key.endswith(_NUMBERS) and found and all(type(number) is int for number in found):
             yield key, found
+
+
+def as_matrix(node: Node) -> Node:
+    """A row for every token: a bias has one number in each."""
+    return reshape(node, (node.spec.shape[0], 1)) if len(node.spec.shape) == 1 else node
+
+
+def shaped_as(like: Node, matrix: Node) -> Node:
+    """The matrix in the shape that a tensor of the kind of another has."""
+    return reshape(matrix, (matrix.spec.shape[0], *like.spec.shape[1:]))

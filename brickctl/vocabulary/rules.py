@@ -91,7 +91,7 @@ def read_choice(table: Table) -> TokenizerChoice | None:
         match=_one_of(inner, "match", ("token", "id")),
         missing=_one_of(inner, "missing", ("base", "mean")),
         tokens=_read_rules(inner),
-        multiple=_read_multiple(inner),
+        multiple=read_multiple(inner),
     )
     inner.finish()
     if choice.match == "id" and (choice.tokens or choice.multiple != 1 or choice.source == UNION):
@@ -116,7 +116,8 @@ def _one_of(table: Table, key: str, choices: tuple[Any, ...]) -> Any:
     return value or choices[0]
 
 
-def _read_multiple(table: Table) -> int:
+def read_multiple(table: Table) -> int:
+    """Read the key `pad-to-multiple-of`; 1 where it is absent."""
     multiple = table.integer_or_none("pad-to-multiple-of")
     if multiple is not None and not 1 <= multiple <= _LARGEST_MULTIPLE:
         message = f"{table.named('pad-to-multiple-of')} must lie in [1, {_LARGEST_MULTIPLE}]"

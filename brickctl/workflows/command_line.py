@@ -92,8 +92,8 @@ def _folder(path: str, root: Path | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """A TOML string; JSON's escapes of what lies outside the basic plane are none of TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    """A TOML string: as JSON writes it, but nothing escaped beyond the basic plane, and DEL, as TOML wants it."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def inline(values: Mapping[str, str]) -> str:

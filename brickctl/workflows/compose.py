@@ -15,8 +15,9 @@ from brickctl.core.document import shown
 from brickctl.core.lock_format import encode
 from brickctl.core.names import BASE, Alias, alias_from, did_you_mean
 from brickctl.core.reference_format import parse_reference
-from brickctl.errors import UsageFault
+from brickctl.errors import ManifestInvalid, UsageFault
 from brickctl.merging.method import method_named
+from brickctl.operations.new_tokens import read_lines
 from brickctl.operations.target import read_recipe
 from brickctl.sources.atomic import Draft, write_together
 from brickctl.vocabulary.rules import UNION
@@ -37,6 +38,7 @@ TOKENIZERS = (BASE, UNION)
 """What `--tokenizer` may be besides a brick; no brick has such a name where it may be given."""
 
 _TARGET = "model"
+_LARGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +160,39 @@ def moe_step(experts: Sequence[Alias], active: int, gates: str, seed: int | None
     return f'{{ op = "moe", experts = {names}, active = {active}, gates = {quoted(gates)}{more} }}'
 
 
-def plain_step(op: str, keys: Mapping[str, str | float | None]) -> str:
+def plain_step(op: str, keys: Mapping[str, str | float | Sequence[str] | None]) -> str:
     """A step without bricks as the manifest writes it; what is None is left out."""
-    given = {key: value for key, value in keys.items() if value is not None}
-    said = (f"{key} = {quoted(value) if isinstance(value, str) else repr(value)}" for key, value in given.items())
-    return f"{{ {', '.join((f'op = {quoted(op)}', *said))} }}"
+    given = {"op": op, **{key: value for key, value in keys.items() if value is not None}}
+    return inline({key: _in_toml(value) for key, value in given.items()})
+
+
+def _in_toml(value: str | float | Sequence[str]) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, int | float):  # truth values too, which JSON writes as TOML does
+        return json.dumps(value)
+    return f"[{', '.join(map(quoted, value))}]"
+
+
+def listed_tokens(path: Path) -> tuple[str, ...]:
+    """The tokens of a file anywhere, one a line.
+
+    Raises:
+        UsageFault: it is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFault(f"{path} cannot be read", causes=(str(error),), hint="name a file of UTF-8 text") from None
+    if len(text.encode()) > _LARGEST:
+        raise UsageFault(f"{path} has more than {_LARGEST:,} bytes", hint="add tokens in several steps")
+    try:
+        return read_lines(text, str(path))
+    except ManifestInvalid as invalid:
+        cause = f"{invalid.message}: {invalid.place}"
+        raise UsageFault(f"{path} is no list of tokens", causes=(cause,), hint=invalid.hint) from None
 
 
 def run(

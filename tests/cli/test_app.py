@@ -168,11 +168,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_imports_little_beside_click() -> None:
-    """What its time depends on, and no load of the machine; tests/benchmarks/startup.py measures the time."""
-    count = "import sys; print(len(sys.modules))"
+    """What its time depends on, and no load of the machine; tests/benchmarks/startup.py measures the time.
+
+    The modules of verbs, which say no more than what their options are, do not count.
+    """
+    count = "import sys; print(sum(not name.startswith('brickctl.cli.') for name in sys.modules))"
     click_alone = modules("import click;" + count)
     ours = modules(f"import atexit; atexit.register(lambda: exec({count!r})); from brickctl.cli import main; main()")
-    assert ours < 2 * click_alone
+    assert ours < 1.6 * click_alone
 
 
 def modules(script: str) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from tests.support.models import load, logits, tiny_model, tuned
 from tests.support.neurons import distance
+from tests.support.vocabularies import numbers, speaker
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox
@@ -83,12 +84,21 @@ def test_options_say_what_keys_of_a_step_say(tree: Sandbox) -> None:
         (("experts", "./base", "--experts", "2", "--active", "3"), 2, "`active` must be from 1"),
         (("experts", "./base", "--experts", "4", "--active", "2", "--router", "hash"), 2, "'hash' is not one of"),
         (("depth", "base", "--layers", "4"), 2, "base"),
+        (("vocabulary", "./base"), 2, "tokens come from --token or from --file"),
+        (("vocabulary", "./base", "--token", "a", "--file", "x"), 2, "tokens come from --token or from --file"),
+        (("vocabulary", "./base", "--file", "missing.txt"), 2, "missing.txt cannot be read"),
+        (("vocabulary", "./base", "--file", "gap.txt"), 2, "a line has no token: gap.txt line 2"),
+        (("vocabulary", "./base", "--token", "a", "--token", "a"), 2, "tokens come twice"),
+        (("vocabulary", "./base", "--token", "a\udcff"), 2, "the token 'a\\udcff' is no text"),
+        (("vocabulary", "./base", "--token", "<a>", "--init", "zeros"), 2, "'zeros' is not one of"),
+        (("vocabulary", "./base", "--token", "<a>"), 1, "it has no tokenizer.json"),
         (("height", "./base"), 2, "height"),
     ],
 )
 def test_what_cannot_be_grown_is_refused_and_leaves_nothing(
     arguments: tuple[str, ...], code: int, said: str, tree: Sandbox
 ) -> None:
+    tree.write({"gap.txt": "<a>\n\n"})
     outcome = tree.run("grow", *arguments, "-o", "out")
     assert (outcome.code, said in outcome.err) == (code, True), outcome
     assert not (tree.root / "out").exists()
@@ -97,4 +107,26 @@ def test_what_cannot_be_grown_is_refused_and_leaves_nothing(
 def test_without_a_word_it_helps(empty: Sandbox) -> None:
     outcome = empty.run("grow")
     assert outcome.code == 0
-    assert all(what in outcome.out for what in VERBS)
+    assert all(what in outcome.out for what in (*VERBS, "vocabulary"))
+
+
+TOKENS = ('<|"tool"|>', "\\n\t\x7f", "cat dog")
+
+
+def test_tokens_of_a_command_line_a_file_and_a_saved_project_are_the_same(tree: Sandbox) -> None:
+    speaker(tree.root / "speaker", ["cat"])
+    tree.write({"tokens.txt": "\n".join(TOKENS)})
+    more = ("--init", "sub-tokens", "--special", "--pad-to-multiple-of", "16")
+    spoken = [part for token in TOKENS for part in ("--token", token)]
+    assert tree.run("grow", "vocabulary", "./speaker", *spoken, *more, "-o", "out", "--save", "recipe").code == 0
+    assert tree.run("grow", "vocabulary", "./speaker", "--file", "tokens.txt", *more, "-o", "read").code == 0
+    assert (tree.root / "out/model.safetensors").read_bytes() == (tree.root / "read/model.safetensors").read_bytes()
+    record = json.loads((tree.root / "read" / "brick.build.json").read_text())
+    (step,) = record["predicate"]["buildDefinition"]["externalParameters"]["apply"]
+    rounded = {"init": "sub-tokens", "special": True, "pad-to-multiple-of": 16}
+    assert step == {"op": "grow-vocabulary", "tokens": list(TOKENS), **rounded}
+    project = replace(tree, root=tree.root / "recipe")
+    assert project.run("build", "--frozen").code == 0
+    assert project.run("verify", "dist/model", "--load").code == 0
+    known = numbers(tree.root / "speaker")
+    assert [numbers(project.root / "dist/model")[token] for token in TOKENS] == [len(known) + at for at in range(3)]
