@@ -1,11 +1,11 @@
 """Routers on a real model: what each skill keeps when all adapters stand beside it and nobody says which one is meant.
 
-    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval phatgoose]
+    python tests/benchmarks/route.py --base FOLDER --adapters FOLDER... [--half 0] [--only retrieval phatgoose sum-0.7]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions. Half of it, and half of the prose of
 `tests/support/domains.jsonl` as text for the base, is what a router learns from; of the other half (`--half 0` swaps
 the two) up to `items` of each skill are asked, all mixed in one list without labels. Built by brickctl, run by the
-lines of `how-to-load.md`.
+lines of `how-to-load.md`; beside them merges of all adapters, which need no router.
 
 Printed for each router: the share of greedy answers that are right to the character, by skill; the share of requests
 that went to the right adapter, for retrieval; and the perplexity of the other half of the prose, and of other text that
@@ -121,6 +121,23 @@ def by_token(folder: Path, questions: Questions) -> dict[str, Any]:
     return {"right": right, "perplexity": perplexities(model, tokenizer, questions.texts)}
 
 
+def merges(bricks: Sequence[str]) -> dict[str, str]:
+    """Merges of all adapters, which need no router."""
+    sums = {f"sum-{weight}": ("task_arithmetic", weight, "") for weight in (0.25, 0.5, 0.7, 1.0)}
+    ties = {f"ties-{weight}": ("ties", weight, ", density = 0.5") for weight in (0.5, 1.0)}
+    return {
+        name: f'method = "{method}"{more}, bricks = {{ {", ".join(f"{brick} = {weight}" for brick in bricks)} }}'
+        for name, (method, weight, more) in (sums | ties).items()
+    }
+
+
+def merged(folder: Path, questions: Questions) -> dict[str, Any]:
+    """One model for everything."""
+    loaded = load(folder, dtype="float32")
+    right = said(loaded.model, loaded.tokenizer, questions.mixed())
+    return {"right": right, "perplexity": perplexities(loaded.model, loaded.tokenizer, questions.texts)}
+
+
 def by_retrieval(folder: Path, questions: Questions) -> dict[str, Any]:
     """Retrieval, which routes every request; a text is a request too."""
     names = loaded(folder)
@@ -161,17 +178,18 @@ def _routed_loss(names: Mapping[str, Any], texts: Sequence[str]) -> float:
 def measured(
     base: Path, adapters: Mapping[str, Path], questions: Questions, scratch: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Derive, build and measure one router after another."""
+    """Derive, build and measure one router after another, and the merges."""
     bricks = json.dumps(list(adapters))
     (scratch / "prompts.jsonl").write_text(questions.calibration())
     (scratch / "examples.jsonl").write_text(questions.examples())
     centroids = ROUTER.format(bricks=bricks)
     gates = GATES.format(bricks=bricks, tokens=arguments.tokens)
     steps: dict[str, tuple[str | None, str, Callable[[Path, Questions], dict[str, Any]]]] = {
-        "retrieval": (centroids, f'method = "retrieval", router = "r", bricks = {bricks}', by_retrieval),
-        "arrow-1": (None, f'method = "arrow", top-k = 1, bricks = {bricks}', by_token),
-        "arrow-2": (None, f'method = "arrow", top-k = 2, bricks = {bricks}', by_token),
-        "phatgoose": (gates, f'method = "phatgoose", router = "r", bricks = {bricks}', by_token),
+        "retrieval": (centroids, f'op = "route", method = "retrieval", router = "r", bricks = {bricks}', by_retrieval),
+        "arrow-1": (None, f'op = "route", method = "arrow", top-k = 1, bricks = {bricks}', by_token),
+        "arrow-2": (None, f'op = "route", method = "arrow", top-k = 2, bricks = {bricks}', by_token),
+        "phatgoose": (gates, f'op = "route", method = "phatgoose", router = "r", bricks = {bricks}', by_token),
+        **{name: (None, f'op = "merge", {keys}', merged) for name, keys in merges(list(adapters)).items()},
     }
     for name, (entry, keys, measure) in steps.items():
         if arguments.only is not None and name not in arguments.only:
@@ -179,7 +197,7 @@ def measured(
         started = time.monotonic()
         known = {**adapters, **({} if entry is None else {"r": derived(base, adapters, entry, scratch / name)})}
         made = time.monotonic()
-        folder = build(manifest(base, known, f'{{ op = "route", {keys} }}'), scratch / "built", threads=1)
+        folder = build(manifest(base, known, f"{{ {keys} }}"), scratch / "built", threads=1)
         built = time.monotonic()
         found = measure(folder, questions)
         seconds = {"derive": made - started, "build": built - made, "measure": time.monotonic() - built}
