@@ -14,7 +14,17 @@ from brickctl.core.digests import json_digest
 from brickctl.core.manifest import Requirement
 from brickctl.core.names import BASE, Alias, alias_from
 from brickctl.core.reference import RegistryReference
-from brickctl.errors import Conflict, Gated, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault
+from brickctl.errors import (
+    Conflict,
+    Gated,
+    HeaderInvalid,
+    Misfit,
+    NotFound,
+    PolicyViolation,
+    TransportFault,
+    Unsupported,
+    UsageFault,
+)
 from brickctl.workflows.analysis_laboratory import WIDENED, Laboratory
 from brickctl.workflows.analysis_steps import Step, losses_of, result, run
 from brickctl.workflows.analysis_subject import Subject, Workplace
@@ -43,7 +53,7 @@ BATCH = 8
 _WIDE = 4
 """Bytes of a number in F32."""
 
-_REFUSALS = (Conflict, Gated, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault)
+_REFUSALS = (Conflict, Gated, HeaderInvalid, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault)
 """What may be the matter with one brick and says nothing of the others; bytes that are not what was promised are no
 such thing."""
 
@@ -112,7 +122,10 @@ class Measuring:
         wanted = {alias: Requirement(alias=alias, reference=reference)}
         manifest = replace(session.manifest, bricks=wanted, derived={}, targets={}, checks=())
         trial = replace(session, manifest=manifest)
-        return alias, replace(self.workplace, session=trial, lock=resolve(trial, lock))
+        resolved = resolve(trial, lock)
+        if resolved.base.pin.digest != lock.base.pin.digest:
+            raise Conflict("it needs another version of the base than the project has")
+        return alias, replace(self.workplace, session=trial, lock=resolved)
 
     def _loss(self, workplace: Workplace, alias: Alias, tokens: int, make: Callable[[Watch], list[float]]) -> float:
         key = {**self._basis(workplace, alias), "measurement": MEASUREMENT, "version": VERSION}
