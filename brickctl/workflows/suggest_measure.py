@@ -50,6 +50,9 @@ VERSION = 1
 BATCH = 8
 """Examples that are read at once: with others a loss has other last bits, so no machine chooses it."""
 
+_READ = f"the first {WINDOW} of an example, or what a model has room for"
+"""Which tokens are read, in words."""
+
 _WIDE = 4
 """Bytes of a number in F32."""
 
@@ -91,14 +94,22 @@ class Measuring:
             BrickctlError: the base cannot be built or run.
         """
         with self._laboratory(self.workplace, BASE) as laboratory:
-            tokens = self._tokens(laboratory)
+            read = self._read(laboratory)
+            tokens = sum(length for length, _ in read)
             base = self._loss(self.workplace, BASE, tokens, partial(self._mean_loss, laboratory))
         if math.isnan(base):
-            cause = f"the base predicts nothing in the first {WINDOW} tokens of any, or no finite number"
+            cause = f"of none it reads a token that it should predict ({_READ}), or it gives no finite number"
             raise UsageFault("the examples have no loss on the base", causes=(cause,))
+        self._tell_of_lost([given >= length for length, given in read])
         tried = {candidate.name: self._if_possible(candidate, tokens) for candidate in candidates}
         self.pieces.mark(MARK)
         return Losses(base=base, bricks={name: loss for name, loss in tried.items() if loss is not None})
+
+    def _tell_of_lost(self, lost: Sequence[bool]) -> None:
+        """Warn of examples of which no token is predicted."""
+        if any(lost):
+            what = f"{sum(lost)} of {len(lost)} examples count for nothing"
+            self.workplace.session.events.warn(f"{what}: no token of their completion is read ({_READ})")
 
     def _if_possible(self, candidate: Candidate, tokens: int) -> float | None:
         """The loss with a brick, or a warning and None."""
@@ -154,10 +165,11 @@ class Measuring:
             subject, threads=threads, batch=BATCH, device=self.device, dtype=dtype_for(self.workplace, self.device)
         )
 
-    def _tokens(self, laboratory: Laboratory) -> int:
-        """How many tokens every model reads."""
-        key = {**self._basis(self.workplace, BASE), "measurement": "lengths"}
-        return sum(self.pieces.made(key, lambda: [len(row.tokens) for row in self._rows(laboratory)]))
+    def _read(self, laboratory: Laboratory) -> list[tuple[int, int]]:
+        """How many tokens every model reads of each example, and how many of them are given."""
+        key = {**self._basis(self.workplace, BASE), "measurement": "rows"}
+        read = self.pieces.made(key, lambda: [(len(row.tokens), row.given) for row in self._rows(laboratory)])
+        return [(length, given) for length, given in read]
 
     def _opened_loss(self, workplace: Workplace, alias: Alias, watch: Watch) -> list[float]:
         with self._laboratory(workplace, alias) as laboratory:

@@ -209,6 +209,20 @@ def test_a_brick_of_a_registry_is_measured_like_one_of_the_project(small: Path) 
     assert best.loss < 0.1
 
 
+def test_who_gives_examples_that_are_too_long_is_told_that_they_count_for_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suggest_measure.Measuring, "_if_possible", lambda *_: None)
+    events, examples = Listener(), held_out(small, "odd", count=2)
+    short = asked(small, examples=examples, measure=True)
+    with examples.open("a") as more:
+        more.write(json.dumps({"prompt": "odd:" + "a" * 300, "completion": "b"}) + "\n")
+    long = asked(small, examples=examples, measure=True, events=events)
+    assert long.base_loss == pytest.approx(short.base_loss, abs=1e-4)
+    (warning,) = events.warnings
+    assert warning.startswith("1 of 3 examples count for nothing: no token of their completion is read")
+
+
 def test_of_registries_no_more_bricks_are_measured_than_are_shown(small: Path) -> None:
     events = Listener()
     asked(small, examples=held_out(small, "odd"), measure=True, limit=1, events=events)
