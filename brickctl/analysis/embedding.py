@@ -6,6 +6,7 @@ most of their length in common, so they are centred before they are compared.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brickctl.analysis.batches import batches, on_device, unwatched
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 WINDOW = 256
 """Tokens of a text that are read: its first ones."""
+
+
+_CAREFUL = 6
+"""The first version of sentence-transformers that runs no code of a folder unless it is told to."""
 
 
 class Embedder(Protocol):
@@ -77,16 +82,20 @@ class Sentences:
 
         Raises:
             NotFound: there is none in the folder.
-            Unsupported: the package is not installed, or cannot load it.
+            Unsupported: the package is not installed, is too old, or cannot load it.
         """
         if not (folder / "modules.json").is_file():
             hint = "name a folder that sentence-transformers has saved"
             raise NotFound(f"there is no embedder in `{folder}`: it has no modules.json", hint=hint)
         try:
-            from sentence_transformers import SentenceTransformer
+            from sentence_transformers import SentenceTransformer, __version__
         except ImportError as missing:
             hint = "pip install 'brickctl[embed]', or leave out --embedder: the base of the project embeds too"
             raise Unsupported("an embedder needs the package sentence-transformers", hint=hint) from missing
+        if int(__version__.partition(".")[0]) < _CAREFUL:
+            cause = f"version {__version__} of sentence-transformers runs code that lies in the folder"
+            hint = f"pip install 'sentence-transformers>={_CAREFUL}'"
+            raise Unsupported(f"the embedder in `{folder}` is not loaded", causes=(cause,), hint=hint)
         settings: Any = {"device": "cpu", "local_files_only": True, "trust_remote_code": False}
         settings["model_kwargs"] = {"use_safetensors": True}  # or pickle would be read where it lies there
         try:
@@ -108,7 +117,8 @@ def similarities(asked: torch.Tensor, owned: Sequence[torch.Tensor]) -> tuple[fl
     """How near the texts of a task are to those of each brick: cosines, in [-1, 1].
 
     cos(mean(asked) - m, mean(owned_i) - m), where m is the mean over bricks of mean(owned_i): a brick with many texts
-    says no more about what all have in common than one with few. None where a difference is zero, as with one brick.
+    says no more about what all have in common than one with few. None where a difference is zero, as with one brick, or
+    no finite number.
 
     Args:
         asked: vectors of the task, (texts, width).
@@ -122,6 +132,6 @@ def similarities(asked: torch.Tensor, owned: Sequence[torch.Tensor]) -> tuple[fl
     lengths = (own - middle).norm(dim=1) * task.norm()
     products = ((own - middle) @ task).tolist()
     return tuple(
-        max(-1.0, min(1.0, product / length)) if length else None
+        max(-1.0, min(1.0, product / length)) if length and math.isfinite(product / length) else None
         for product, length in zip(products, lengths.tolist(), strict=True)
     )

@@ -18,7 +18,8 @@ _FUNCTION_WORD = re.compile(
 )
 """Words of English that stand in texts about anything: in a small registry, one brick that has `the` is a rare one."""
 
-_MOST = 64
+MOST_WORDS = 64
+"""Words that a search asks for; more of them say nothing more."""
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -39,4 +40,4 @@ def common_words(texts: Iterable[str]) -> tuple[str, ...]:
     for text in texts:
         counts.update(words_of(text))
         number += 1
-    return tuple(word for word, count in counts.most_common(_MOST) if 2 * count > number)
+    return tuple(word for word, count in counts.most_common(MOST_WORDS) if 2 * count > number)

@@ -98,22 +98,47 @@ def command(
     where = Where(root=project, registry=registry, offline=offline)
     found = suggest(where, asked, wish, console, Budget(threads=threads, memory=memory))
     console.answer(found.document())
-    _show(console, found)
+    if found.suggestions:
+        _show(console, found, registry)
+    else:
+        console.note(_nothing(found, by_examples=examples is not None))
 
 
-def _show(console: Console, found: Suggested) -> None:
-    if not found.suggestions:
-        asked = ", ".join(found.words) or "that most examples have: there is none"
-        console.note(f"no brick has a word of the task ({asked}): use other words, or examples and `--measure`")
-        return
+def _show(console: Console, found: Suggested, registry: str | None) -> None:
     console.table(_columns(found), [_row(found, suggestion) for suggestion in found.suggestions])
     best = found.suggestions[0]
-    if found.base_loss is not None and (best.loss is None or best.loss >= found.base_loss):
+    if found.base_loss is not None and best.loss is None:
+        console.note("no brick could be measured")
+    elif found.base_loss is not None and not _lowers(best, found.base_loss):
         console.note("no brick lowers the loss of the base: none of them knows this task")
     elif best.candidate.alias is None:
-        console.note(f"`brickctl add {best.candidate.name}` adds the first one to a project")
+        console.note(f"`brickctl add {_reference(best, registry)}` adds the first one to a project")
     if found.more:
         console.note("there are more: `--limit N`")
+
+
+def _lowers(suggestion: Suggestion, loss: float) -> bool:
+    return suggestion.loss is not None and suggestion.loss < loss
+
+
+def _reference(suggestion: Suggestion, asked: str | None) -> str:
+    """A brick as `brickctl add` finds it, which without a registry asks the first one that has such a name."""
+    from brickctl.core.manifest import BUILTIN
+
+    name, registry = suggestion.candidate.name, suggestion.candidate.registry
+    return name if asked is None and registry == BUILTIN else f"{name} --registry {registry}"
+
+
+def _nothing(found: Suggested, *, by_examples: bool) -> str:
+    """What to do where nothing was found."""
+    if "measure" in found.stages:
+        return "there is no brick to measure, in the project or in its registries: name another one with `--registry`"
+    if found.words:
+        asked = ", ".join(found.words)
+        return f"no brick has a word of the task ({asked}): use other words, or examples and `--measure`"
+    if by_examples:
+        return "no word stands in most of the examples: add words, or `--measure`"
+    return "the task has no word that says what it is about: use other words, or `--examples FILE.jsonl`"
 
 
 def _columns(found: Suggested) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, sha256_bytes
@@ -18,7 +19,7 @@ from brickctl.core.listing import Listing
 from brickctl.sources.atomic import unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 FORMAT = 1
@@ -141,7 +142,7 @@ def fill(base: sqlite3.Connection, listings: Iterable[Listing]) -> None:
 def search(base: sqlite3.Connection, query: Query) -> tuple[Listing, ...]:
     """The bricks that are called exactly so, unless any word is enough, then the others, the best first."""
     text, facets = query.text.strip().encode(errors="replace").decode(), _facets(query)
-    words = _any_of(text) if query.any_word else _words(text)
+    words = _any_of(base, text, facets) if query.any_word else _words(text)
     if text and not words:
         return ()
     match = " AND ".join([*words, *facets])
@@ -160,6 +161,7 @@ _BY_NAME = "FROM bricks WHERE id IN (SELECT rowid FROM words WHERE words MATCH :
 _EXACT = "FROM bricks WHERE last = substr(:exact, instr(:exact, '/') + 1) AND :exact IN (name, last)"
 _AMONG = " AND id IN (SELECT rowid FROM words WHERE words MATCH :match)"
 _EXACT_FIRST = " ORDER BY name <> :exact, id LIMIT :limit"
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH :match LIMIT :limit)"
 _RANKED = """
     FROM (
         SELECT at, score FROM (
@@ -205,13 +207,28 @@ def _words(text: str) -> list[str]:
     return [_begun(word, word) for word in _spoken(text)[:_MOST_WORDS]]
 
 
-def _any_of(text: str) -> list[str]:
-    """As `_words`, as one condition that a brick with one of the words fulfils."""
+def _any_of(base: sqlite3.Connection, text: str, facets: Sequence[str]) -> list[str]:
+    """As `_words`, as one condition that a brick with one of the words fulfils.
+
+    Of the words, the rarest, as far as the bricks that have them can all be compared: one that most bricks have would
+    take the places of those that have a rare one.
+    """
     words = [
         _begun(word, _stem(word)) if len(word) >= _LONG_ENOUGH else f'{{name tags summary}} : "{word}"'
         for word in _spoken(text)[:_MOST_OF_ANY]
     ]
-    return [f"({' OR '.join(words)})"] if words else []
+    counts = [_count(base, " AND ".join([word, *facets])) for word in words]
+    rarest = sorted(range(len(words)), key=lambda at: counts[at])
+    sums = accumulate(counts[at] for at in rarest)
+    kept = [words[at] for at, bricks in zip(rarest, sums, strict=True) if bricks <= _MOST_RANKED] or words
+    return [f"({' OR '.join(kept)})"] if kept else []
+
+
+def _count(base: sqlite3.Connection, match: str) -> int:
+    """How many bricks match, as far as that matters."""
+    values = {"match": match, "limit": _MOST_RANKED + 1}
+    (number,) = base.execute(_COUNT, values).fetchone()
+    return int(number)
 
 
 def _spoken(text: str) -> list[str]:

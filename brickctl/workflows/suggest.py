@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from brickctl.workflows.suggest_candidates import Candidate, Where
     from brickctl.workflows.suggestion import Wish
 
+_FEWEST = 2
+"""Bricks that can be compared: what all have in common is taken away, and of one alone nothing would be left."""
+
 
 def read_task(words: Sequence[str], examples: Path | None) -> Task:
     """A task as it is given: words, and a file of examples.
@@ -59,8 +62,9 @@ def suggest(where: Where, task: Task, wish: Wish, events: Events, budget: Budget
     session = open_session(where.root, events, offline=where.offline)
     lock = current_lock(session, wish.mode, write=False, derived=False)
     workplace = Workplace(session=session, lock=lock, budget=budget)
-    own = of_project(session, lock)
-    ranked = _by_words((*own, *of_registries(where, task.words, own, events, everything=wish.runs_models)), task)
+    own, asked = of_project(session, lock), session.manifest.project.default_registries
+    others = of_registries(where, task.words, own, events, registries=asked, everything=wish.judges_all)
+    ranked = _by_words((*own, *others), task)
     if not wish.runs_models:
         return _suggested([one for one in ranked if one.words], task, wish)
     if len(task.sample) < len(task.examples):
@@ -116,8 +120,10 @@ def _by_similarity(
     shelf = Shelf(session=workplace.session, asked=frozenset(task.texts))
     owned = {one.candidate.name: shelf.of(one.candidate) for one in ranked}
     compared = {name: own for name, own in owned.items() if own.examples or wish.embedder is not None}
-    if not compared:
-        workplace.session.events.note("no brick of the project has examples that could be compared with the task")
+    if len(compared) < _FEWEST:
+        only = ", ".join(f"`{name}`" for name in compared)
+        none = "no brick of the project has examples that could be compared with the task"
+        workplace.session.events.note(f"there is only {only} to compare, and nothing to tell it from" if only else none)
         return tuple(ranked)
     found = similarity_to(task.texts, [own.texts for own in compared.values()], workplace, wish)
     near = dict(zip(compared, found, strict=True))

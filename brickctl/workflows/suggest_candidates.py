@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.listing import Listing
+from brickctl.core.manifest import BUILTIN
 from brickctl.core.reference import RegistryReference
 from brickctl.errors import NotFound, TransportFault
 from brickctl.workflows.search import Sought, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from brickctl.core.brick import Pin
@@ -81,43 +82,48 @@ def of_project(session: Session, lock: Lock) -> tuple[Candidate, ...]:
 
 
 def of_registries(
-    where: Where, words: tuple[str, ...], known: Iterable[Candidate], events: Events, *, everything: bool = False
+    where: Where,
+    words: tuple[str, ...],
+    known: Iterable[Candidate],
+    events: Events,
+    *,
+    registries: Sequence[str] = (BUILTIN,),
+    everything: bool = False,
 ) -> tuple[Candidate, ...]:
     """The bricks of registries that fit the base and have one of the words, in the order of their names.
 
     With `everything`, those that have none of them too, as far as there is room. What is `known` is left out, and what
-    adds no skill.
+    adds no skill. Of bricks with one name that of the registry that is asked first is taken.
 
     Raises:
         UsageFault, NotFound, Gated, Unsupported, IntegrityFault, TransportFault: as `search`.
     """
     there = tuple((one.registry, one.brick) for one in known)
-    found = dict(_found(where, words, events)) if words else {}
-    if everything:
-        for key, candidate in _found(where, (), events):
+    asked = registries if where.registry is None else (where.registry,)
+    found: dict[str, Candidate] = {}
+    for name in asked if words else ():  # one after another: the first may have more than there is room for
+        for candidate in _found(where, name, words, events):
+            found.setdefault(candidate.name, candidate)
+    for name in asked if everything else ():
+        for candidate in _found(where, name, (), events):
             if len(found) < _MOST:
-                found.setdefault(key, candidate)
-    return tuple(found[key] for key in sorted(found) if key not in there)
+                found.setdefault(candidate.name, candidate)
+    return tuple(found[name] for name in sorted(found) if (found[name].registry, name) not in there)
 
 
-def _found(where: Where, words: tuple[str, ...], events: Events) -> Iterator[tuple[tuple[str, str], Candidate]]:
-    sought = Sought(
-        text=" ".join(words), any_word=True, fits=where.root is not None, registry=where.registry, limit=_MOST
-    )
+def _found(where: Where, registry: str, words: tuple[str, ...], events: Events) -> Iterator[Candidate]:
+    sought = Sought(text=" ".join(words), any_word=True, fits=where.root is not None, registry=registry, limit=_MOST)
     for hit in search(where.root, sought, events, offline=where.offline).hits:
         listing = hit.listing
         if listing.kind not in NO_SKILL:
-            yield (
-                (hit.registry, listing.name),
-                Candidate(
-                    name=listing.name,
-                    kind=listing.kind,
-                    registry=hit.registry,
-                    brick=listing.name,
-                    version=listing.version,
-                    summary=listing.summary,
-                    words=listing,
-                ),
+            yield Candidate(
+                name=listing.name,
+                kind=listing.kind,
+                registry=hit.registry,
+                brick=listing.name,
+                version=listing.version,
+                summary=listing.summary,
+                words=listing,
             )
 
 

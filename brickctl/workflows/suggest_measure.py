@@ -14,7 +14,17 @@ from brickctl.core.digests import json_digest
 from brickctl.core.manifest import Requirement
 from brickctl.core.names import BASE, Alias, alias_from
 from brickctl.core.reference import RegistryReference
-from brickctl.errors import Conflict, Gated, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault
+from brickctl.errors import (
+    Conflict,
+    Gated,
+    HeaderInvalid,
+    Misfit,
+    NotFound,
+    PolicyViolation,
+    TransportFault,
+    Unsupported,
+    UsageFault,
+)
 from brickctl.workflows.analysis_laboratory import WIDENED, Laboratory
 from brickctl.workflows.analysis_steps import Step, losses_of, result, run
 from brickctl.workflows.analysis_subject import Subject, Workplace
@@ -40,10 +50,13 @@ VERSION = 1
 BATCH = 8
 """Examples that are read at once: with others a loss has other last bits, so no machine chooses it."""
 
+_READ = f"the first {WINDOW} of an example, or what a model has room for"
+"""Which tokens are read, in words."""
+
 _WIDE = 4
 """Bytes of a number in F32."""
 
-_REFUSALS = (Conflict, Gated, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault)
+_REFUSALS = (Conflict, Gated, HeaderInvalid, Misfit, NotFound, PolicyViolation, TransportFault, Unsupported, UsageFault)
 """What may be the matter with one brick and says nothing of the others; bytes that are not what was promised are no
 such thing."""
 
@@ -81,14 +94,22 @@ class Measuring:
             BrickctlError: the base cannot be built or run.
         """
         with self._laboratory(self.workplace, BASE) as laboratory:
-            tokens = self._tokens(laboratory)
+            read = self._read(laboratory)
+            tokens = sum(length for length, _ in read)
             base = self._loss(self.workplace, BASE, tokens, partial(self._mean_loss, laboratory))
         if math.isnan(base):
-            cause = f"the base predicts nothing in the first {WINDOW} tokens of any, or no finite number"
+            cause = f"of none it reads a token that it should predict ({_READ}), or it gives no finite number"
             raise UsageFault("the examples have no loss on the base", causes=(cause,))
+        self._tell_of_lost([given >= length for length, given in read])
         tried = {candidate.name: self._if_possible(candidate, tokens) for candidate in candidates}
         self.pieces.mark(MARK)
         return Losses(base=base, bricks={name: loss for name, loss in tried.items() if loss is not None})
+
+    def _tell_of_lost(self, lost: Sequence[bool]) -> None:
+        """Warn of examples of which no token is predicted."""
+        if any(lost):
+            what = f"{sum(lost)} of {len(lost)} examples count for nothing"
+            self.workplace.session.events.warn(f"{what}: no token of their completion is read ({_READ})")
 
     def _if_possible(self, candidate: Candidate, tokens: int) -> float | None:
         """The loss with a brick, or a warning and None."""
@@ -112,7 +133,10 @@ class Measuring:
         wanted = {alias: Requirement(alias=alias, reference=reference)}
         manifest = replace(session.manifest, bricks=wanted, derived={}, targets={}, checks=())
         trial = replace(session, manifest=manifest)
-        return alias, replace(self.workplace, session=trial, lock=resolve(trial, lock))
+        resolved = resolve(trial, lock)
+        if resolved.base.pin.digest != lock.base.pin.digest:
+            raise Conflict("it needs another version of the base than the project has")
+        return alias, replace(self.workplace, session=trial, lock=resolved)
 
     def _loss(self, workplace: Workplace, alias: Alias, tokens: int, make: Callable[[Watch], list[float]]) -> float:
         key = {**self._basis(workplace, alias), "measurement": MEASUREMENT, "version": VERSION}
@@ -141,10 +165,11 @@ class Measuring:
             subject, threads=threads, batch=BATCH, device=self.device, dtype=dtype_for(self.workplace, self.device)
         )
 
-    def _tokens(self, laboratory: Laboratory) -> int:
-        """How many tokens every model reads."""
-        key = {**self._basis(self.workplace, BASE), "measurement": "lengths"}
-        return sum(self.pieces.made(key, lambda: [len(row.tokens) for row in self._rows(laboratory)]))
+    def _read(self, laboratory: Laboratory) -> list[tuple[int, int]]:
+        """How many tokens every model reads of each example, and how many of them are given."""
+        key = {**self._basis(self.workplace, BASE), "measurement": "rows"}
+        read = self.pieces.made(key, lambda: [(len(row.tokens), row.given) for row in self._rows(laboratory)])
+        return [(length, given) for length, given in read]
 
     def _opened_loss(self, workplace: Workplace, alias: Alias, watch: Watch) -> list[float]:
         with self._laboratory(workplace, alias) as laboratory:

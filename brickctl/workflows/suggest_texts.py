@@ -78,8 +78,7 @@ class Shelf:
 
     def _only_brick(self, check: Check) -> Alias | None:
         recipe = read_recipe(self.session.manifest, self.session.manifest.targets[check.target])
-        aliases = [alias for alias in dict.fromkeys(recipe.aliases) if alias in self.session.manifest.bricks]
-        return aliases[0] if len(aliases) == 1 else None
+        return recipe.aliases[0] if len(recipe.aliases) == 1 else None
 
     def _beside(self, alias: Alias) -> tuple[Path, ...]:
         """JSON lines in the folder of a brick that lies on this machine."""

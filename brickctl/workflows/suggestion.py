@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.words import common_words, words_of
+from brickctl.analysis.words import MOST_WORDS, common_words, words_of
 from brickctl.workflows.analysis_output import finite
 from brickctl.workflows.lock import LockMode
 from brickctl.workflows.suggest_texts import whole
@@ -22,17 +23,18 @@ MOST_EXAMPLES = 128
 """Examples that models read of a longer file, as many from each part of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What a brick is looked for: in words, by examples, or both."""
 
     text: str = ""
     examples: tuple[Example, ...] = ()
 
-    @property
+    @cached_property
     def words(self) -> tuple[str, ...]:
-        """The words that bricks are asked for: those of the text, then those that most examples have."""
-        return tuple(dict.fromkeys((*words_of(self.text), *common_words(map(whole, self.examples)))))
+        """The words that bricks are asked for: those of the text, then those that most examples have; at most 64."""
+        every = dict.fromkeys((*words_of(self.text), *common_words(map(whole, self.examples))))
+        return tuple(every)[:MOST_WORDS]
 
     @property
     def sample(self) -> tuple[Example, ...]:
@@ -73,6 +75,11 @@ class Wish:
     def runs_models(self) -> bool:
         """Whether a model is run at all."""
         return self.embeds or self.measure
+
+    @property
+    def judges_all(self) -> bool:
+        """Whether bricks are judged that have no word of the task, those of registries among them."""
+        return self.measure or self.embedder is not None
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +61,12 @@ def test_a_brick_with_many_texts_moves_the_middle_no_more_than_one_with_few() ->
     assert similarities(torch.tensor([[1.0, 0.0]]), [few, many]) == pytest.approx((1.0, -1.0))
 
 
+def test_what_has_no_finite_vector_is_not_like_anything() -> None:
+    owned = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])]
+    assert similarities(torch.tensor([[math.nan, 0.0]]), owned) == (None, None)
+    assert similarities(torch.tensor([[1.0, 0.0]]), [*owned, torch.tensor([[math.inf, 0.0]])]) == (None,) * 3
+
+
 def test_one_brick_is_like_nothing() -> None:
     assert similarities(torch.ones(1, 2), [torch.zeros(1, 2)]) == (None,)
 
@@ -80,6 +87,8 @@ def test_an_embedder_without_its_package_says_what_to_install(tmp_path: Path, mo
 class Package:
     """What `Sentences` needs of sentence-transformers."""
 
+    __version__ = "6.2.0"
+
     class SentenceTransformer:
         def __init__(self, folder: str, **settings: Any) -> None:
             assert settings["trust_remote_code"] is False
@@ -96,6 +105,19 @@ def test_an_embedder_of_ones_own_makes_the_vectors(tmp_path: Path, monkeypatch: 
     seen: list[int] = []
     found = Sentences(tmp_path).vectors(("ab", "a"), seen.append)
     assert (found.tolist(), found.dtype, seen) == ([[2, 1], [1, 1]], torch.float64, [2])
+
+
+def test_a_package_that_would_run_code_of_the_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Trusting(Package):
+        __version__ = "5.4.1"
+
+    (tmp_path / "modules.json").write_text("[]")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", cast("Any", Trusting))
+    with pytest.raises(Unsupported) as raised:
+        Sentences(tmp_path)
+    assert raised.value.causes == ("version 5.4.1 of sentence-transformers runs code that lies in the folder",)
 
 
 def test_a_folder_that_the_package_cannot_load_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

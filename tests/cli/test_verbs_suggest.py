@@ -43,6 +43,22 @@ def test_nothing_found_is_no_failure_and_says_what_to_do_next(empty: Sandbox) ->
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("the", "of", "and"), "the task has no word that says what it is about"),
+        (("--examples", "all.jsonl"), "no word stands in most of the examples: add words, or `--measure`"),
+        (("zzz", "--examples", "all.jsonl"), "no brick has a word of the task (zzz)"),
+        (("capital", "--registry", "builtin"), "`brickctl add starter/upper --registry builtin` adds the first one"),
+    ],
+)
+def test_what_is_told_fits_what_was_asked(empty: Sandbox, arguments: tuple[str, ...], told: str) -> None:
+    empty.write({"all.jsonl": '{"text": "one fox"}\n{"text": "two cows"}\n'})
+    outcome = empty.run("suggest", *arguments)
+    assert outcome.code == 0
+    assert told in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
         ((), "there is no task"),
         (("--examples", "none.jsonl"), "`none.jsonl` does not exist"),
         (("--examples", "bad.jsonl"), "this line is not valid JSON"),

@@ -8,6 +8,7 @@ import pytest
 from brickctl.core.digests import Sha256
 from brickctl.core.listing import Listing
 from brickctl.errors import IntegrityFault
+from brickctl.sources import search_index
 from brickctl.sources.search_index import Query, SearchIndex, matches, search_these
 
 if TYPE_CHECKING:
@@ -177,6 +178,16 @@ def test_where_any_word_is_enough_rare_words_count_more() -> None:
     ranked = search_these([*BRICKS, *others], Query(text="something database", any_word=True, limit=100))
     assert ranked[0].name == "acme/sqlite"
     assert len(ranked) == 53
+
+
+def test_where_any_word_is_enough_a_common_one_takes_no_place_of_a_rare_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_index, "_MOST_RANKED", 10)
+    others = [brick(f"aaa/other-{number:03d}", "Knows something of use") for number in range(50)]
+    assert [one.name for one in search_these([*others, *BRICKS], Query(text="something database", any_word=True))] == [
+        "acme/sqlite"
+    ]
+    only = search_these([*others, *BRICKS], Query(text="something", any_word=True))
+    assert len(only) == 10
 
 
 def test_where_any_word_is_enough_short_ones_are_whole_and_endings_do_not_count() -> None:

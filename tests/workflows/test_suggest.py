@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from brickctl.errors import UsageFault
+from brickctl.errors import HeaderInvalid, UsageFault
 from brickctl.sources.open import builtin_registry
 from brickctl.tensors.executor import Budget
-from brickctl.workflows import suggest_embed, suggest_measure
+from brickctl.workflows import suggest_candidates, suggest_embed, suggest_measure
 from brickctl.workflows.suggest import read_task, suggest
 from brickctl.workflows.suggest_candidates import Where
 from brickctl.workflows.suggestion import MOST_EXAMPLES, Suggested, Wish
-from tests.support.projects import Listener, starter_project, states
+from tests.support.projects import Listener, rewrite, starter_project, states
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from brickctl.core.lock import Lock
+    from brickctl.workflows.session import Session
 
 SKILLS = ("upper", "next", "reverse", "odd", "sort")
 
@@ -100,6 +104,22 @@ def test_a_brick_of_the_project_is_not_suggested_again_from_its_registry(small: 
     assert found["starter/odd"].alias is None
 
 
+def test_a_registry_with_more_bricks_than_there_is_room_for_hides_none_of_the_next(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = small / "team"
+    (team / "index/acme").mkdir(parents=True)
+    (team / "config.json").write_text('{"v":1}')
+    line = (builtin_registry() / "index/starter/odd").read_text()
+    (team / "index/acme/skip").write_text(line.replace("starter/odd", "acme/skip"))
+    rewrite(small, 'name = "starter"', 'name = "starter"\ndefault-registry = ["builtin", "team"]')
+    with (small / "brick.toml").open("a") as manifest:
+        manifest.write(f'[registries]\nteam = "file://{team}"\n')
+    monkeypatch.setattr(suggest_candidates, "_MOST", 1)
+    found = {one.candidate.name: one.candidate.registry for one in asked(small, "letters").suggestions}
+    assert found["acme/skip"] == "team"
+
+
 def test_without_a_project_the_builtin_registry_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRICKCTL_CACHE", str(tmp_path))
     assert names(asked(None, "capital", "letters"))[0] == "starter/upper"
@@ -158,6 +178,16 @@ def test_where_no_brick_has_examples_words_decide(small: Path) -> None:
     assert events.notes == ["no brick of the project has examples that could be compared with the task"]
 
 
+def test_one_brick_with_examples_is_like_nothing_and_no_model_is_run(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suggest_embed, "similarity_to", lambda *_: pytest.fail("a model is run"))
+    events = Listener()
+    found = asked(small, examples=held_out(small, "odd"), embed=True, events=events)
+    assert events.notes == ["there is only `upper` to compare, and nothing to tell it from"]
+    assert names(found) == ["starter/odd", "shift", "upper"]  # none of the registry of which nothing is known
+
+
 def test_the_brick_of_a_skill_has_the_lowest_loss_of_it(small: Path) -> None:
     before = states(small)
     found = asked(small, examples=held_out(small, "next"), measure=True, limit=1)
@@ -177,6 +207,20 @@ def test_a_brick_of_a_registry_is_measured_like_one_of_the_project(small: Path) 
     assert (best.candidate.name, best.words) == ("starter/odd", ("odd",))
     assert best.loss is not None
     assert best.loss < 0.1
+
+
+def test_who_gives_examples_that_are_too_long_is_told_that_they_count_for_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suggest_measure.Measuring, "_if_possible", lambda *_: None)
+    events, examples = Listener(), held_out(small, "odd", count=2)
+    short = asked(small, examples=examples, measure=True)
+    with examples.open("a") as more:
+        more.write(json.dumps({"prompt": "odd:" + "a" * 300, "completion": "b"}) + "\n")
+    long = asked(small, examples=examples, measure=True, events=events)
+    assert long.base_loss == pytest.approx(short.base_loss, abs=1e-4)
+    (warning,) = events.warnings
+    assert warning.startswith("1 of 3 examples count for nothing: no token of their completion is read")
 
 
 def test_of_registries_no_more_bricks_are_measured_than_are_shown(small: Path) -> None:
@@ -227,11 +271,32 @@ def test_a_brick_that_cannot_be_measured_is_told_of_and_comes_last(
     found = asked(small, examples=held_out(small, "odd"), measure=True, limit=5, events=events)
     assert names(found)[2:] == ["starter/odd", "starter/reverse", "starter/sort"]
     assert [one.loss for one in found.suggestions[2:]] == [None] * 3
-    assert events.warnings[0] == "`starter/odd` is not measured: there is no such task"
+    assert events.warnings[0] == "`starter/odd` is not measured: its file holds no tensor"
+
+
+def test_a_brick_that_would_change_the_base_is_not_measured(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = suggest_measure.resolve
+
+    def elsewhere(session: Session, lock: Lock) -> Lock:
+        found = resolved(session, lock)
+        return replace(found, base=replace(found.base, pin=replace(found.base.pin, files=found.base.pin.files[1:])))
+
+    monkeypatch.setattr(suggest_measure, "resolve", elsewhere)
+    events = Listener()
+    found = asked(small, examples=held_out(small, "odd"), measure=True, limit=1, events=events)
+    assert "starter/odd" not in names(found)
+    assert events.warnings == [
+        "`starter/odd` is not measured: it needs another version of the base than the project has"
+    ]
 
 
 def _refuse(*_: object) -> None:
-    raise UsageFault("there is no such task")
+    raise HeaderInvalid("its file holds no tensor")
+
+
+def test_no_more_words_are_asked_for_than_a_search_takes() -> None:
+    task = read_task([f"word{number}" for number in range(100)], None)
+    assert task.words == tuple(f"word{number}" for number in range(64))
 
 
 def test_models_read_no_more_of_a_long_file_than_some_of_every_part(project: Path) -> None:

@@ -46,6 +46,18 @@ def test_so_is_that_of_a_check_of_a_target_with_this_brick_alone(project: Path) 
     assert not texts(project, "next").examples
 
 
+def test_a_check_of_a_target_with_something_derived_in_it_is_not_of_the_brick_beside_that(project: Path) -> None:
+    text = (project / "brick.toml").read_text()
+    derived = '[derived.half]\nop = "extract-lora"\nfrom = "sort"\nrank = 2\n'
+    target = '[targets.both]\napply = [{ op = "merge", method = "task_arithmetic", bricks = { next = 1, half = 1 } }]\n'
+    check = '[[checks]]\nname = "both"\ntarget = "both"\nkind = "exact-match"\nmin = 0\ndata = "checks/next.jsonl"\n'
+    head = text[: text.index("[targets.")]
+    (project / "brick.toml").write_text(f"{head}{derived}{target}{check}")
+    assert not texts(project, "next").examples
+    rewrite(project, "next = 1, half = 1", "next = 1")
+    assert texts(project, "next").examples
+
+
 def test_labelled_prompts_come_first_and_no_more_than_enough(project: Path) -> None:
     lines = [json.dumps({"text": f"next {at}", "label": "next"}) for at in range(40)]
     (project / "prompts.jsonl").write_text("\n".join(lines))
