@@ -219,6 +219,14 @@ def test_a_router_of_zeros_is_told_of_where_it_leaves_experts_out(made: dict[str
         assert (said in notes) is told
 
 
+def test_experts_that_say_the_same_are_told_of(made: dict[str, Path], tmp_path: Path) -> None:
+    again = shutil.copytree(made["one"], tmp_path / "again")
+    step = moe('["one", "two", "again"]', 3)
+    notes = prepare(text(made["base"], step, one=made["one"], two=made["two"], again=again), tmp_path).artifact.notes
+    said = [note for note in notes if "the very FFNs" in note]
+    assert said == ["`again` has the very FFNs of `one`: both say the same until they are trained apart"]
+
+
 def test_an_adapter_of_ffns_alone_loses_nothing(made: dict[str, Path], tmp_path: Path) -> None:
     lora = adapter(made["base"], tmp_path / "lora", target_modules=["up_proj", "down_proj"])
     notes = prepare(text(made["base"], moe('["base", "lora"]'), lora=lora), tmp_path).artifact.notes
