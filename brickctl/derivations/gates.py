@@ -13,9 +13,9 @@ from brickctl.core.manifest import Input
 from brickctl.core.names import did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.derivations.storing import WEIGHTS, figure
-from brickctl.errors import Misfit, asked_for
+from brickctl.errors import Misfit, Place, UsageFault, asked_for
 from brickctl.kinds.base import interface
-from brickctl.kinds.gates import FILE, FORMAT, METHODS
+from brickctl.kinds.gates import FILE, FORMAT, METHODS, MOST_LABELS
 from brickctl.kinds.neurons import ffns
 from brickctl.vocabulary.axis import EMBEDDING
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
     from brickctl.core.manifest import Derived
     from brickctl.derivations.derivation import Bench
-    from brickctl.errors import Place
 
 _LARGEST = 64_000_000
 _CHEAP = "cheap-embed"
@@ -63,12 +62,29 @@ class Gates:
 
     def make(self, bench: Bench) -> Findings:
         """Find a row for each label and FFN, and write them."""
-        from brickctl.analysis.cues import parse_cues
-
         with asked_for(self.place):
             self._check_dense(bench)
-            cues = parse_cues(bench.text(self.inputs[0]), name=self.prompts)
+            cues = self._cues(bench)
             return self._cheap(bench, cues) if self.method == _CHEAP else self._heard(bench, cues)
+
+    def _cues(self, bench: Bench) -> Sequence[Cue]:
+        """The prompts, which this method can tell apart.
+
+        Raises:
+            UsageFault: a line is off, there are more labels than gates have, or centroids can do nothing with them.
+        """
+        from brickctl.analysis.cues import parse_cues, refuse_for_centroids
+
+        cues = parse_cues(bench.text(self.inputs[0]), name=self.prompts)
+        labels = tuple(dict.fromkeys(cue.prompt.label for cue in cues))
+        if len(labels) > MOST_LABELS:
+            line = next(number for number, cue in enumerate(cues, start=1) if cue.prompt.label == labels[MOST_LABELS])
+            hint = "a label is the alias of an expert, and has many prompts"
+            message = f"{len(labels):,} labels are too many: gates have {MOST_LABELS:,} at most"
+            raise UsageFault(message, place=Place(file=self.prompts, line=line), hint=hint)
+        if self.method == "centroids":
+            refuse_for_centroids(cues, name=self.prompts)
+        return cues
 
     def _check_dense(self, bench: Bench) -> None:
         """Make sure that the FFNs are such as builds can make experts of.

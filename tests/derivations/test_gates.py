@@ -156,6 +156,7 @@ def test_made_again_they_are_the_same(project: Path) -> None:
         ('op = "gates"\nmethod = "hidden"\nprompts = "brick.toml"', UsageFault, "not valid JSON"),
         ('op = "gates"\nmethod = "centroids"\nprompts = "checks/text.jsonl"', UsageFault, "`label` is missing"),
         ('op = "gates"\nmethod = "centroids"\nprompts = "negative.jsonl"', UsageFault, "no use for negative prompts"),
+        ('op = "gates"\nmethod = "hidden"\nprompts = "many.jsonl"', UsageFault, "1,025 labels are too many"),
     ],
 )
 def test_an_entry_or_prompts_that_are_off_are_refused(
@@ -163,6 +164,7 @@ def test_an_entry_or_prompts_that_are_off_are_refused(
 ) -> None:
     folder = starter_project(tmp_path, monkeypatch)
     (folder / "negative.jsonl").write_text(cues(folder) + '{"text": "b", "label": "base", "negative": true}\n')
+    (folder / "many.jsonl").write_text("".join(f'{{"text": "a", "label": "l{at}"}}\n' for at in range(1025)))
     append(folder, f"\n[derived.x]\n{text}\n")
     with pytest.raises(error) as caught:
         made(folder)
