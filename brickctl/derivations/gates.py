@@ -105,7 +105,7 @@ class Gates:
         name = next((name for name in bench.start.tensors if EMBEDDING.search(name)), None)
         if name is None:
             raise Misfit("there are no gates for this model", causes=("it has no embedding that is known here",))
-        known = encode_cues(load_tokenizer(bench.model_folder()), cues, name=self.prompts)
+        known = encode_cues(load_tokenizer(bench.tokenizer_folder()), cues, name=self.prompts)
         embedding = bench.tensor(bench.start.tensors[name])
         if max(map(max, known.rows)) >= len(embedding):
             cause = f"`{name}` has {len(embedding)} rows, and the tokenizer gives numbers beyond"

@@ -16,7 +16,7 @@ from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.derive import Made, Work, check, derive
 from brickctl.workflows.lock import LockMode
-from tests.support.projects import build_targets, opened, starter_project
+from tests.support.projects import Listener, build_targets, opened, starter_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +143,18 @@ def test_they_are_the_routers_of_the_mixture_in_the_order_of_its_experts(
 @pytest.mark.usefixtures("everything")
 def test_made_again_they_are_the_same(project: Path) -> None:
     assert all(not moved for _, moved in check(opened(project), [], work()))
+
+
+@pytest.mark.usefixtures("everything")
+def test_only_gates_for_which_the_model_runs_have_it_written(project: Path) -> None:
+    """The starter model has 2 MB of weights and a tokenizer of a few kB."""
+    written: dict[str, int] = {}
+    for name in ("gates", "cheap"):
+        events = Listener()
+        assert len(list(check(opened(project, events), [name], work()))) == 1
+        written[name] = sum(total for label, total in events.work if label == "writing the model")
+    assert written["cheap"] < 200_000
+    assert written["gates"] > 2_000_000
 
 
 @pytest.mark.parametrize(
