@@ -17,6 +17,8 @@ from brickctl.errors import Misfit, Place, UsageFault, asked_for
 from brickctl.kinds.base import interface
 from brickctl.kinds.gates import FILE, FORMAT, METHODS, MOST_LABELS
 from brickctl.kinds.neurons import ffns
+from brickctl.operations.dense_ffns import refuse_mixture
+from brickctl.operations.mixtures import mixture_for
 from brickctl.vocabulary.axis import EMBEDDING
 
 if TYPE_CHECKING:
@@ -87,11 +89,14 @@ class Gates:
         return cues
 
     def _check_dense(self, bench: Bench) -> None:
-        """Make sure that the FFNs are such as builds can make experts of.
+        """Make sure that builds can make a mixture of such a model, before it is written or loaded.
 
         Raises:
-            Misfit: there is none with `gate_proj`, `up_proj` and `down_proj`.
+            Unsupported: it is a mixture already, or of a type that no stock mixture can speak for.
+            Misfit: no FFN has `gate_proj`, `up_proj` and `down_proj`.
         """
+        refuse_mixture(bench.start.config, "make gates for", None)
+        mixture_for(bench.start.config, shared=False, place=None)
         if not ffns(bench.start):
             cause = "no FFN of it has `gate_proj`, `up_proj` and `down_proj` of its own"
             raise Misfit("there are no gates for this model", causes=(cause,))

@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from brickctl.analysis.load import load, unmatched_keys
-from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, UsageFault
+from brickctl.errors import BrickctlError, ManifestInvalid, Unsupported, UsageFault
 from brickctl.kinds.gates import FILE
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.derive import Made, Work, check, derive
 from brickctl.workflows.lock import LockMode
+from tests.support.architectures import model_of
+from tests.support.deriving import derive as make_brick
 from tests.support.projects import Listener, build_targets, opened, starter_project
 
 if TYPE_CHECKING:
@@ -188,5 +190,21 @@ def test_an_entry_or_prompts_that_are_off_are_refused(
 def test_a_mixture_gets_no_gates(project: Path, everything: dict[str, Made]) -> None:
     assert everything
     append(project, entry("late", more='from = { target = "mixture" }'))
-    with pytest.raises(Misfit, match="there are no gates for this model"):
+    with pytest.raises(Unsupported, match="the model is a mixture of experts already") as caught:
         made(project, "late")
+    assert caught.value.hint == "make gates for a dense model"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [("gemma2", "no stock mixture of experts fits this model"), ("qwen3_moe", "is a mixture of experts already")],
+)
+@pytest.mark.parametrize("method", ["centroids", "cheap-embed", "hidden"])
+def test_a_model_that_no_build_makes_a_mixture_of_gets_no_gates(
+    architecture: str, message: str, method: str, tmp_path: Path
+) -> None:
+    """It has no tokenizer, so nothing was loaded before."""
+    base = model_of(architecture, tmp_path / "base")
+    (tmp_path / "cues.jsonl").write_text('{"text": "a", "label": "one"}\n{"text": "b", "label": "two"}\n')
+    with pytest.raises(Unsupported, match=message):
+        make_brick(base, {}, f'op = "gates"\nmethod = "{method}"\nprompts = "cues.jsonl"', tmp_path / "gates")
