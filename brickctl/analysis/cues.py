@@ -78,6 +78,22 @@ def parse_cues(content: str, *, name: str) -> tuple[Cue, ...]:
     return cues
 
 
+def refuse_for_centroids(cues: Sequence[Cue], *, name: str) -> None:
+    """Make sure that the cues of a file `name` can be told apart by centroids, before any model reads them.
+
+    Raises:
+        UsageFault: there is one label only, or there are negative cues; the first is named.
+    """
+    if len({cue.prompt.label for cue in cues}) < 2:  # noqa: PLR2004 - one against another
+        hint = "add lines for the other experts; the base can be one of them"
+        raise UsageFault("centroids are told apart by at least two labels", place=Place(file=name), hint=hint)
+    line = next((number for number, cue in enumerate(cues, start=1) if cue.negative), None)
+    if line is not None:
+        message = "centroids have no use for negative prompts: each is apart from all others"
+        hint = 'leave them out, or write method = "hidden"'
+        raise UsageFault(message, place=Place(file=name, line=line), hint=hint)
+
+
 def encode_cues(tokenizer: PreTrainedTokenizerBase, cues: Sequence[Cue], *, name: str, longest: int = LONGEST) -> Cues:
     """The first `longest` tokens of every cue of the file `name`.
 

@@ -54,16 +54,17 @@ def hidden_gates(model: Any, ffns: Sequence[Ffn], cues: Cues, *, watch: Watch = 
 def centroid_gates(model: Any, ffns: Sequence[Ffn], cues: Cues, *, watch: Watch = unwatched) -> tuple[Tensor, ...]:
     """Gates by `centroids`, (labels, hidden) fp64 for each FFN.
 
+    Args:
+        model: in which the FFNs are.
+        ffns: those that get gates.
+        cues: of two labels or more, none of them negative: `refuse_for_centroids` has looked.
+        watch: hears how many tokens were read.
+
     Raises:
-        UsageFault: there is one label only, there are negative cues, or those of a label are like all others.
+        UsageFault: the cues of a label are like all others.
     """
     import torch
 
-    if len(cues.labels) < 2:  # noqa: PLR2004 - one against another
-        raise UsageFault("centroids are told apart by at least two labels")
-    if any(cues.negative):
-        hint = 'leave them out, or write method = "hidden"'
-        raise UsageFault("centroids have no use for negative prompts: each is apart from all others", hint=hint)
     sums, counts = _sums(ffns, len(cues.labels)), torch.zeros(len(cues.labels), 1, dtype=torch.float64)
     for label, row in zip(cues.label, cues.rows, strict=True):
         counts[label] += len(row)

@@ -92,6 +92,9 @@ class Bench(Protocol):
     def model_folder(self) -> Path:
         """The model as a folder that transformers loads; written at the first call."""
 
+    def tokenizer_folder(self) -> Path:
+        """The model without its weights as a folder, whose tokenizer transformers loads; written at the first call."""
+
     def folder_with(self, alias: Alias) -> AbstractContextManager[Path]:
         """The base with one brick on it, as a target builds it, in a folder that is gone afterwards.
 

@@ -13,10 +13,12 @@ from brickctl.core.manifest import Input
 from brickctl.core.names import did_you_mean, is_safe_path
 from brickctl.derivations.derivation import Findings, Tolerance, register
 from brickctl.derivations.storing import WEIGHTS, figure
-from brickctl.errors import Misfit, asked_for
+from brickctl.errors import Misfit, Place, UsageFault, asked_for
 from brickctl.kinds.base import interface
-from brickctl.kinds.gates import FILE, FORMAT, METHODS
+from brickctl.kinds.gates import FILE, FORMAT, METHODS, MOST_LABELS
 from brickctl.kinds.neurons import ffns
+from brickctl.operations.dense_ffns import refuse_mixture
+from brickctl.operations.mixtures import mixture_for
 from brickctl.vocabulary.axis import EMBEDDING
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
     from brickctl.core.manifest import Derived
     from brickctl.derivations.derivation import Bench
-    from brickctl.errors import Place
 
 _LARGEST = 64_000_000
 _CHEAP = "cheap-embed"
@@ -63,19 +64,39 @@ class Gates:
 
     def make(self, bench: Bench) -> Findings:
         """Find a row for each label and FFN, and write them."""
-        from brickctl.analysis.cues import parse_cues
-
         with asked_for(self.place):
             self._check_dense(bench)
-            cues = parse_cues(bench.text(self.inputs[0]), name=self.prompts)
+            cues = self._cues(bench)
             return self._cheap(bench, cues) if self.method == _CHEAP else self._heard(bench, cues)
 
-    def _check_dense(self, bench: Bench) -> None:
-        """Make sure that the FFNs are such as builds can make experts of.
+    def _cues(self, bench: Bench) -> Sequence[Cue]:
+        """The prompts, which this method can tell apart.
 
         Raises:
-            Misfit: there is none with `gate_proj`, `up_proj` and `down_proj`.
+            UsageFault: a line is off, there are more labels than gates have, or centroids can do nothing with them.
         """
+        from brickctl.analysis.cues import parse_cues, refuse_for_centroids
+
+        cues = parse_cues(bench.text(self.inputs[0]), name=self.prompts)
+        labels = tuple(dict.fromkeys(cue.prompt.label for cue in cues))
+        if len(labels) > MOST_LABELS:
+            line = next(number for number, cue in enumerate(cues, start=1) if cue.prompt.label == labels[MOST_LABELS])
+            hint = "a label is the alias of an expert, and has many prompts"
+            message = f"{len(labels):,} labels are too many: gates have {MOST_LABELS:,} at most"
+            raise UsageFault(message, place=Place(file=self.prompts, line=line), hint=hint)
+        if self.method == "centroids":
+            refuse_for_centroids(cues, name=self.prompts)
+        return cues
+
+    def _check_dense(self, bench: Bench) -> None:
+        """Make sure that builds can make a mixture of such a model, before it is written or loaded.
+
+        Raises:
+            Unsupported: it is a mixture already, or of a type that no stock mixture can speak for.
+            Misfit: no FFN has `gate_proj`, `up_proj` and `down_proj`.
+        """
+        refuse_mixture(bench.start.config, "make gates for", None)
+        mixture_for(bench.start.config, shared=False, place=None)
         if not ffns(bench.start):
             cause = "no FFN of it has `gate_proj`, `up_proj` and `down_proj` of its own"
             raise Misfit("there are no gates for this model", causes=(cause,))
@@ -89,7 +110,7 @@ class Gates:
         name = next((name for name in bench.start.tensors if EMBEDDING.search(name)), None)
         if name is None:
             raise Misfit("there are no gates for this model", causes=("it has no embedding that is known here",))
-        known = encode_cues(load_tokenizer(bench.model_folder()), cues, name=self.prompts)
+        known = encode_cues(load_tokenizer(bench.tokenizer_folder()), cues, name=self.prompts)
         embedding = bench.tensor(bench.start.tensors[name])
         if max(map(max, known.rows)) >= len(embedding):
             cause = f"`{name}` has {len(embedding)} rows, and the tokenizer gives numbers beyond"

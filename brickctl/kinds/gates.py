@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 FILE = "gates_config.json"
 FORMAT = "brickctl-gates-1"
 METHODS = ("centroids", "cheap-embed", "hidden")
+MOST_LABELS = 1024
+"""As many as a mixture has experts."""
+
 _HINT = "the file is damaged, or was written by something else; derive the gates again"
 _ELSEWHERE = "set [base] to the model that they were derived from, or derive them again"
-_MOST_LABELS = 1024
 
 
 class GatesKind:
@@ -48,7 +50,7 @@ class GatesKind:
         """How the gates were made, and for which bricks."""
         document = contents.documents[FILE]
         labels = document.get("labels")
-        named = [shown(label) for label in labels[:_MOST_LABELS]] if isinstance(labels, list) else []
+        named = [shown(label) for label in labels[:MOST_LABELS]] if isinstance(labels, list) else []
         return {"method": shown(document.get("method")), "labels": named}
 
     def check(self, brick: Brick, base: LazyModel) -> None:
@@ -92,8 +94,8 @@ def labels_of(brick: Brick) -> tuple[str, ...]:
     if document.get("method") not in METHODS:
         raise _unreadable(brick, f"`method` in {FILE} is `{shown(document.get('method'))}`, which is not known here")
     labels = document.get("labels")
-    if not isinstance(labels, list) or not 0 < len(labels) <= _MOST_LABELS or not all(map(_is_label, labels)):
-        raise _unreadable(brick, f"`labels` in {FILE} is no list of 1 to {_MOST_LABELS} names")
+    if not isinstance(labels, list) or not 0 < len(labels) <= MOST_LABELS or not all(map(_is_label, labels)):
+        raise _unreadable(brick, f"`labels` in {FILE} is no list of 1 to {MOST_LABELS} names")
     if len(dict.fromkeys(labels)) != len(labels):
         raise _unreadable(brick, f"`labels` in {FILE} has a name twice")
     return tuple(labels)

@@ -143,6 +143,7 @@ class Moe:
             f" {before:,}"
         )
         yield from found.notes()
+        yield from _twins(models, found.modules)
         for alias, model in models.items():
             yield from _left_out(alias, model, ingredients.base)
         if self.active < len(self.experts) and self.gates == UNIFORM:
@@ -166,6 +167,16 @@ def _in_type_of(running: LazyModel, ffn: Ffn, expert: Expert) -> Expert:
     dtype = running.tensors[f"{ffn.path}.down_proj.weight"].spec.dtype
     first, second, third = (node if node.spec.dtype is dtype else cast(node, DType.F64) for node in expert)
     return first, second, third
+
+
+def _twins(models: Mapping[Alias, LazyModel], modules: Sequence[Ffn]) -> Iterator[str]:
+    """A note about each expert that is, number for number, one that came before."""
+    first: dict[tuple[Node, ...], Alias] = {}
+    for alias, model in models.items():
+        matrices = tuple(model.tensors[f"{ffn.path}.{part}"] for ffn in modules for part in PARTS)
+        twin = first.setdefault(matrices, alias)
+        if twin != alias:
+            yield f"`{alias}` has the very FFNs of `{twin}`: both say the same until they are trained apart"
 
 
 def _left_out(alias: Alias, model: LazyModel, base: LazyModel) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.errors import Unsupported
 from brickctl.kinds.neurons import Ffn, ffns
-from brickctl.operations.dense_ffns import refuse_mixture, refuse_quantised, width_of
+from brickctl.operations.dense_ffns import PARTS, refuse_mixture, refuse_quantised, width_of
 from brickctl.operations.into_mixture import ALIGNED, Expert, aligned, block_of, empty_expert, mixed, names_outside
 from brickctl.operations.mixtures import (
     EMPTY_SHARED,
@@ -20,7 +20,7 @@ from brickctl.operations.mixtures import (
     refuse_unsayable,
     spoken,
 )
-from brickctl.operations.neuron_groups import down, gate, up
+from brickctl.operations.neuron_groups import down, rows_of
 from brickctl.operations.operation import refuse_masked, refuse_stacked
 from brickctl.tensors.columns import ZEROS
 
@@ -54,10 +54,12 @@ class Dense:
         return aligned(self.modules[0].neurons)
 
     def expert(self, model: LazyModel, ffn: Ffn) -> Expert:
-        """The whole FFN of a model as an expert."""
+        """The whole FFN of a model as an expert: its matrices, filled up where they have to be."""
+        first, second, third = (model.tensors[f"{ffn.path}.{part}"] for part in PARTS)
+        if self.width == ffn.neurons:
+            return first, second, third
         neurons = (*range(ffn.neurons), *itertools.repeat(ZEROS, self.width - ffn.neurons))
-        whole = model.tensors[f"{ffn.path}.down_proj.weight"]
-        return gate(model, ffn.path, neurons), up(model, ffn.path, neurons), down(whole, neurons)
+        return rows_of(first, neurons), rows_of(second, neurons), down(third, neurons)
 
     def upcycled(self, experts: int, active: int, make: Callable[[Ffn], tuple[Node, Iterable[Expert]]]) -> LazyModel:
         """The mixture, with the router and the experts that are made for each FFN; their weights add up to 1."""

@@ -132,6 +132,10 @@ class LocalBench:
         """The model as a folder that transformers loads; written at the first call."""
         return self._written
 
+    def tokenizer_folder(self) -> Path:
+        """The model without its weights as a folder, whose tokenizer transformers loads; written at the first call."""
+        return self._tokens
+
     @contextmanager
     def folder_with(self, alias: Alias) -> Iterator[Path]:
         """What a target builds that merges this brick only, as a folder that is gone afterwards."""
@@ -153,6 +157,10 @@ class LocalBench:
     @cached_property
     def _written(self) -> Path:
         return self._write(self.start, self._scratch)
+
+    @cached_property
+    def _tokens(self) -> Path:
+        return self._write(replace(self.start, tensors={}, ties={}), self._scratch.with_name("tokenizer"))
 
     def _write(self, model: LazyModel, folder: Path) -> Path:
         plan = Plan(tasks=lay_out(Artifact(root=model), None, self.ingredients.plain_files()))

@@ -66,6 +66,7 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
         Unsupported: something that mergekit does and this brickctl does not.
     """
     top = read_yaml(text, file=file)
+    _refuse_experts(top)
     method = _read_method(top)
     refuse(top, "modules", "`modules` merges modules apart")
     base = None if absent(top, "base_model") else read_model(top, "base_model")
@@ -93,6 +94,17 @@ def read_mergekit(text: str, *, file: str) -> MergekitRecipe:
         template=template,
         vote=read_vote(top),
     )
+
+
+def _refuse_experts(top: Table) -> None:
+    """Refuse a recipe of mergekit-moe, whose prompts would become a file and a derived brick."""
+    if top.has("experts") and not top.has("merge_method"):
+        hint = (
+            'write { op = "moe", experts = [NAMES], active = 2, gates = NAME }, and the prompts as lines of a'
+            ' [derived.NAME] with op = "gates"'
+        )
+        message = f"{top.file} is a recipe of mergekit-moe, which is not imported"
+        raise Unsupported(message, place=top.place("experts"), hint=hint)
 
 
 def _read_method(top: Table) -> str:

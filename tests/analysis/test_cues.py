@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from brickctl.analysis.cues import Cue, encode_cues, parse_cues
+from brickctl.analysis.cues import Cue, encode_cues, parse_cues, refuse_for_centroids
 from brickctl.analysis.labelled import Prompt
 from brickctl.errors import Place, UsageFault
 from tests.support.successors import character_tokenizer
@@ -88,3 +88,21 @@ def test_a_text_without_tokens_is_refused() -> None:
     with pytest.raises(UsageFault, match="makes no token of this text") as caught:
         encode_cues(unable, parse_cues(CUES, name="x"), name="x")
     assert caught.value.place == Place(file="x", line=4)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (lines({"text": "a", "label": "b"}, {"text": "c", "label": "b"}), None, "at least two labels"),
+        (CUES, 3, "have no use for negative prompts"),
+    ],
+)
+def test_centroids_need_two_labels_and_no_negative_prompts(content: str, line: int | None, message: str) -> None:
+    with pytest.raises(UsageFault, match=message) as caught:
+        refuse_for_centroids(parse_cues(content, name="x"), name="x")
+    assert caught.value.place == Place(file="x", line=line)
+
+
+def test_two_labels_are_enough_for_centroids() -> None:
+    two = lines({"text": "a", "label": "b"}, {"text": "a", "label": "c"})
+    refuse_for_centroids(parse_cues(two, name="x"), name="x")

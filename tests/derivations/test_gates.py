@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from brickctl.analysis.load import load, unmatched_keys
-from brickctl.errors import BrickctlError, ManifestInvalid, Misfit, UsageFault
+from brickctl.errors import BrickctlError, ManifestInvalid, Unsupported, UsageFault
 from brickctl.kinds.gates import FILE
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.bench import Means
 from brickctl.workflows.derive import Made, Work, check, derive
 from brickctl.workflows.lock import LockMode
-from tests.support.projects import build_targets, opened, starter_project
+from tests.support.architectures import model_of
+from tests.support.deriving import derive as make_brick
+from tests.support.projects import Listener, build_targets, opened, starter_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +147,18 @@ def test_made_again_they_are_the_same(project: Path) -> None:
     assert all(not moved for _, moved in check(opened(project), [], work()))
 
 
+@pytest.mark.usefixtures("everything")
+def test_only_gates_for_which_the_model_runs_have_it_written(project: Path) -> None:
+    """The starter model has 2 MB of weights and a tokenizer of a few kB."""
+    written: dict[str, int] = {}
+    for name in ("gates", "cheap"):
+        events = Listener()
+        assert len(list(check(opened(project, events), [name], work()))) == 1
+        written[name] = sum(total for label, total in events.work if label == "writing the model")
+    assert written["cheap"] < 200_000
+    assert written["gates"] > 2_000_000
+
+
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
@@ -156,6 +170,7 @@ def test_made_again_they_are_the_same(project: Path) -> None:
         ('op = "gates"\nmethod = "hidden"\nprompts = "brick.toml"', UsageFault, "not valid JSON"),
         ('op = "gates"\nmethod = "centroids"\nprompts = "checks/text.jsonl"', UsageFault, "`label` is missing"),
         ('op = "gates"\nmethod = "centroids"\nprompts = "negative.jsonl"', UsageFault, "no use for negative prompts"),
+        ('op = "gates"\nmethod = "hidden"\nprompts = "many.jsonl"', UsageFault, "1,025 labels are too many"),
     ],
 )
 def test_an_entry_or_prompts_that_are_off_are_refused(
@@ -163,6 +178,7 @@ def test_an_entry_or_prompts_that_are_off_are_refused(
 ) -> None:
     folder = starter_project(tmp_path, monkeypatch)
     (folder / "negative.jsonl").write_text(cues(folder) + '{"text": "b", "label": "base", "negative": true}\n')
+    (folder / "many.jsonl").write_text("".join(f'{{"text": "a", "label": "l{at}"}}\n' for at in range(1025)))
     append(folder, f"\n[derived.x]\n{text}\n")
     with pytest.raises(error) as caught:
         made(folder)
@@ -174,5 +190,21 @@ def test_an_entry_or_prompts_that_are_off_are_refused(
 def test_a_mixture_gets_no_gates(project: Path, everything: dict[str, Made]) -> None:
     assert everything
     append(project, entry("late", more='from = { target = "mixture" }'))
-    with pytest.raises(Misfit, match="there are no gates for this model"):
+    with pytest.raises(Unsupported, match="the model is a mixture of experts already") as caught:
         made(project, "late")
+    assert caught.value.hint == "make gates for a dense model"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [("gemma2", "no stock mixture of experts fits this model"), ("qwen3_moe", "is a mixture of experts already")],
+)
+@pytest.mark.parametrize("method", ["centroids", "cheap-embed", "hidden"])
+def test_a_model_that_no_build_makes_a_mixture_of_gets_no_gates(
+    architecture: str, message: str, method: str, tmp_path: Path
+) -> None:
+    """It has no tokenizer, so nothing was loaded before."""
+    base = model_of(architecture, tmp_path / "base")
+    (tmp_path / "cues.jsonl").write_text('{"text": "a", "label": "one"}\n{"text": "b", "label": "two"}\n')
+    with pytest.raises(Unsupported, match=message):
+        make_brick(base, {}, f'op = "gates"\nmethod = "{method}"\nprompts = "cues.jsonl"', tmp_path / "gates")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +19,7 @@ from tests.support.architectures import model_of
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.gates import gates
 from tests.support.models import (
+    VOCABULARY,
     adapter,
     edit_config,
     edit_tensors,
@@ -65,6 +69,45 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "lora": adapter(base, folder / "lora"),
         "gates": gates(base, folder / "gates", ("lora", "two", "base", "one")),
     }
+
+
+RUN = """
+import json, sys
+sys.modules["brickctl"] = None  # any import of it fails
+import torch, transformers
+said = {}
+for name in sys.argv[1:]:
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    model, report = load(name, output_loading_info=True, use_safetensors=True)
+    tokens = torch.arange(1, 25).unsqueeze(0) * 7 % VOCABULARY
+    with torch.no_grad():
+        logits = model.eval()(tokens).logits[0].tolist()
+    odd = [list(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+    said[name] = {"class": type(model).__name__, "odd": odd, "logits": logits}
+print("ANSWER" + json.dumps(said))
+"""
+CLASSES = {"llama": "MixtralForCausalLM", "qwen2": "Qwen2MoeForCausalLM", "qwen3": "Qwen3MoeForCausalLM"}
+
+
+def test_mixtures_load_where_there_is_no_brickctl(tmp_path: Path) -> None:
+    """Each token goes to one of two experts that are far apart: to that of the formula."""
+    wanted: dict[str, Tensor] = {}
+    for name in CLASSES:
+        base = tiny_model(tmp_path / f"{name}-base", name, **({"head_dim": 16} if name == "qwen3" else {}))
+        one = tuned(base, tmp_path / f"{name}-one")
+        edit_tensors(one, lambda found: {key: each * (3 if "down" in key else 1) for key, each in found.items()})
+        rows = gates(base, tmp_path / f"{name}-gates", ("one", "base"))
+        build(text(base, moe('["one", "base"]', 1, "gates"), one=one, gates=rows), tmp_path / name)
+        routers = [load_file(rows / "model.safetensors")[f"model.layers.{layer}.mlp.weight"] for layer in range(3)]
+        wanted[name] = expected(load(base), [load(one), load(base)], routers, 1)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", RUN.replace("VOCABULARY", str(VOCABULARY)), *CLASSES]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.split("ANSWER")[1])
+    assert {name: one["class"] for name, one in said.items()} == CLASSES
+    assert not any(any(one["odd"]) for one in said.values())
+    assert all(distance(torch.tensor(one["logits"]), wanted[name].squeeze(0)) <= 1e-5 for name, one in said.items())
 
 
 @pytest.mark.parametrize(("active", "which"), [(1, "gates"), (2, "gates"), (2, "random"), (2, "uniform"), (3, "gates")])
@@ -217,6 +260,14 @@ def test_a_router_of_zeros_is_told_of_where_it_leaves_experts_out(made: dict[str
     for active, told in ((1, True), (2, False)):
         notes = prepare(text(made["base"], moe('["base", "one"]', active), one=made["one"]), tmp_path).artifact.notes
         assert (said in notes) is told
+
+
+def test_experts_that_say_the_same_are_told_of(made: dict[str, Path], tmp_path: Path) -> None:
+    again = shutil.copytree(made["one"], tmp_path / "again")
+    step = moe('["one", "two", "again"]', 3)
+    notes = prepare(text(made["base"], step, one=made["one"], two=made["two"], again=again), tmp_path).artifact.notes
+    said = [note for note in notes if "the very FFNs" in note]
+    assert said == ["`again` has the very FFNs of `one`: both say the same until they are trained apart"]
 
 
 def test_an_adapter_of_ffns_alone_loses_nothing(made: dict[str, Path], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.manifest_format import parse_manifest
@@ -51,9 +51,14 @@ class Workbench:
         return self.scratch / "kept"
 
     def model_folder(self) -> Path:
-        plan = Plan(tasks=lay_out(Artifact(root=self.start), None, self.ingredients.plain_files()))
+        return self._written(self.start, self.scratch / "model")
+
+    def tokenizer_folder(self) -> Path:
+        return self._written(replace(self.start, tensors={}, ties={}), self.scratch / "tokenizer")
+
+    def _written(self, model: LazyModel, folder: Path) -> Path:
+        plan = Plan(tasks=lay_out(Artifact(root=model), None, self.ingredients.plain_files()))
         nothing: Any = None
-        folder = self.scratch / "model"
         Runner(threads=self.threads).anew(Prepared(artifact=nothing, plan=plan, paths=self.paths), folder)
         return folder
 

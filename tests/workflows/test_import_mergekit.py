@@ -132,6 +132,7 @@ REFUSED = [
     (HEAD.replace("base_model: acme/base\n", "") + WEIGHT, 2, "task_arithmetic needs a `base_model`", 3),
     ("merge_method: linear\n", 2, "names no `models`", None),
     ("merge_method: passthrough\nmodels:\n- model: a/b\n- model: a/c\n", 2, "passthrough takes one model", 2),
+    ("base_model: a/b\nexperts:\n- source_model: a/c\n", 1, "a recipe of mergekit-moe, which is not imported", 2),
     ("a: [", 2, "recipe.yml is not YAML", None),
     ("- a\n", 2, "no mapping of keys", 1),
     ("1: 2\n", 2, "a key is no plain string", 1),
