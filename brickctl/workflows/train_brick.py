@@ -34,7 +34,7 @@ CARD = "README.md"
 _FORMAT = "brickctl-training-1"
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PACKAGES = ("peft", "safetensors", "torch", "transformers")
-_POINTS = 100
+_POINTS = 50
 """Of a curve of losses, at most."""
 
 _HUB = "hf:"

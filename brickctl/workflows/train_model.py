@@ -94,7 +94,7 @@ def find_ground(session: Session, name: str, mode: LockMode, budget: Budget) -> 
     artifact = recipe.artifact(ingredients)
     reason = _reason_against(artifact)
     if reason is not None:
-        hint = "train it on the base, or on a target that merges bricks into one model"
+        hint = "train it on the base, or in a project of its own whose base is what this target builds"
         raise Unsupported(f"a brick cannot be trained on `{name}`", causes=(reason,), hint=hint)
     return Ground(
         workplace=Workplace(session=session, lock=lock, budget=budget),

@@ -17,6 +17,7 @@ ALL_LINEAR = "all-linear"
 """PEFT's name for all linear layers but the head."""
 
 _FACTOR = ".lora_A.default"
+_OF_EMBEDDING = "lora_embedding_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,17 @@ def attach(model: Any, shape: Shape, *, seed: int) -> Any:
     torch.manual_seed(seed)
     try:
         with silence():
-            return peft.get_peft_model(model, config)
+            adapted = peft.get_peft_model(model, config)
     except ValueError as error:
-        hint = f"name linear layers by the last parts of their names, such as q_proj,v_proj, or {ALL_LINEAR}"
-        causes = (str(error).strip().partition("\n")[0],)
-        raise UsageFault(f"`{','.join(shape.targets)}` cannot be trained", causes=causes, hint=hint) from error
+        raise _untrainable(shape, str(error).strip().partition("\n")[0]) from error
+    if any(_OF_EMBEDDING in name for name, _ in adapted.named_parameters()):
+        raise _untrainable(shape, "an embedding is no linear layer")
+    return adapted
+
+
+def _untrainable(shape: Shape, cause: str) -> UsageFault:
+    hint = f"name linear layers by the last parts of their names, such as q_proj,v_proj, or {ALL_LINEAR}"
+    return UsageFault(f"`{','.join(shape.targets)}` cannot be trained", causes=(cause,), hint=hint)
 
 
 def document(model: Any, shape: Shape, *, base: str | None = None, revision: str | None = None) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def tensors(model: Any, dtype: str) -> dict[str, torch.Tensor]:
     import peft
     import torch
 
-    state = peft.get_peft_model_state_dict(model)
+    # told to save embeddings "auto", PEFT would ask the Hub how many tokens the base has
+    state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     return {name: one.detach().to("cpu", getattr(torch, dtype)).contiguous() for name, one in state.items()}
 
 
