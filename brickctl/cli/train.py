@@ -53,7 +53,7 @@ _TYPES = click.Choice(("float32", "bfloat16", "float16"))
 @click.option("--tokens", type=_AT_LEAST_ONE, metavar="N", help="How many tokens are read.")
 @click.option(
     "--lr",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
     default=3e-4,
     show_default=True,
     help="Learning rate: it grows to this, then falls to 0.",
@@ -141,7 +141,7 @@ def command(
         on=on,
         shape=Shape(rank=rank, alpha=alpha, targets=_names(targets)),
         extent=_extent(steps, epochs, tokens),
-        learning_rate=lr,
+        learning_rate=_rate(lr),
         license=None if license_name is None else license_named(license_name),
         **numbers,
     )
@@ -162,6 +162,13 @@ def _names(said: str) -> tuple[str, ...]:
     if not all(names):
         raise UsageFault(f"--targets cannot be {said!r}", hint="names like q_proj,v_proj, or all-linear")
     return names
+
+
+def _rate(said: float) -> float:
+    """A rate that a step can be taken with: nan is none."""
+    if not 0 < said <= 1:
+        raise UsageFault(f"--lr cannot be {said}", hint="a number above 0 and up to 1, such as 3e-4")
+    return said
 
 
 def _extent(steps: int | None, epochs: int | None, tokens: int | None) -> Extent:
