@@ -41,7 +41,7 @@ def test_a_brick_is_trained_and_says_what_it_learnt(starter: Sandbox) -> None:
     assert 'last = { source = "path:bricks/last"' in starter.manifest
 
 
-def test_what_is_trained_is_merged_as_any_other_brick(starter: Sandbox) -> None:
+def test_what_is_trained_is_merged_and_published_as_any_other_brick(starter: Sandbox) -> None:
     outcome = starter.run(*COMMAND, "--epochs", "2", "-q")
     assert outcome.code == 0, outcome
     assert outcome.err == ""
@@ -51,6 +51,11 @@ def test_what_is_trained_is_merged_as_any_other_brick(starter: Sandbox) -> None:
     starter.write({"brick.toml": f"{starter.manifest}\n[targets.last-only]\napply = [{merge}]\n"})
     built = starter.run("build", "last-only", "--json")
     assert built.code == 0, built
+    starter.write({"config.json": '{"v":1}\n'}, "registry")
+    published = starter.run("publish", "bricks/last", "acme/last@1.0.0", "--index", "registry", "--json")
+    assert published.code == 0, published
+    assert published.json["license"] == "Apache-2.0"
+    assert "training.json" in published.json["files"]
 
 
 def test_ctrl_c_says_how_to_go_on(starter: Sandbox, monkeypatch: Any) -> None:

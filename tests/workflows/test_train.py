@@ -8,7 +8,9 @@ import signal
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from peft import PeftModel
@@ -21,6 +23,10 @@ from brickctl.analysis.training.checkpoint import FILE
 from brickctl.analysis.training.joining import rows_of
 from brickctl.analysis.training.lora import Shape
 from brickctl.analysis.training.order import Order
+from brickctl.core.brick import Pin
+from brickctl.core.digests import sha256_bytes
+from brickctl.core.lock import Locked
+from brickctl.core.names import Alias
 from brickctl.errors import BrickctlError, Busy, IntegrityFault, Interrupted, Misfit, NotFound, Unsupported, UsageFault
 from brickctl.sources.open import builtin_registry
 from brickctl.tensors.executor import Budget
@@ -29,14 +35,12 @@ from brickctl.workflows.files import alone
 from brickctl.workflows.lock import LockMode
 from brickctl.workflows.stopping import stop_asked
 from brickctl.workflows.train import Means, Trained, train
+from brickctl.workflows.train_brick import Learnt, card
 from brickctl.workflows.train_loop import steps_of
 from brickctl.workflows.train_wish import Extent, Wish, read_material
 from tests.support.models import load, quietly
 from tests.support.projects import Listener, opened, starter_project
 from tests.support.successors import character_tokenizer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -215,6 +219,35 @@ def test_a_brick_is_trained_on_a_target_that_is_one_model(project: Path) -> None
     assert "license: mit" in (done.folder / "README.md").read_text()
     factors = load_file(done.folder / "adapter_model.safetensors")
     assert {str(one.dtype) for one in factors.values()} == {"torch.float32"}
+
+
+def test_texts_are_learnt_too_and_in_half_the_width(project: Path) -> None:
+    sentences = ("a red fox saw a dog.", "a big owl met a cat.", "a shy emu bit a pig.")
+    (project / "last.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in sentences) + lines())
+    done = trained(project, precision="bfloat16", length=14, held_out=0, extent=Extent("epochs", 1), batch=6)
+    record = json.loads((done.folder / "training.json").read_text())
+    assert record["settings"]["precision"] == "bfloat16"
+    # 20 letters with <bos> and <eos> are two windows of 14 and 9, which share a letter; prompts take 12 tokens
+    assert record["tokens"] == {"read": 3 * (14 + 9) + 12 * 12, "predicted": 3 * 21 + 12 * 2}
+    assert record["steps"] == 3
+
+
+def test_the_card_of_a_brick_for_a_base_of_the_hub_names_it() -> None:
+    pin = Pin(source="hf:owner/base", commit="a" * 40, files=())
+    base = Locked(alias=Alias("base"), kind="base", pin=pin, interface=sha256_bytes(b""), license="LicenseRef-llama3.2")
+    ground: Any = SimpleNamespace(locked=base, is_base=True)
+    wish = Wish(name="last", file=Path("last.jsonl"), shape=Shape(rank=5))
+    about = {"base": {"source": pin.source, "digest": "sha256:00"}}
+    told = card(wish, ground, about, Learnt(steps=1, read=2, predicted=1, losses=[1.0], held_out=None)).splitlines()
+    head = told[: told.index("---", 1)]
+    assert head[1:] == [
+        'base_model: "owner/base"',
+        "base_model_relation: adapter",
+        "license: llama3.2",
+        "library_name: peft",
+        "tags: [brickctl, lora]",
+    ]
+    assert "A LoRA of rank 5 for `hf:owner/base`, trained by brickctl." in told
 
 
 @pytest.mark.parametrize(
