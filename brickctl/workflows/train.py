@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickctl.analysis.training.checkpoint import FILE, read
 from brickctl.core.licenses import UNKNOWN
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
 from brickctl.errors import UsageFault
@@ -17,6 +18,7 @@ from brickctl.workflows.files import alone, flush, flush_tree, new_folder, refus
 from brickctl.workflows.requirement import Asked
 from brickctl.workflows.session import open_session
 from brickctl.workflows.train_brick import check_fit, license_of, write_story
+from brickctl.workflows.train_lesson import Lesson, learn
 from brickctl.workflows.train_model import find_ground
 from brickctl.workflows.train_wish import read_material
 
@@ -94,38 +96,29 @@ def train(session: Session, wish: Wish, output: Path | None, means: Means) -> Tr
     with _kept(session, wish.name) as kept:
         ground = find_ground(session, wish.on, means.mode, means.budget)
         about = _about(wish, ground, material, means)
-        checkpoint = _checkpoint(kept, about, wish.name, means)
-        learnt, brick = _made(session, wish, ground, _Work(material, about, kept, checkpoint, means), place)
+        checkpoint = _checkpoint(kept / FILE, about, wish.name, means)
+        lesson = Lesson(wish=wish, ground=ground, material=material, about=about)
+        learnt, brick = _made(session, lesson, means, kept / FILE, checkpoint, place)
         asked = Asked(reference=place.as_posix(), license=_license(wish, ground))
         added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
     return Trained(folder=place, brick=brick, learnt=learnt, changes=added.changes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    material: Material
-    about: Mapping[str, Any]
-    kept: Path
-    checkpoint: Checkpoint | None
-    means: Means
-
-
-def _made(session: Session, wish: Wish, ground: Ground, work: _Work, place: Path) -> tuple[Learnt, Brick]:
-    """Train the brick, and give its folder its place in one step."""
-    from brickctl.analysis.training.checkpoint import FILE
-    from brickctl.workflows.train_lesson import Lesson, learn
-
+def _made(
+    session: Session, lesson: Lesson, means: Means, file: Path, checkpoint: Checkpoint | None, place: Path
+) -> tuple[Learnt, Brick]:
+    """Train the brick, and give its folder its place in one step; then nobody needs the checkpoint any more."""
+    name = lesson.wish.name
     with new_folder(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=_SCRATCH) as scratch:
-        made = Path(scratch) / wish.name
+        made = Path(scratch) / name
         made.mkdir()
-        lesson = Lesson(wish=wish, ground=ground, material=work.material, about=work.about, folder=made)
-        learnt = learn(session, lesson, work.kept / FILE, work.checkpoint, work.means)
-        write_story(made, wish, ground, work.about, learnt)
-        brick = check_fit(session, made, ground, wish.name)
+        learnt = learn(session, lesson, means, file, checkpoint, made)
+        write_story(made, lesson.wish, lesson.ground, lesson.about, learnt)
+        brick = check_fit(session, made, lesson.ground, name)
         flush_tree(made)
         made.rename(place)
     flush(place.parent)
-    (work.kept / FILE).unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
     return learnt, brick
 
 
@@ -142,7 +135,11 @@ def _require_free(session: Session, name: str, place: Path) -> None:
     if name in manifest.usable:
         free = alias_from(name, manifest.usable)
         where = manifest.place_of(Alias(name))
-        raise UsageFault(f"there is a brick `{name}` already", place=where, hint=f"`{free}` would be free")
+        raise UsageFault(
+            f"there is a brick `{name}` already",
+            place=where,
+            hint=f"`{free}` would be free; or `brickctl remove {name}` first",
+        )
     if os.path.lexists(place):
         hint = f"`brickctl add {place} --name {name}` adds what is there; else choose another folder with --output"
         raise UsageFault(f"{place} exists already", hint=hint)
@@ -166,16 +163,13 @@ def _kept(session: Session, name: str) -> Iterator[Path]:
         yield folder
 
 
-def _checkpoint(kept: Path, about: Mapping[str, Any], name: str, means: Means) -> Checkpoint | None:
+def _checkpoint(path: Path, about: Mapping[str, Any], name: str, means: Means) -> Checkpoint | None:
     """What is gone on from, if there is something.
 
     Raises:
         UsageFault: there is, and nobody says what becomes of it; or it was made of other data or settings.
         IntegrityFault: it is damaged.
     """
-    from brickctl.analysis.training.checkpoint import FILE, read
-
-    path = kept / FILE
     if means.restart:
         path.unlink(missing_ok=True)
     found = read(path)

@@ -39,13 +39,12 @@ _WARM = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What is learnt, by which model, and the empty folder that the LoRA goes into."""
+    """What is learnt, from what, by which model, and what the record says of all of it."""
 
     wish: Wish
     ground: Ground
     material: Material
     about: Mapping[str, Any]
-    folder: Path
 
     @property
     def label(self) -> str:
@@ -53,8 +52,10 @@ class Lesson:
         return f"training {self.wish.name}"
 
 
-def learn(session: Session, lesson: Lesson, file: Path, checkpoint: Checkpoint | None, means: Means) -> Learnt:
-    """Train, and write the adapter; `file` is where the checkpoint is kept.
+def learn(
+    session: Session, lesson: Lesson, means: Means, file: Path, checkpoint: Checkpoint | None, folder: Path
+) -> Learnt:
+    """Train, and write the adapter into an empty folder; `file` is where the next checkpoint is kept.
 
     Raises:
         UsageFault: an example is too long, or modules are named that are not there.
@@ -72,7 +73,7 @@ def learn(session: Session, lesson: Lesson, file: Path, checkpoint: Checkpoint |
             session.events.note(f"{lesson.label}: goes on after step {checkpoint.steps} of {job.steps}")
         losses = run(job, [] if checkpoint is None else checkpoint.losses, session.events)
         model = job.training.model.eval()
-        put_back(model, write_adapter(lesson.folder, model, lesson.wish, lesson.ground))
+        put_back(model, write_adapter(folder, model, lesson.wish, lesson.ground))
         return Learnt(
             steps=job.steps,
             read=job.tokens(0, job.steps),
