@@ -56,6 +56,26 @@ def test_the_loss_is_the_mean_surprise_of_what_is_predicted(tmp_path: Path) -> N
     assert training.take(ROWS) == pytest.approx(-float(sum(wanted)) / 4, rel=1e-5)
 
 
+def test_steps_are_those_that_the_starter_bricks_were_made_by(base: Path) -> None:
+    """Written out once more, as they were when the published bytes were made: with no mask, and bit for bit."""
+    training, model = training_of(base), attach(load(base), SHAPE, seed=1).train()
+    torch.manual_seed(3)
+    taken(training, 4)
+    torch.manual_seed(3)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=COURSE.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    ids = torch.tensor([[1, 5, 6, 7], [1, 9, 4, 0]])
+    labels = torch.tensor([[-100, -100, 6, 7], [-100, 9, 4, -100]])
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = COURSE.rate(step)
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=labels, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+    ours, theirs = tensors(training.model, "float32"), tensors(model, "float32")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_a_loss_falls_and_the_base_stays_as_it_is(base: Path) -> None:
     training = training_of(base)
     losses = taken(training, 8)
