@@ -24,7 +24,10 @@ def stop_asked(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    found = {one: signal.getsignal(one) for one in _SIGNALS}
+    before = {  # without what `nohup` ignores, and what was not set from Python
+        one: handler for one, handler in found.items() if handler is not None and handler is not signal.SIG_IGN
+    }
 
     def put_back() -> None:
         for one, handler in before.items():
@@ -37,9 +40,8 @@ def stop_asked(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         with suppress(RuntimeError):  # it may come while a line is being written, and another cannot be begun then
             tell()
 
-    for one, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as of what `nohup` runs
-            signal.signal(one, hear)
+    for one in before:
+        signal.signal(one, hear)
     try:
         yield asked.is_set
     finally:

@@ -335,6 +335,14 @@ def test_nobody_can_be_asked_in_another_thread() -> None:
     assert heard == [False]
 
 
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stop_asked(lambda: None) as stop:
+        ctrl_c()
+        assert not stop()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_ctrl_c_again_stops_at_once() -> None:
     told: list[str] = []
     with stop_asked(lambda: told.append("stopping")) as stop:
