@@ -44,7 +44,14 @@ CHECKED = """
 apply = [{ op = "merge", method = "task_arithmetic", bricks = { shout = 1.0 } }]
 
 [[checks]]
-name = "shout"
+name = "words that it has read"
+target = "shouting"
+kind = "exact-match"
+data = "shout.jsonl"
+min = 0.0
+
+[[checks]]
+name = "words of no example"
 target = "shouting"
 kind = "exact-match"
 data = "check.jsonl"
@@ -73,8 +80,8 @@ def main() -> None:
         print(f"held out: loss {held['before']:.3f} before, {held['after']:.3f} after")
         with (project / "brick.toml").open("a") as manifest:
             manifest.write(CHECKED)
-        (score,) = json.loads(brickctl(project, "test", "--json").stdout)["scores"]
-        print(f"words of no example shouted right: {score['value']:.0%} of {score['count']}")
+        for score in json.loads(brickctl(project, "test", "--json").stdout)["scores"]:
+            print(f"{score['check']} shouted right: {score['value']:.0%} of {score['count']}")
         print(
             f"six steps with Ctrl-C after two leave the same bytes: {goes_on(Path(place), told.base.resolve(), common)}"
         )
