@@ -14,6 +14,7 @@ from brickctl.tensors.maker import Maker
 from brickctl.tensors.malloc import keep_freed_memory
 from brickctl.tensors.pieces import Compute
 from brickctl.tensors.results import Results
+from brickctl.tensors.thread_ends import await_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ class ThreadWorkers:
         there = None if share.device is None else share.bundles_there
         self._results = Results(share.bundles, share.at_once, there)
         self._thread = threading.local()
+        self._numbers: list[int] = []
         self._pool = ThreadPoolExecutor(share.threads, thread_name_prefix="brickctl-piece")
 
     def __enter__(self) -> Self:
@@ -66,6 +68,7 @@ class ThreadWorkers:
     ) -> None:
         self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        await_ends(self._numbers)  # who comes next may fork
 
     def stop(self) -> None:
         """Nobody wants results any more: what is under way ends at its next block."""
@@ -108,6 +111,7 @@ class ThreadWorkers:
     def _maker(self) -> Maker:
         """This thread's own."""
         if not hasattr(self._thread, "maker"):
+            self._numbers.append(threading.get_native_id())
             self._thread.maker = Maker(self._blobs, self._buffers, self._results, self._room, self._device)
         maker: Maker = self._thread.maker
         return maker

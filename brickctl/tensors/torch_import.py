@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 
+from brickctl.tensors.thread_ends import await_ends
+
 _SHORT_TURN = 1e-4
 _NAME = "brickctl-torch"
 _BEGUN = threading.Event()
+_NUMBERS: list[int] = []
+"""Of the threads that imported it, as the system counts."""
 
 
 def begin_torch_import() -> None:
@@ -27,6 +31,7 @@ def finish_torch_import() -> None:
     for thread in threading.enumerate():
         if thread.name == _NAME:
             thread.join()
+    await_ends(_NUMBERS)
     import torch  # noqa: F401 - for those who come later
 
 
@@ -47,6 +52,7 @@ def is_begun() -> bool:
 
 def _import_torch() -> None:
     """Import it in short turns: threads that hash would else wait 5 ms for theirs after every piece of a file."""
+    _NUMBERS.append(threading.get_native_id())
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SHORT_TURN)
     try:
