@@ -44,14 +44,14 @@ CHECKED = """
 apply = [{ op = "merge", method = "task_arithmetic", bricks = { shout = 1.0 } }]
 
 [[checks]]
-name = "words that it has read"
+name = "words-read"
 target = "shouting"
 kind = "exact-match"
 data = "shout.jsonl"
 min = 0.0
 
 [[checks]]
-name = "words of no example"
+name = "words-of-no-example"
 target = "shouting"
 kind = "exact-match"
 data = "check.jsonl"
