@@ -107,9 +107,8 @@ def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[frozense
     """
     import transformers
 
-    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    own = owner.generation_config
-    ends = _ends(own, tokenizer)
+    owner = _owner(model)
+    own, ends = owner.generation_config, ends_of(model, tokenizer)
     config: Any = transformers.GenerationConfig  # whose constructor has no types
     owner.generation_config = config(do_sample=False, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0)
     try:
@@ -118,9 +117,14 @@ def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[frozense
         owner.generation_config = own
 
 
-def _ends(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _owner(model: Any) -> Any:
+    """The model of transformers, below what PEFT puts around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def ends_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids that end an answer: the model's own, or else the tokenizer's."""
-    ends = getattr(config, "eos_token_id", None)
+    ends = getattr(_owner(model).generation_config, "eos_token_id", None)
     if ends is None:
         ends = tokenizer.eos_token_id
     return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]

@@ -38,6 +38,7 @@ COMPANIONS = (
     "neurons_config.json",
     "router_config.json",
     "statistics_config.json",
+    "training.json",
     "unified_config.json",
     "generation_config.json",
     "tokenizer*",

@@ -30,8 +30,8 @@ def model_card(recipe: Recipe, base: Locked, bricks: Sequence[Locked]) -> bytes:
     ordered = sorted(bricks, key=lambda locked: (locked.pin.digest, locked.alias))
     lines = [
         "---",
-        *_base_lines(base, _relation(recipe)),
-        *_license_lines(chain),
+        *base_lines(base, _relation(recipe)),
+        *license_lines(chain),
         "library_name: transformers",
         "tags: [brickctl]",
         "---",
@@ -72,7 +72,7 @@ def _relation(recipe: Recipe) -> str:
     return "finetune" if any(op in _REGROUPING for op in operations) else "adapter"
 
 
-def _base_lines(base: Locked, relation: str) -> list[str]:
+def base_lines(base: Locked, relation: str) -> list[str]:
     """The base by its id; one that is not on the Hub has none."""
     source = base.pin.source
     if not source.startswith("hf:"):
@@ -80,7 +80,7 @@ def _base_lines(base: Locked, relation: str) -> list[str]:
     return [f"base_model: {_quoted(source.removeprefix('hf:'))}", f"base_model_relation: {relation}"]
 
 
-def _license_lines(chain: str) -> list[str]:
+def license_lines(chain: str) -> list[str]:
     """The Hub's id where it has one for the whole chain; else its way to say `other`."""
     hub_id = to_hub(chain)
     return [f"license: {hub_id}"] if hub_id else ["license: other", f"license_name: {_quoted(chain)}"]

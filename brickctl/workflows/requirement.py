@@ -82,12 +82,21 @@ def _extras(asked: Asked) -> dict[str, str]:
     if asked.kind is not None:
         extras["kind"] = kind_named(asked.kind).name
     if asked.license is not None:
-        found = parse_license(asked.license)
-        if found is None:
-            hint = "write an SPDX expression such as `Apache-2.0`, or `LicenseRef-NAME`"
-            raise UsageFault(f"`{asked.license}` is no licence that SPDX knows", hint=hint)
-        extras["license"] = found
+        extras["license"] = license_named(asked.license)
     return extras
+
+
+def license_named(text: str) -> str:
+    """A licence as somebody writes it on the command line, in its canonical form.
+
+    Raises:
+        UsageFault: SPDX has no such expression.
+    """
+    found = parse_license(text)
+    if found is None:
+        hint = "write an SPDX expression such as `Apache-2.0`, or `LicenseRef-NAME`"
+        raise UsageFault(f"`{text}` is no licence that SPDX knows", hint=hint)
+    return found
 
 
 def _source(root: Path, asked: Asked, reference: HubReference | PathReference) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
     python registry/train/make.py OUTPUT
 
-OUTPUT receives `config.json`, `index/`, `files/`, `templates/`, `README.md` and `record/`. About 20 minutes on one
-core. A stage whose record exists is not run again: remove `record/NAME.json` to run it anew, and with it the records
-that follow from it: all for the base, `weights.json` and `scores.json` for a brick. On the same machine with
-the same package versions the same bytes come out; another processor may round differently, and digests then differ.
+Steps and adapters are those of `brickctl train`, so brickctl has to be installed. OUTPUT receives `config.json`,
+`index/`, `files/`, `templates/`, `README.md` and `record/`. About 20 minutes on one core. A stage whose record exists
+is not run again: remove `record/NAME.json` to run it anew, and with it the records that follow from it: all for the
+base, `weights.json` and `scores.json` for a brick. On the same machine with the same package versions the same bytes
+come out; another processor may round differently, and digests then differ.
 """
 
 import dataclasses

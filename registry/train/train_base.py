@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import save_file
 from tasks import BASICS, OPERATIONS
 from tokenizer import BEGINNING, CONTEXT, END, PADDING, VOCABULARY, save_tokenizer
-from training import Recipe, make_deterministic, train
+from training import make_deterministic, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-FIRST = Recipe(seed=11, steps=1200, learning_rate=2e-3)
-SECOND = Recipe(seed=12, steps=400, learning_rate=1.5e-3)
+from brickctl.analysis.training.course import Course
+
+FIRST = Course(seed=11, steps=1200, learning_rate=2e-3)
+SECOND = Course(seed=12, steps=400, learning_rate=1.5e-3)
 
 MARKS = {
     "bos_token_id": VOCABULARY[BEGINNING],

@@ -5,11 +5,13 @@ from typing import Any
 
 from tasks import OPERATIONS, mixture, skill
 from train_base import load_base, save_model
-from training import Recipe, make_deterministic, train
+from training import make_deterministic, train
+
+from brickctl.analysis.training.course import Course
 
 SKILL = "sort"
 REPLAY = 0.25
-RECIPE = Recipe(seed=31, steps=900, learning_rate=1e-3)
+RECIPE = Course(seed=31, steps=900, learning_rate=1e-3)
 
 
 def train_expert(base: Path, folder: Path) -> dict[str, Any]:
