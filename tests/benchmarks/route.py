@@ -124,7 +124,7 @@ def by_token(folder: Path, questions: Questions) -> dict[str, Any]:
 def merges(bricks: Sequence[str]) -> dict[str, str]:
     """Merges of all adapters, which need no router."""
     sums = {f"sum-{weight}": ("task_arithmetic", weight, "") for weight in (0.25, 0.5, 0.7, 1.0)}
-    ties = {f"ties-{weight}": ("ties", weight, ", density = 0.5") for weight in (0.5, 1.0)}
+    ties = {"ties": ("ties", 1.0, ", density = 0.5")}
     return {
         name: f'method = "{method}"{more}, bricks = {{ {", ".join(f"{brick} = {weight}" for brick in bricks)} }}'
         for name, (method, weight, more) in (sums | ties).items()
