@@ -92,6 +92,7 @@ class PhatgooseGates:
         examples = read_examples_by_label(bench.text(self.text.input), self.text.calibration, self.bricks)
         loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
         loaded.model.to(bench.device)
+        self._require_layers(loaded, factors)
         batches = {alias: self._batches(loaded, examples[alias]) for alias in self.bricks}
         total = sum(len(row.tokens) for own in batches.values() for batch in own for row in batch)
         tell_time(bench, loaded.model, next(iter(batches.values()))[0], total)
@@ -101,6 +102,13 @@ class PhatgooseGates:
         self._write(bench, trained)
         notes = too_few_steps(trained, self.steps)
         return Findings(rows=tuple(rows_of_table(trained, batches)), notes=tuple(notes))
+
+    def _require_layers(self, loaded: Loaded, factors: Mapping[Alias, Mapping[str, Factors]]) -> None:
+        """Raise Unsupported, before any training, if an adapter changes what transformers has no linear layer for."""
+        from brickctl.analysis.phatgoose import linear_layers
+
+        for own in factors.values():
+            linear_layers(loaded.model, own)
 
     def _batches(self, loaded: Loaded, examples: Sequence[Example]) -> Batches:
         """What the gates of one adapter are trained by, a batch for each step."""

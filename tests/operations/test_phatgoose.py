@@ -213,6 +213,19 @@ def test_checks_route_every_token_as_the_formula_says(
     torch.testing.assert_close(logits(loaded.model), routed_logits(base, built, names, top_k), rtol=0, atol=2e-5)
 
 
+def test_gates_of_a_layer_without_adapters_are_not_passed_over(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Such a layer of another name would run with all that its adapters say; the guide stops at it too."""
+    built = build(manifest(base, bricks, STEP), tmp_path / "built")
+    save_file({**rows_in(built), "model.norm": torch.zeros(2, 32)}, built / GATES)
+    with pytest.raises(Unsupported) as caught:
+        load_by_gates(built, ("two", "one"), built / GATES, top_k=2, smallest=SMALLEST)
+    assert "no layer `model.norm`" in caught.value.causes[0]
+    with pytest.raises(AssertionError, match="lora_B"):
+        run_guide(built, ASK_LOGITS)
+
+
 def test_states_of_a_base_in_bf16_are_routed_in_fp32(tmp_path: Path) -> None:
     base = model_of_words(tmp_path / "base", dtype="bfloat16")
     known = {name: adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("one", "two"))}
@@ -437,3 +450,21 @@ def test_gates_can_be_trained_on_what_a_target_merges(
     found = gates_of(tmp_path / "x")
     assert list(found) == list(gates_of(bricks["g"]))
     assert not any(torch.equal(gate, found[name]) for name, gate in gates_of(bricks["g"]).items())
+
+
+def test_an_adapter_of_experts_that_transformers_computes_at_once_is_refused_before_any_training(
+    tmp_path: Path,
+) -> None:
+    """As older versions of PEFT trained them: the files have a matrix for each expert, and the model no such layer."""
+    base = model_of_words_like(model_of("mixtral", tmp_path / "base"), tmp_path)
+    known = {"one": adapter_on(base, tmp_path / "one", target_modules=["q_proj"], task_type="CAUSAL_LM")}
+    known["two"] = copied(known["one"], tmp_path / "two")
+    expert = "model.layers.0.block_sparse_moe.experts.0.w1"
+    outputs, inputs = load_file(base / "model.safetensors")[f"{expert}.weight"].shape
+    factors = {"lora_A": torch.ones(8, inputs), "lora_B": torch.ones(outputs, 8)}
+    said = {f"base_model.model.{expert}.{name}.weight": one for name, one in factors.items()}
+    save_file(said, known["two"] / "adapter_model.safetensors")
+    edit_config(known["two"], "adapter_config.json", target_modules=["w1"], r=8)
+    with pytest.raises(Unsupported, match="no gates can be trained on this model") as caught:
+        derived(base, known, tmp_path / "g")
+    assert f"no linear layer `{expert}`" in caught.value.causes[0]

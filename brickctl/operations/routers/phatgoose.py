@@ -79,9 +79,8 @@ def route(layer, gates):
 
 
 gates = load_file("{gates}")
-for path, layer in model.get_base_model().named_modules():
-    if path in gates:
-        route(layer, gates[path])
+for path, rows in gates.items():
+    route(model.get_base_model().get_submodule(path), rows)
 ```
 
 All adapters are active, and each says as much of every token as its share is. The order of `names` is that of the rows
