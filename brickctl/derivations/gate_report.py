@@ -28,7 +28,8 @@ def tell_time(bench: Bench, model: Any, batch: Sequence[Row], total: int) -> Non
     for _ in range(2):  # the first time says little
         started = time.monotonic()
         with torch.inference_mode():
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            said = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            float(said[0, 0, 0])  # a GPU returns before it is done, and is waited for here
         seconds = time.monotonic() - started
     expected = _BACKWARD * seconds * total / ids.numel()
     if expected >= _WORTH_TELLING:
@@ -77,5 +78,5 @@ def too_few_steps(trained: Mapping[Alias, Trained], wanted: int) -> Iterator[str
     """A sentence for each adapter whose tokens were used up before the last step."""
     for alias, one in trained.items():
         if len(one.losses) < wanted:
-            told = f"the gates of `{alias}` took {len(one.losses)} steps instead of {wanted}: its examples are long"
-            yield f"{told}, and `tokens` were used up"
+            told = f"the gates of `{alias}` took {len(one.losses)} of {wanted} steps: its examples are long"
+            yield f"{told}, and `tokens` were used up; give more of these, or fewer `steps`"

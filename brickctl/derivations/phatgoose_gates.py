@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _LABEL = "training gates"
 _STEPS, _TOKENS, _RATE = 100, 4000, 0.005
 _MOST_STEPS, _MOST_RANK = 100_000, 1 << 16
+_MOST_AT_ONCE = 4096  # tokens of a step, whose logits and states are all in memory
 _LINE = 'a line is {"prompt": ..., "completion": ..., "label": NAME}, or {"text": ..., "label": NAME}'
 
 
@@ -93,7 +94,7 @@ class PhatgooseGates:
         loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
         loaded.model.to(bench.device)
         self._require_layers(loaded, factors)
-        batches = {alias: self._batches(loaded, examples[alias]) for alias in self.bricks}
+        batches = {alias: self._batches(loaded, alias, examples[alias]) for alias in self.bricks}
         total = sum(len(row.tokens) for own in batches.values() for batch in own for row in batch)
         tell_time(bench, loaded.model, next(iter(batches.values()))[0], total)
         bench.events.start(_LABEL, total, "tokens")
@@ -110,14 +111,25 @@ class PhatgooseGates:
         for own in factors.values():
             linear_layers(loaded.model, own)
 
-    def _batches(self, loaded: Loaded, examples: Sequence[Example]) -> Batches:
-        """What the gates of one adapter are trained by, a batch for each step."""
+    def _batches(self, loaded: Loaded, alias: Alias, examples: Sequence[Example]) -> Batches:
+        """What the gates of one adapter are trained by, a batch for each step.
+
+        Raises:
+            UsageFault: the model cannot read an example, or none has a token to predict.
+        """
         from brickctl.analysis.phatgoose import batches_within
         from brickctl.analysis.rows import rows_of
+        from brickctl.analysis.silence import silence
 
         text = self.text
         limits = {"window": text.window, "tokens": text.tokens, "seed": text.seed}
-        rows = rows_of(loaded.model, loaded.tokenizer, examples, **limits)
+        try:
+            with silence():  # what is too long is said below, by whose example it is
+                rows = rows_of(loaded.model, loaded.tokenizer, examples, **limits)
+        except UsageFault as fault:
+            raise UsageFault(
+                f"`{text.calibration}` trains no gates of `{alias}`", causes=(fault.message,), hint=fault.hint
+            ) from None
         return batches_within(rows, steps=self.steps, tokens=text.tokens)
 
     def _trained(
@@ -225,6 +237,9 @@ def read_phatgoose_gates(derived: Derived) -> PhatgooseGates:
         rate=_rate(table),
         place=derived.place,
     )
+    if gates.text.tokens > gates.steps * _MOST_AT_ONCE:
+        message = f"{table.named('tokens')} must be at most {_MOST_AT_ONCE:,} for each of the {gates.steps:,} steps"
+        raise table.error(message, key="tokens", hint="write more `steps`, or fewer `tokens`")
     table.finish()
     return gates
 

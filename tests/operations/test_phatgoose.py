@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ATTENTION = LINEAR[:4]
 ENTRY = 'op = "phatgoose-gates"\nfrom = "base"\nbricks = ["one", "two"]\ncalibration = "examples.jsonl"\ntokens = 200'
 STEP = '{ op = "route", method = "phatgoose", bricks = ["two", "one"], router = "g" }'
+LONG = json.dumps({"prompt": "w24 " * 3000, "completion": "w25", "label": "two"}) + "\n"
 PLACES = {"one": 4, "two": 24, "dora": 44, "three": 64}
 
 
@@ -107,7 +108,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
         ("two", 31, "one"),
     ]
     assert all(row["tokens"] in range(200, 210) and -1 < row["cosine"] < 1 for row in findings.rows)
-    assert "took 31 steps instead of 100" in findings.notes[0]
+    assert "took 31 of 100 steps" in findings.notes[0]
     for file in ("model.safetensors", "router_config.json"):
         assert (tmp_path / "again" / file).read_bytes() == (bricks["g"] / file).read_bytes()
     derived(base, adapters, tmp_path / "other", f"{ENTRY}\nseed = 1")
@@ -367,6 +368,7 @@ def test_gates_with_other_tensors_are_refused(
         (f"{ENTRY}\nrate = 0", "must be above 0"),
         (f"{ENTRY}\nrate = 2", "must be above 0, and at most 1"),
         (ENTRY.replace("tokens = 200", "tokens = 0"), "must be at least 1"),
+        (ENTRY.replace("tokens = 200", "tokens = 10_000\nsteps = 2"), "at most 4,096 for each of the 2 steps"),
         (f"{ENTRY}\nraet = 0.1", "raet"),
     ],
 )
@@ -385,7 +387,8 @@ def test_entries_that_make_no_sense_are_refused(
         (examples("one") + '{"text": "w24 w25", "label": "base"}\n', "`two` has no examples"),
         (examples("one", "dora"), "`dora` is none of the bricks"),
         (examples("one") + '{"prompt": "w24 w25", "label": "two"}\n', "`completion` is missing"),
-        (examples("one") + '{"text": "w24", "label": "two"}\n', "no example has a token to predict"),
+        (examples("one") + '{"text": "w24", "label": "two"}\n', "`two`\n  cause: no example has a token to predict"),
+        (examples("one") + LONG, "trains no gates of `two`\n  cause: an example needs 3001 tokens; the model reads at"),
         ('{"text": "w01 w02"}\n', "`label` is missing"),
     ],
 )

@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from safetensors.numpy import load_file
 
-from tests.support.building import build, manifest
+from tests.support.building import build, manifest, prepare
 from tests.support.deriving import derive
 from tests.support.models import LINEAR, adapter, load, load_with_adapter, logits
 from tests.support.routing import lines, model_of_words, prompts, run_guide
@@ -138,6 +138,16 @@ def test_the_command_line_names_all_adapters_and_makes_room_for_them(built: Path
     assert found["--lora-modules"] == [f"{name}=adapters/{name}" for name in NAMES]
     assert (found["--max-loras"], found["--max-lora-rank"]) == (["3"], ["16"])  # the ranks are 9
     assert found["--served-model-name"] == ["__base__"]
+
+
+@pytest.mark.parametrize("rank", [512, 513])
+def test_adapters_that_vllm_has_no_room_for_are_told_of(
+    rank: int, base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    large = {**bricks, "one": adapter(base, tmp_path / "one", r=rank)}
+    notes = prepare(manifest(base, large, STEP), tmp_path).artifact.notes
+    told = [note for note in notes if "vLLM" in note]
+    assert told == ([f"vLLM serves no adapter of a rank above 512, and the largest of these has {rank}"] * (rank - 512))
 
 
 def test_the_lines_for_lorax_name_a_folder_of_the_bundle(built: Path) -> None:
