@@ -193,6 +193,27 @@ def test_a_route_may_have_fewer_adapters_than_there_are_gates_for(
     assert not all_three["model.layers.0.self_attn.q_proj"][1].any()  # `three` leaves the first layer alone
 
 
+@pytest.mark.parametrize("method", ['"phatgoose", router = "g"', '"arrow"'])
+@pytest.mark.parametrize(("others", "told"), [('"two", "three"', ["`two`, `three`"]), ('"two"', ["`two`"])])
+def test_adapters_of_fewer_modules_than_others_are_told_of(
+    method: str, others: str, told: list[str], base: Path, three: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """`one` changes all linear layers, `two` attention alone, and `three` the last two blocks."""
+    assert unlike_in(f'method = {method}, bricks = ["one", {others}]', base, three, tmp_path) == told
+
+
+def test_nothing_is_told_of_adapters_of_the_same_modules(base: Path, three: Mapping[str, Path], tmp_path: Path) -> None:
+    same = {**three, "two": adapter(base, tmp_path / "two", seed=5)}
+    assert unlike_in('method = "arrow", bricks = ["one", "two"]', base, same, tmp_path / "built") == []
+
+
+def unlike_in(keys: str, base: Path, bricks: Mapping[str, Path], folder: Path) -> list[str]:
+    """Which adapters a route says change fewer modules."""
+    notes = prepare(manifest(base, bricks, f'{{ op = "route", {keys} }}'), folder).artifact.notes
+    begun = "not all modules are changed by "
+    return [note.removeprefix(begun).partition(":")[0] for note in notes if note.startswith(begun)]
+
+
 def test_the_lines_in_the_guide_route_every_token_as_the_formula_says(
     base: Path, three: Mapping[str, Path], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from brickctl.errors import Misfit
 from brickctl.kinds.gate_vectors import gate_vectors, has_gates
 from brickctl.operations.canonical_adapters import zeros_of
 from brickctl.operations.loading_guide import refuse_taken
-from brickctl.operations.routers.router import FOLDER, Routed, read_brick, read_top_k, register, router_brick
+from brickctl.operations.routers.router import FOLDER, Routed, read_brick, read_top_k, register, router_brick, unlike
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.views import reshape, stack_rows
 
@@ -111,7 +111,7 @@ class Phatgoose:
         refuse_taken(adapters.factors, self.place)
         vectors = self._vectors(adapters, ingredients)
         gates = dict(_rows(adapters, vectors))
-        return Routed(guide=self._guide(adapters), weights={GATES: gates}, notes=(_NOTE,))
+        return Routed(guide=self._guide(adapters), weights={GATES: gates}, notes=(_NOTE, *unlike(adapters)))
 
     def _vectors(self, adapters: Canonical, ingredients: Ingredients) -> Mapping[Alias, Mapping[str, Stored]]:
         """The gates of each adapter, which must be for these very adapters on this base.
