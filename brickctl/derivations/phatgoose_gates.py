@@ -10,7 +10,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.names import BASE
 from brickctl.derivations.centroids import label_of, read_routed
 from brickctl.derivations.derivation import Findings, Tolerance, register
-from brickctl.derivations.gate_report import rows_of_table, tell_time, too_few_steps
+from brickctl.derivations.gate_report import doubts, rows_of_table, tell_time
 from brickctl.derivations.statistics import read_text
 from brickctl.errors import Misfit, UsageFault, asked_for
 from brickctl.kinds.gate_vectors import document_of, name_of
@@ -101,7 +101,7 @@ class PhatgooseGates:
         trained = {alias: self._trained(bench, loaded, alias, own, batches[alias]) for alias, own in factors.items()}
         bench.events.finish(_LABEL)
         self._write(bench, trained)
-        notes = too_few_steps(trained, self.steps)
+        notes = doubts(trained, self.steps)
         return Findings(rows=tuple(rows_of_table(trained, batches)), notes=tuple(notes))
 
     def _require_layers(self, loaded: Loaded, factors: Mapping[Alias, Mapping[str, Factors]]) -> None:
