@@ -318,6 +318,16 @@ def test_gates_for_another_version_of_an_adapter_are_refused(
     assert caught.value.hint == "derive `g` again, with `one` among its bricks"
 
 
+def test_an_adapter_that_gates_know_by_another_name_is_to_be_given_that_name(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    known = {"two": bricks["two"], "uno": bricks["one"], "g": bricks["g"]}
+    with pytest.raises(Misfit, match="`g` has no gates for `uno`") as caught:
+        prepare(manifest(base, known, STEP.replace('"one"', '"uno"')), tmp_path)
+    assert caught.value.causes == ("it has gates for one, two",)
+    assert caught.value.hint == "`uno` is the adapter that it calls `one`: give the brick that name"
+
+
 def copied(source: Path, folder: Path) -> Path:
     folder.mkdir()
     for path in source.iterdir():

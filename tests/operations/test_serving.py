@@ -133,6 +133,17 @@ def test_every_adapter_loads_by_peft_alone_and_has_its_effect(
     assert float((logits(found) - logits(load(base))).abs().max()) > 0.01
 
 
+def test_the_lora_of_a_dora_loads_by_peft_alone_and_is_near_to_it(
+    built: Path, base: Path, bricks: Mapping[str, Path]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        found = logits(PeftModel.from_pretrained(load(built), built / "adapters/dora").eval())
+    before, wanted = logits(load(base)), logits(load_with_adapter(base, bricks["dora"]))
+    assert float((found - wanted).norm()) < 0.5 * float((before - wanted).norm())
+
+
 def test_the_command_line_names_all_adapters_and_makes_room_for_them(built: Path) -> None:
     found = options(vllm_command(built))
     assert found["--lora-modules"] == [f"{name}=adapters/{name}" for name in NAMES]

@@ -132,9 +132,13 @@ class Phatgoose:
     def _require(self, alias: Alias, found: GateVectors, adapters: Canonical, ingredients: Ingredients) -> None:
         """Raise Misfit if there are no gates for an adapter as it is now."""
         hint = f"derive `{self.router}` again, with `{alias}` among its bricks"
+        digest = prefixed(ingredients.brick(alias).digest)
         if alias not in found.adapters:
             cause = f"it has gates for {', '.join(found.adapters)}"
-        elif found.adapters[alias] != prefixed(ingredients.brick(alias).digest):
+            namesake = next((name for name, one in found.adapters.items() if one == digest), None)
+            if namesake is not None:  # as when somebody else has published them
+                hint = f"`{alias}` is the adapter that it calls `{namesake}`: give the brick that name"
+        elif found.adapters[alias] != digest:
             cause = f"they were trained for another version of `{alias}`"
         elif any(path not in found.vectors[alias] for path in adapters.factors[alias]):
             cause = f"`{alias}` changes modules for which it has none"
