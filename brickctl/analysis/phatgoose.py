@@ -14,9 +14,11 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.batches import on_device, unwatched
+from brickctl.core.document import shown
+from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -75,6 +77,9 @@ def train_gates(
         batches: rows of tokens, read as one; those to predict are predicted.
         rate: how far a step of Adam moves each number of a gate.
         watch: hears how many tokens were read.
+
+    Raises:
+        Unsupported: transformers has no linear layer where an adapter adds something.
     """
     import torch
 
@@ -92,6 +97,24 @@ def train_gates(
             watch(sum(len(row.tokens) for row in batch))
     vectors = {path: standardised(gate.detach().cpu()) for path, gate in gates.items()}
     return Trained(vectors=vectors, losses=tuple(losses))
+
+
+def linear_layers(model: Any, paths: Iterable[str]) -> Mapping[str, Any]:
+    """The linear layers at these paths, which are those of the files of the model.
+
+    Raises:
+        Unsupported: transformers has none there, as for an expert of a mixture, all of which it computes at once.
+    """
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    layers = dict(model.named_modules(remove_duplicate=False))
+    found = {path: layers.get(path) for path in paths}
+    for path, layer in found.items():
+        if not isinstance(layer, Linear | Conv1D):
+            cause = f"transformers has no linear layer `{shown(path)}`: it calls it otherwise, or computes it otherwise"
+            raise Unsupported("no gates can be trained on this model", causes=(cause,))
+    return found
 
 
 def standardised(vector: Tensor) -> Tensor:
@@ -114,7 +137,7 @@ def _gated(model: Any, products: Mapping[str, Product], gates: Mapping[str, Tens
 
         return add
 
-    modules = {path: model.get_submodule(path) for path in products}
+    modules = linear_layers(model, products)
     hooks = [one.register_forward_hook(added(products[path], gates[path])) for path, one in modules.items()]
     try:
         yield

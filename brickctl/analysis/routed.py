@@ -9,6 +9,8 @@ from brickctl.analysis.centroids import Centroids
 from brickctl.analysis.load import Loaded, explained, load
 from brickctl.analysis.pooled_states import pooled_states
 from brickctl.analysis.silence import silence
+from brickctl.core.document import shown
+from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,9 +86,12 @@ def load_by_gates(
     with silence():
         loaded.model.base_model.set_adapter(list(adapters))
     loaded.model.requires_grad_(False)  # noqa: FBT003 - torch takes it so
-    for path, layer in loaded.model.get_base_model().named_modules():
-        if path in known:
-            _route(layer, adapters, known[path], top_k, smallest)
+    layers = dict(loaded.model.get_base_model().named_modules(remove_duplicate=False))
+    for path, rows in known.items():
+        if not hasattr(layers.get(path), "lora_B"):
+            cause = f"transformers has no layer `{shown(path)}`, or PEFT puts no adapters on it"
+            raise Unsupported(f"`{folder}` cannot be loaded", causes=(cause,))
+        _route(layers[path], adapters, rows, top_k, smallest)
     return loaded
 
 

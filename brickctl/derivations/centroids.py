@@ -115,8 +115,10 @@ class CentroidsOf:
             Misfit, Unsupported: a state is not finite, or has another size than the embedding.
         """
         from brickctl.analysis.pooled_states import pooled_states
+        from brickctl.analysis.silence import silence
 
-        rows = [list(loaded.tokenizer(one.text)["input_ids"])[:longest] for one in requests]
+        with silence():  # transformers warns of a long prompt, of which only the beginning is read
+            rows = [list(loaded.tokenizer(one.text)["input_ids"])[:longest] for one in requests]
         empty = next((line for line, row in enumerate(rows, start=1) if not row), None)
         if empty is not None:
             raise UsageFault("this prompt has no token", place=Place(file=self.calibration, line=empty))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from brickctl.derivations.derivation import Bench
 
 _WORTH_TELLING = 20.0  # s
+_ALIKE = 0.9  # a cosine; trained apart by other examples, those that were measured had 0.3 at most
 _BACKWARD = 3.0  # how much longer a step takes than reading its batch
 
 
@@ -28,7 +29,8 @@ def tell_time(bench: Bench, model: Any, batch: Sequence[Row], total: int) -> Non
     for _ in range(2):  # the first time says little
         started = time.monotonic()
         with torch.inference_mode():
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            said = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            float(said[0, 0, 0])  # a GPU returns before it is done, and is waited for here
         seconds = time.monotonic() - started
     expected = _BACKWARD * seconds * total / ids.numel()
     if expected >= _WORTH_TELLING:
@@ -59,7 +61,7 @@ def rows_of_table(
         }
 
 
-def _nearest(alias: Alias, trained: Mapping[Alias, Trained]) -> tuple[str | None, float | None]:
+def _nearest(alias: Alias, trained: Mapping[Alias, Trained]) -> tuple[Alias | None, float | None]:
     """The other adapter whose gates are most alike, and their mean cosine; None where no other changes such modules."""
     own, cosines = trained[alias].vectors, {}
     for other, one in trained.items():
@@ -73,9 +75,26 @@ def _nearest(alias: Alias, trained: Mapping[Alias, Trained]) -> tuple[str | None
     return near, round(cosines[near], 3)
 
 
-def too_few_steps(trained: Mapping[Alias, Trained], wanted: int) -> Iterator[str]:
-    """A sentence for each adapter whose tokens were used up before the last step."""
+def doubts(trained: Mapping[Alias, Trained], wanted: int) -> Iterator[str]:
+    """What makes gates worth little: tokens that were used up before the last step, and gates that tell nothing."""
     for alias, one in trained.items():
         if len(one.losses) < wanted:
-            told = f"the gates of `{alias}` took {len(one.losses)} steps instead of {wanted}: its examples are long"
-            yield f"{told}, and `tokens` were used up"
+            told = f"the gates of `{alias}` took {len(one.losses)} of {wanted} steps: its examples are long"
+            yield f"{told}, and `tokens` were used up; give more of these, or fewer `steps`"
+        if not any(bool(vector.any()) for vector in one.vectors.values()):
+            yield f"the gates of `{alias}` are zeros: it changes nothing of what the model says of its examples"
+    yield from _alike(trained)
+
+
+def _alike(trained: Mapping[Alias, Trained]) -> Iterator[str]:
+    """A sentence for each two adapters of which the gates of one are nearest to, and much like, those of the other."""
+    told: dict[tuple[Alias, ...], None] = {}
+    for alias in trained:
+        near, cosine = _nearest(alias, trained)
+        if near is None or cosine is None or cosine < _ALIKE:
+            continue
+        pair = tuple(sorted((alias, near)))
+        if pair not in told:
+            both = f"`{pair[0]}` and `{pair[1]}`"
+            yield f"the gates of {both} are much alike (cosine {cosine}): few tokens tell them apart"
+        told[pair] = None

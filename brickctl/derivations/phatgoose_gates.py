@@ -10,7 +10,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.names import BASE
 from brickctl.derivations.centroids import label_of, read_routed
 from brickctl.derivations.derivation import Findings, Tolerance, register
-from brickctl.derivations.gate_report import rows_of_table, tell_time, too_few_steps
+from brickctl.derivations.gate_report import doubts, rows_of_table, tell_time
 from brickctl.derivations.statistics import read_text
 from brickctl.errors import Misfit, UsageFault, asked_for
 from brickctl.kinds.gate_vectors import document_of, name_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _LABEL = "training gates"
 _STEPS, _TOKENS, _RATE = 100, 4000, 0.005
 _MOST_STEPS, _MOST_RANK = 100_000, 1 << 16
+_MOST_AT_ONCE = 4096  # tokens of a step, whose logits and states are all in memory
 _LINE = 'a line is {"prompt": ..., "completion": ..., "label": NAME}, or {"text": ..., "label": NAME}'
 
 
@@ -92,24 +93,43 @@ class PhatgooseGates:
         examples = read_examples_by_label(bench.text(self.text.input), self.text.calibration, self.bricks)
         loaded = load(bench.model_folder(), dtype="float32", threads=bench.threads)
         loaded.model.to(bench.device)
-        batches = {alias: self._batches(loaded, examples[alias]) for alias in self.bricks}
+        self._require_layers(loaded, factors)
+        batches = {alias: self._batches(loaded, alias, examples[alias]) for alias in self.bricks}
         total = sum(len(row.tokens) for own in batches.values() for batch in own for row in batch)
         tell_time(bench, loaded.model, next(iter(batches.values()))[0], total)
         bench.events.start(_LABEL, total, "tokens")
         trained = {alias: self._trained(bench, loaded, alias, own, batches[alias]) for alias, own in factors.items()}
         bench.events.finish(_LABEL)
         self._write(bench, trained)
-        notes = too_few_steps(trained, self.steps)
+        notes = doubts(trained, self.steps)
         return Findings(rows=tuple(rows_of_table(trained, batches)), notes=tuple(notes))
 
-    def _batches(self, loaded: Loaded, examples: Sequence[Example]) -> Batches:
-        """What the gates of one adapter are trained by, a batch for each step."""
+    def _require_layers(self, loaded: Loaded, factors: Mapping[Alias, Mapping[str, Factors]]) -> None:
+        """Raise Unsupported, before any training, if an adapter changes what transformers has no linear layer for."""
+        from brickctl.analysis.phatgoose import linear_layers
+
+        for own in factors.values():
+            linear_layers(loaded.model, own)
+
+    def _batches(self, loaded: Loaded, alias: Alias, examples: Sequence[Example]) -> Batches:
+        """What the gates of one adapter are trained by, a batch for each step.
+
+        Raises:
+            UsageFault: the model cannot read an example, or none has a token to predict.
+        """
         from brickctl.analysis.phatgoose import batches_within
         from brickctl.analysis.rows import rows_of
+        from brickctl.analysis.silence import silence
 
         text = self.text
         limits = {"window": text.window, "tokens": text.tokens, "seed": text.seed}
-        rows = rows_of(loaded.model, loaded.tokenizer, examples, **limits)
+        try:
+            with silence():  # what is too long is said below, by whose example it is
+                rows = rows_of(loaded.model, loaded.tokenizer, examples, **limits)
+        except UsageFault as fault:
+            raise UsageFault(
+                f"`{text.calibration}` trains no gates of `{alias}`", causes=(fault.message,), hint=fault.hint
+            ) from None
         return batches_within(rows, steps=self.steps, tokens=text.tokens)
 
     def _trained(
@@ -217,6 +237,9 @@ def read_phatgoose_gates(derived: Derived) -> PhatgooseGates:
         rate=_rate(table),
         place=derived.place,
     )
+    if gates.text.tokens > gates.steps * _MOST_AT_ONCE:
+        message = f"{table.named('tokens')} must be at most {_MOST_AT_ONCE:,} for each of the {gates.steps:,} steps"
+        raise table.error(message, key="tokens", hint="write more `steps`, or fewer `tokens`")
     table.finish()
     return gates
 

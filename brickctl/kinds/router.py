@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from brickctl.core.model import LazyModel
 
 FORMAT = "brickctl-router-1"
+_METHODS = {FORMAT: "retrieval", gate_vectors.FORMAT: "phatgoose"}
+"""By which `method` of a route a router of a format chooses."""
+
 _MOST_LAYERS = 10_000
 _LONGEST = 1 << 20
 
@@ -79,11 +82,12 @@ class RouterKind:
         return None
 
     def facts(self, contents: Contents) -> Mapping[str, Any]:
-        """Among which labels it chooses, and behind how many blocks it reads, where it has centres."""
+        """How and among which labels it chooses, and behind how many blocks it reads, where it has centres."""
         document = contents.documents[FILE]
         labels, layer = document.get("labels"), document.get("layer")
         named = [shown(label) for label in labels[:MOST_LABELS]] if isinstance(labels, list) else []
-        return {"labels": named, **({"layer": layer} if type(layer) is int else {})}
+        method = _METHODS.get(str(document.get("format")), "unknown")
+        return {"method": method, "labels": named, **({"layer": layer} if type(layer) is int else {})}
 
     def check(self, brick: Brick, base: LazyModel) -> None:
         """Its format must be known, its base this one, and its tensors those that its configuration implies."""
@@ -102,7 +106,7 @@ class RouterKind:
     def changes(self, brick: Brick, base: LazyModel) -> Changes:  # noqa: ARG002 - it changes none
         """Unsupported: a router has no weights of a model."""
         cause = "it says which brick a request is for, and changes no weights"
-        method = "phatgoose" if gate_vectors.has_gates(brick) else "retrieval"
+        method = _METHODS[gate_vectors.FORMAT if gate_vectors.has_gates(brick) else FORMAT]
         hint = f'write {{ op = "route", method = "{method}", router = "{brick.name}", bricks = [NAMES] }}'
         message = f"`{brick.name}` is a router, which cannot be merged"
         raise Unsupported(message, causes=(cause,), place=brick.required_by, hint=hint)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from brickctl.analysis.phatgoose import Product, batches_within, standardised, train_gates
+from brickctl.analysis.phatgoose import Product, Trained, batches_within, standardised, train_gates
 from brickctl.analysis.rows import Row
-from brickctl.derivations.gate_report import tell_time
+from brickctl.derivations.gate_report import doubts, tell_time
 from tests.support.models import VOCABULARY, load, tiny_model
 from tests.support.projects import Listener
 
@@ -129,6 +129,21 @@ def test_an_adapter_that_adds_nothing_gets_a_gate_of_zeros(model: Any) -> None:
     path, (inputs, outputs) = next(iter(PATHS.items()))
     nothing = {path: Product(up=torch.zeros(outputs, 2), down=torch.ones(2, inputs))}
     assert not train_gates(model, nothing, [rows(8)] * 3, rate=0.01).vectors[path].any()
+
+
+def trained(**gates: list[float]) -> dict[Any, Trained]:
+    """Gates of one module, and a step for each adapter."""
+    vectors = {name: standardised(torch.tensor(gate)) for name, gate in gates.items()}
+    return {name: Trained(vectors={"q": vector}, losses=(1.0,)) for name, vector in vectors.items()}
+
+
+def test_gates_that_tell_nothing_are_told_of() -> None:
+    found = trained(one=[1.0, 2.0, 3.0, 5.0], nothing=[0.0] * 4, other=[5.0, 1.0, 1.0, 1.0], two=[1.0, 2.0, 3.0, 4.0])
+    assert list(doubts(found, 1)) == [
+        "the gates of `nothing` are zeros: it changes nothing of what the model says of its examples",
+        "the gates of `one` and `two` are much alike (cosine 0.983): few tokens tell them apart",
+    ]
+    assert list(doubts(trained(one=[1.0, 2.0], two=[2.0, 1.0]), 1)) == []
 
 
 def test_somebody_who_will_wait_is_told_so_before(model: Any) -> None:

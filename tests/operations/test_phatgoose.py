@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ATTENTION = LINEAR[:4]
 ENTRY = 'op = "phatgoose-gates"\nfrom = "base"\nbricks = ["one", "two"]\ncalibration = "examples.jsonl"\ntokens = 200'
 STEP = '{ op = "route", method = "phatgoose", bricks = ["two", "one"], router = "g" }'
+LONG = json.dumps({"prompt": "w24 " * 3000, "completion": "w25", "label": "two"}) + "\n"
 PLACES = {"one": 4, "two": 24, "dora": 44, "three": 64}
 
 
@@ -107,7 +108,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
         ("two", 31, "one"),
     ]
     assert all(row["tokens"] in range(200, 210) and -1 < row["cosine"] < 1 for row in findings.rows)
-    assert "took 31 steps instead of 100" in findings.notes[0]
+    assert "took 31 of 100 steps" in findings.notes[0]
     for file in ("model.safetensors", "router_config.json"):
         assert (tmp_path / "again" / file).read_bytes() == (bricks["g"] / file).read_bytes()
     derived(base, adapters, tmp_path / "other", f"{ENTRY}\nseed = 1")
@@ -192,6 +193,27 @@ def test_a_route_may_have_fewer_adapters_than_there_are_gates_for(
     assert not all_three["model.layers.0.self_attn.q_proj"][1].any()  # `three` leaves the first layer alone
 
 
+@pytest.mark.parametrize("method", ['"phatgoose", router = "g"', '"arrow"'])
+@pytest.mark.parametrize(("others", "told"), [('"two", "three"', ["`two`, `three`"]), ('"two"', ["`two`"])])
+def test_adapters_of_fewer_modules_than_others_are_told_of(
+    method: str, others: str, told: list[str], base: Path, three: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """`one` changes all linear layers, `two` attention alone, and `three` the last two blocks."""
+    assert unlike_in(f'method = {method}, bricks = ["one", {others}]', base, three, tmp_path) == told
+
+
+def test_nothing_is_told_of_adapters_of_the_same_modules(base: Path, three: Mapping[str, Path], tmp_path: Path) -> None:
+    same = {**three, "two": adapter(base, tmp_path / "two", seed=5)}
+    assert unlike_in('method = "arrow", bricks = ["one", "two"]', base, same, tmp_path / "built") == []
+
+
+def unlike_in(keys: str, base: Path, bricks: Mapping[str, Path], folder: Path) -> list[str]:
+    """Which adapters a route says change fewer modules."""
+    notes = prepare(manifest(base, bricks, f'{{ op = "route", {keys} }}'), folder).artifact.notes
+    begun = "not all modules are changed by "
+    return [note.removeprefix(begun).partition(":")[0] for note in notes if note.startswith(begun)]
+
+
 def test_the_lines_in_the_guide_route_every_token_as_the_formula_says(
     base: Path, three: Mapping[str, Path], tmp_path: Path
 ) -> None:
@@ -211,6 +233,19 @@ def test_checks_route_every_token_as_the_formula_says(
     names = ("two", "three", "one")
     loaded = load_by_gates(built, names, built / GATES, top_k=top_k, smallest=SMALLEST)
     torch.testing.assert_close(logits(loaded.model), routed_logits(base, built, names, top_k), rtol=0, atol=2e-5)
+
+
+def test_gates_of_a_layer_without_adapters_are_not_passed_over(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Such a layer of another name would run with all that its adapters say; the guide stops at it too."""
+    built = build(manifest(base, bricks, STEP), tmp_path / "built")
+    save_file({**rows_in(built), "model.norm": torch.zeros(2, 32)}, built / GATES)
+    with pytest.raises(Unsupported) as caught:
+        load_by_gates(built, ("two", "one"), built / GATES, top_k=2, smallest=SMALLEST)
+    assert "no layer `model.norm`" in caught.value.causes[0]
+    with pytest.raises(AssertionError, match="lora_B"):
+        run_guide(built, ASK_LOGITS)
 
 
 def test_states_of_a_base_in_bf16_are_routed_in_fp32(tmp_path: Path) -> None:
@@ -281,6 +316,16 @@ def test_gates_for_another_version_of_an_adapter_are_refused(
         prepare(manifest(base, {**bricks, "one": bricks["three"]}, STEP), tmp_path)
     assert caught.value.causes == ("they were trained for another version of `one`",)
     assert caught.value.hint == "derive `g` again, with `one` among its bricks"
+
+
+def test_an_adapter_that_gates_know_by_another_name_is_to_be_given_that_name(
+    base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    known = {"two": bricks["two"], "uno": bricks["one"], "g": bricks["g"]}
+    with pytest.raises(Misfit, match="`g` has no gates for `uno`") as caught:
+        prepare(manifest(base, known, STEP.replace('"one"', '"uno"')), tmp_path)
+    assert caught.value.causes == ("it has gates for one, two",)
+    assert caught.value.hint == "`uno` is the adapter that it calls `one`: give the brick that name"
 
 
 def copied(source: Path, folder: Path) -> Path:
@@ -354,6 +399,7 @@ def test_gates_with_other_tensors_are_refused(
         (f"{ENTRY}\nrate = 0", "must be above 0"),
         (f"{ENTRY}\nrate = 2", "must be above 0, and at most 1"),
         (ENTRY.replace("tokens = 200", "tokens = 0"), "must be at least 1"),
+        (ENTRY.replace("tokens = 200", "tokens = 10_000\nsteps = 2"), "at most 4,096 for each of the 2 steps"),
         (f"{ENTRY}\nraet = 0.1", "raet"),
     ],
 )
@@ -372,7 +418,8 @@ def test_entries_that_make_no_sense_are_refused(
         (examples("one") + '{"text": "w24 w25", "label": "base"}\n', "`two` has no examples"),
         (examples("one", "dora"), "`dora` is none of the bricks"),
         (examples("one") + '{"prompt": "w24 w25", "label": "two"}\n', "`completion` is missing"),
-        (examples("one") + '{"text": "w24", "label": "two"}\n', "no example has a token to predict"),
+        (examples("one") + '{"text": "w24", "label": "two"}\n', "`two`\n  cause: no example has a token to predict"),
+        (examples("one") + LONG, "trains no gates of `two`\n  cause: an example needs 3001 tokens; the model reads at"),
         ('{"text": "w01 w02"}\n', "`label` is missing"),
     ],
 )
@@ -437,3 +484,21 @@ def test_gates_can_be_trained_on_what_a_target_merges(
     found = gates_of(tmp_path / "x")
     assert list(found) == list(gates_of(bricks["g"]))
     assert not any(torch.equal(gate, found[name]) for name, gate in gates_of(bricks["g"]).items())
+
+
+def test_an_adapter_of_experts_that_transformers_computes_at_once_is_refused_before_any_training(
+    tmp_path: Path,
+) -> None:
+    """As older versions of PEFT trained them: the files have a matrix for each expert, and the model no such layer."""
+    base = model_of_words_like(model_of("mixtral", tmp_path / "base"), tmp_path)
+    known = {"one": adapter_on(base, tmp_path / "one", target_modules=["q_proj"], task_type="CAUSAL_LM")}
+    known["two"] = copied(known["one"], tmp_path / "two")
+    expert = "model.layers.0.block_sparse_moe.experts.0.w1"
+    outputs, inputs = load_file(base / "model.safetensors")[f"{expert}.weight"].shape
+    factors = {"lora_A": torch.ones(8, inputs), "lora_B": torch.ones(outputs, 8)}
+    said = {f"base_model.model.{expert}.{name}.weight": one for name, one in factors.items()}
+    save_file(said, known["two"] / "adapter_model.safetensors")
+    edit_config(known["two"], "adapter_config.json", target_modules=["w1"], r=8)
+    with pytest.raises(Unsupported, match="no gates can be trained on this model") as caught:
+        derived(base, known, tmp_path / "g")
+    assert f"no linear layer `{expert}`" in caught.value.causes[0]

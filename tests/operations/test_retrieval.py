@@ -334,10 +334,14 @@ def test_a_layer_that_the_model_does_not_have_is_refused(
 @pytest.mark.parametrize(
     ("document", "facts"),
     [
-        ({"labels": ["one", "base"], "layer": 3}, {"labels": ["one", "base"], "layer": 3}),
-        ({"labels": {"one": 1}, "layer": "3"}, {"labels": []}),
-        ({"labels": [7, "a\nb"]}, {"labels": ["7", '"a\\nb"']}),
-        ({}, {"labels": []}),
+        (
+            {"format": "brickctl-router-1", "labels": ["one", "base"], "layer": 3},
+            {"method": "retrieval", "labels": ["one", "base"], "layer": 3},
+        ),
+        ({"format": "brickctl-gates-1", "labels": ["one"]}, {"method": "phatgoose", "labels": ["one"]}),
+        ({"format": "\u202e", "labels": {"one": 1}, "layer": "3"}, {"method": "unknown", "labels": []}),
+        ({"format": [7], "labels": [7, "a\nb"]}, {"method": "unknown", "labels": ["7", '"a\\nb"']}),
+        ({}, {"method": "unknown", "labels": []}),
     ],
 )
 def test_what_is_shown_of_a_router_believes_nothing(document: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -225,7 +225,7 @@ def test_more_rank_misses_less_of_a_dora_and_none_is_missed_at_full_rank(
     base: Path, bricks: Mapping[str, Path], tmp_path: Path
 ) -> None:
     text = manifest(base, bricks, arrow("plain", "dora", more=", rank = 32"))
-    (note, _) = prepare(text, tmp_path).artifact.notes
+    note = prepare(text, tmp_path).artifact.notes[0]
     assert note == "`dora` is no product of two small factors, and becomes the LoRA of rank 32 that is nearest to it"
     built = build(text, tmp_path / "built")
     for far, norm in load_file(built / "router/approximations.safetensors").values():

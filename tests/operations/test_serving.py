@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from safetensors.numpy import load_file
 
-from tests.support.building import build, manifest
+from tests.support.building import build, manifest, prepare
 from tests.support.deriving import derive
 from tests.support.models import LINEAR, adapter, load, load_with_adapter, logits
 from tests.support.routing import lines, model_of_words, prompts, run_guide
@@ -133,11 +133,32 @@ def test_every_adapter_loads_by_peft_alone_and_has_its_effect(
     assert float((logits(found) - logits(load(base))).abs().max()) > 0.01
 
 
+def test_the_lora_of_a_dora_loads_by_peft_alone_and_is_near_to_it(
+    built: Path, base: Path, bricks: Mapping[str, Path]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        found = logits(PeftModel.from_pretrained(load(built), built / "adapters/dora").eval())
+    before, wanted = logits(load(base)), logits(load_with_adapter(base, bricks["dora"]))
+    assert float((found - wanted).norm()) < 0.5 * float((before - wanted).norm())
+
+
 def test_the_command_line_names_all_adapters_and_makes_room_for_them(built: Path) -> None:
     found = options(vllm_command(built))
     assert found["--lora-modules"] == [f"{name}=adapters/{name}" for name in NAMES]
     assert (found["--max-loras"], found["--max-lora-rank"]) == (["3"], ["16"])  # the ranks are 9
     assert found["--served-model-name"] == ["__base__"]
+
+
+@pytest.mark.parametrize("rank", [512, 513])
+def test_adapters_that_vllm_has_no_room_for_are_told_of(
+    rank: int, base: Path, bricks: Mapping[str, Path], tmp_path: Path
+) -> None:
+    large = {**bricks, "one": adapter(base, tmp_path / "one", r=rank)}
+    notes = prepare(manifest(base, large, STEP), tmp_path).artifact.notes
+    told = [note for note in notes if "vLLM" in note]
+    assert told == ([f"vLLM serves no adapter of a rank above 512, and the largest of these has {rank}"] * (rank - 512))
 
 
 def test_the_lines_for_lorax_name_a_folder_of_the_bundle(built: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.dtypes import DType
 from brickctl.operations.canonical_adapters import zeros_of
-from brickctl.operations.routers.router import FOLDER, Routed, Router, read_top_k, register
+from brickctl.operations.routers.router import FOLDER, Routed, Router, read_top_k, register, unlike
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.leading_direction import leading_direction
 from brickctl.tensors.views import stack_rows
@@ -84,7 +84,7 @@ class Arrow:
             temperature=self.temperature,
             prototypes=PROTOTYPES,
         )
-        return Routed(guide=guide, weights={PROTOTYPES: prototypes(adapters)}, notes=(_NOTE,))
+        return Routed(guide=guide, weights={PROTOTYPES: prototypes(adapters)}, notes=(_NOTE, *unlike(adapters)))
 
 
 def prototypes(adapters: Canonical) -> dict[str, Node]:

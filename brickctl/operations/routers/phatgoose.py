@@ -18,7 +18,7 @@ from brickctl.errors import Misfit
 from brickctl.kinds.gate_vectors import gate_vectors, has_gates
 from brickctl.operations.canonical_adapters import zeros_of
 from brickctl.operations.loading_guide import refuse_taken
-from brickctl.operations.routers.router import FOLDER, Routed, read_brick, read_top_k, register, router_brick
+from brickctl.operations.routers.router import FOLDER, Routed, read_brick, read_top_k, register, router_brick, unlike
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.views import reshape, stack_rows
 
@@ -79,9 +79,8 @@ def route(layer, gates):
 
 
 gates = load_file("{gates}")
-for path, layer in model.get_base_model().named_modules():
-    if path in gates:
-        route(layer, gates[path])
+for path, rows in gates.items():
+    route(model.get_base_model().get_submodule(path), rows)
 ```
 
 All adapters are active, and each says as much of every token as its share is. The order of `names` is that of the rows
@@ -112,7 +111,7 @@ class Phatgoose:
         refuse_taken(adapters.factors, self.place)
         vectors = self._vectors(adapters, ingredients)
         gates = dict(_rows(adapters, vectors))
-        return Routed(guide=self._guide(adapters), weights={GATES: gates}, notes=(_NOTE,))
+        return Routed(guide=self._guide(adapters), weights={GATES: gates}, notes=(_NOTE, *unlike(adapters)))
 
     def _vectors(self, adapters: Canonical, ingredients: Ingredients) -> Mapping[Alias, Mapping[str, Stored]]:
         """The gates of each adapter, which must be for these very adapters on this base.
@@ -133,9 +132,13 @@ class Phatgoose:
     def _require(self, alias: Alias, found: GateVectors, adapters: Canonical, ingredients: Ingredients) -> None:
         """Raise Misfit if there are no gates for an adapter as it is now."""
         hint = f"derive `{self.router}` again, with `{alias}` among its bricks"
+        digest = prefixed(ingredients.brick(alias).digest)
         if alias not in found.adapters:
             cause = f"it has gates for {', '.join(found.adapters)}"
-        elif found.adapters[alias] != prefixed(ingredients.brick(alias).digest):
+            namesake = next((name for name, one in found.adapters.items() if one == digest), None)
+            if namesake is not None:  # as when somebody else has published them
+                hint = f"`{alias}` is the adapter that it calls `{namesake}`: give the brick that name"
+        elif found.adapters[alias] != digest:
             cause = f"they were trained for another version of `{alias}`"
         elif any(path not in found.vectors[alias] for path in adapters.factors[alias]):
             cause = f"`{alias}` changes modules for which it has none"

@@ -13,7 +13,7 @@ from brickctl.kinds.router_document import FILE, WEIGHTS
 from brickctl.operations.layer_config import COUNTS
 from brickctl.operations.loading_guide import refuse_taken
 from brickctl.operations.routers.router import FOLDER, Routed, Router, read_brick, register, router_brick
-from brickctl.operations.routers.serving import NO_ADAPTER, TABLE, routing_table, serving_guide
+from brickctl.operations.routers.serving import NO_ADAPTER, TABLE, routing_table, serving_guide, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ class Retrieval:
         files = ((path, pin.file(path)) for path in (FILE, WEIGHTS))
         parts: dict[str, File | bytes] = {f"{FOLDER}/{path}": file for path, file in files if file is not None}
         parts[TABLE] = routing_table(found, adapters.rank)
-        return Routed(guide=_guide(found, adapters), parts=parts)
+        return Routed(guide=_guide(found, adapters), parts=parts, notes=too_large(adapters.rank))
 
     def _routing(self, bricks: tuple[Alias, ...], ingredients: Ingredients) -> Routing:
         """What the router says, which must be for these adapters on this base.

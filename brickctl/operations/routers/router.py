@@ -106,6 +106,16 @@ def read_top_k(table: Table, bricks: tuple[Alias, ...]) -> int:
     return found
 
 
+def unlike(adapters: Canonical) -> tuple[str, ...]:
+    """A sentence for the user where a token may be for an adapter that changes nothing in a module, and others do."""
+    changed = dict.fromkeys(path for own in adapters.factors.values() for path in own)
+    fewer = [f"`{alias}`" for alias, own in adapters.factors.items() if len(own) < len(changed)]
+    if not fewer:
+        return ()
+    why = "where one of them changes nothing, its tokens get what the others do there"
+    return (f"not all modules are changed by {', '.join(fewer)}: {why}",)
+
+
 def read_brick(table: Table, bricks: tuple[Alias, ...], method: str, op: str) -> Alias:
     """Read `router`: a brick that a derivation by this `op` has made.
 

@@ -72,6 +72,13 @@ def served_rank(rank: int) -> int:
     return next((served for served in _SERVED if served >= rank), rank)
 
 
+def too_large(rank: int) -> tuple[str, ...]:
+    """A sentence for the user where vLLM has no room for this rank."""
+    if rank <= _SERVED[-1]:
+        return ()
+    return (f"vLLM serves no adapter of a rank above {_SERVED[-1]}, and the largest of these has {rank}",)
+
+
 def routing_table(found: Routing, rank: int) -> bytes:
     """`routing-table.json`: what a proxy needs to choose as `choose` of the guide does.
 
