@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
 from brickctl.errors import Misfit, Unsupported
+from brickctl.sources.selection import DAMAGED
 from brickctl.vocabulary.axis import EMBEDDING, rows_of, unknown_tables, vocabulary_tensors, with_rows
 from brickctl.vocabulary.cutting import Cutter, cutter
+from brickctl.vocabulary.lengthening import LONGEST, is_endless
 from brickctl.vocabulary.tokenizer import FILE, MOST_ROWS
 
 if TYPE_CHECKING:
@@ -85,6 +87,9 @@ def vocabulary_of(model: LazyModel, ingredients: Ingredients, *, cannot: str, pl
     if tokenizer is None or text is None:
         hint = "save its tokenizer with transformers, which writes one"
         raise Unsupported(cannot, causes=(f"it has no {FILE}",), place=place, hint=hint)
+    if is_endless(tokenizer.document):
+        cause = f"its tokenizer could make a text more than {LONGEST:,} times as long before it cuts it"
+        raise Unsupported(cannot, causes=(cause,), place=place, hint=DAMAGED)
     cutting = cutter(text[0], where=text[1])
     check_numbers(tokenizer, cutting, cannot=cannot, place=place)
     found = Vocabulary(rows=rows, names=names, tokenizer=tokenizer, cutting=cutting)

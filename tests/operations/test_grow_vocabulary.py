@@ -44,9 +44,8 @@ TEXT = "<s>cat dog, a dog <|user|> cats"
 
 
 def grow(tokens: Sequence[str] = TOKENS, more: str = "") -> str:
-    return (
-        f'{{ op = "grow-vocabulary", tokens = {json.dumps([*tokens], ensure_ascii=False)}{", " * bool(more)}{more} }}'
-    )
+    listed = json.dumps([*tokens], ensure_ascii=False)
+    return f'{{ op = "grow-vocabulary", tokens = {listed}{", " * bool(more)}{more} }}'
 
 
 def text(base: Path, apply: str, **bricks: Path) -> str:
@@ -316,6 +315,9 @@ def broken(base: Path, how: str) -> Path:
         edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
     elif how == "no embedding":
         edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
+    elif how == "an endless text":
+        twice = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+        edit_tokenizer(base, normalizer={"type": "Sequence", "normalizers": [twice] * 40})
     elif how == "three dimensions":
         edit_tensors(base, lambda tensors: {**tensors, EMBEDDING: tensors[EMBEDDING].reshape(41, 2, 16)})
     elif how == "codes":
@@ -330,6 +332,7 @@ BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
     "a table of each layer": (Unsupported, "`model.embed_tokens_per_layer.weight` seems to have numbers", None),
     "another table": (Unsupported, "`final_logits_bias` seems to have numbers for every token", None),
     "no embedding": (Misfit, "no tensor of it is named as an embedding of tokens is", None),
+    "an endless text": (Unsupported, "could make a text more than 1,024 times as long", "the file is damaged"),
     "three dimensions": (Misfit, "`model.embed_tokens.weight` has the shape (41, 2, 16), and is no table", None),
     "codes": (Unsupported, "`lm_head.weight` is stored as F8_E4M3", "use the bf16 or fp32 release"),
 }
