@@ -65,28 +65,15 @@ def vocabulary_of(model: LazyModel, ingredients: Ingredients, *, cannot: str, pl
         Misfit, Unsupported: it has none that could be changed; the message is `cannot`.
         IntegrityFault: the library of tokenizers cannot read its file.
     """
-    rows, unknown = rows_of(model), unknown_tables(model)
-    if rows is None or not 0 < rows <= MOST_ROWS:
-        cause = "no tensor of it is named as an embedding of tokens is"
-        cause = cause if rows is None else f"it has {rows:,} rows; brickctl takes up to {MOST_ROWS:,}"
-        raise Misfit(cannot, causes=(cause,), place=place)
-    if unknown:
-        cause = f"`{shown(unknown[0])}` seems to have numbers for every token, and is no embedding or head"
-        raise Unsupported(cannot, causes=(cause,), place=place)
-    names = vocabulary_tensors(model)
-    shapes = {name: model.node(name).spec.shape for name in names}
-    odd = next((name for name, shape in shapes.items() if not _is_table(name, shape)), None)
-    if odd is not None:
-        cause = f"`{shown(odd)}` has the shape {shapes[odd]}, and is no table with a row for every token"
-        raise Misfit(cannot, causes=(cause,), place=place)
-    coded = next((name for name in names if not model.node(name).spec.dtype.is_mergeable), None)
-    if coded is not None:
-        cause = f"`{coded}` is stored as {model.node(coded).spec.dtype.code}"
-        raise Unsupported(cannot, causes=(cause,), place=place, hint="use the bf16 or fp32 release of the model")
+    rows, names = _tables(model, cannot, place)
     tokenizer, text = ingredients.tokenizer(model), ingredients.text_of_tokenizer(model)
     if tokenizer is None or text is None:
         hint = "save its tokenizer with transformers, which writes one"
         raise Unsupported(cannot, causes=(f"it has no {FILE}",), place=place, hint=hint)
+    last = max(tokenizer.ids.values(), default=0)
+    if last >= rows + len(tokenizer.ids):
+        cause = f"a token has the number {last:,}; there are {len(tokenizer.ids):,} tokens and {rows:,} rows"
+        raise Misfit(cannot, causes=(cause,), place=place)
     if is_endless(tokenizer.document):
         cause = f"its tokenizer could make a text more than {LONGEST:,} times as long before it cuts it"
         raise Unsupported(cannot, causes=(cause,), place=place, hint=DAMAGED)
@@ -96,6 +83,32 @@ def vocabulary_of(model: LazyModel, ingredients: Ingredients, *, cannot: str, pl
     if not found.known:
         raise Misfit(cannot, causes=("no token that it has now has a row",), place=place)
     return found
+
+
+def _tables(model: LazyModel, cannot: str, place: Place | None) -> tuple[int, tuple[str, ...]]:
+    """How many rows there are, and the tables that have them.
+
+    Raises:
+        Misfit, Unsupported: there are none whose rows could be others.
+    """
+    rows, unknown = rows_of(model), unknown_tables(model)
+    if rows is None or not 0 < rows <= MOST_ROWS:
+        cause = "no tensor of it is named as an embedding of tokens is"
+        cause = cause if rows is None else f"it has {rows:,} rows; brickctl takes up to {MOST_ROWS:,}"
+        raise Misfit(cannot, causes=(cause,), place=place)
+    if unknown:
+        cause = f"`{shown(unknown[0])}` seems to have numbers for every token, and is no embedding or head"
+        raise Unsupported(cannot, causes=(cause,), place=place)
+    specs = {name: model.node(name).spec for name in vocabulary_tensors(model)}
+    odd = next((name for name, spec in specs.items() if not _is_table(name, spec.shape)), None)
+    if odd is not None:
+        cause = f"`{shown(odd)}` has the shape {specs[odd].shape}, and is no table with a row for every token"
+        raise Misfit(cannot, causes=(cause,), place=place)
+    coded = next((name for name, spec in specs.items() if not spec.dtype.is_mergeable), None)
+    if coded is not None:
+        cause = f"`{shown(coded)}` is stored as {specs[coded].dtype.code}"
+        raise Unsupported(cannot, causes=(cause,), place=place, hint="use the bf16 or fp32 release of the model")
+    return rows, tuple(specs)
 
 
 def _is_table(name: str, shape: tuple[int, ...]) -> bool:

@@ -302,6 +302,23 @@ def test_a_token_that_would_hide_an_older_one_is_refused(speakers: dict[str, Pat
 
 def broken(base: Path, how: str) -> Path:
     """A model whose tokens are not what they seem."""
+    if how == "a table of each layer":
+        edit_tensors(base, lambda tensors: {**tensors, "model.embed_tokens_per_layer.weight": torch.zeros(20, 8)})
+    elif how == "another table":
+        edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
+    elif how == "no embedding":
+        edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
+    elif how == "three dimensions":
+        edit_tensors(base, lambda tensors: {**tensors, EMBEDDING: tensors[EMBEDDING].reshape(41, 2, 16)})
+    elif how == "codes":
+        edit_tensors(base, lambda tensors: {**tensors, HEAD: tensors[HEAD].to(torch.float8_e4m3fn)})
+    else:
+        miswrite(base, how)
+    return base
+
+
+def miswrite(base: Path, how: str) -> None:
+    """Make the tokenizer of a model one that cannot be."""
     if how == "only sentencepiece":
         (base / "tokenizer.json").rename(base / "tokenizer.model")
     elif how == "gaps":
@@ -309,20 +326,12 @@ def broken(base: Path, how: str) -> Path:
         edit_tokenizer(base, added_tokens=[*entries, {**entries[0], "id": 38, "content": "<|far|>"}])
     elif how == "unreadable":
         edit_tokenizer(base, pre_tokenizer={"type": "Nonsense"})
-    elif how == "a table of each layer":
-        edit_tensors(base, lambda tensors: {**tensors, "model.embed_tokens_per_layer.weight": torch.zeros(20, 8)})
-    elif how == "another table":
-        edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
-    elif how == "no embedding":
-        edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
+    elif how == "a far number":
+        model = document(base)["model"]
+        edit_tokenizer(base, model={**model, "vocab": {**model["vocab"], "far": (1 << 24) - 1}})
     elif how == "an endless text":
         twice = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
         edit_tokenizer(base, normalizer={"type": "Sequence", "normalizers": [twice] * 40})
-    elif how == "three dimensions":
-        edit_tensors(base, lambda tensors: {**tensors, EMBEDDING: tensors[EMBEDDING].reshape(41, 2, 16)})
-    elif how == "codes":
-        edit_tensors(base, lambda tensors: {**tensors, HEAD: tensors[HEAD].to(torch.float8_e4m3fn)})
-    return base
 
 
 BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
@@ -332,6 +341,7 @@ BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
     "a table of each layer": (Unsupported, "`model.embed_tokens_per_layer.weight` seems to have numbers", None),
     "another table": (Unsupported, "`final_logits_bias` seems to have numbers for every token", None),
     "no embedding": (Misfit, "no tensor of it is named as an embedding of tokens is", None),
+    "a far number": (Misfit, "a token has the number 16,777,215; there are 35 tokens and 41 rows", None),
     "an endless text": (Unsupported, "could make a text more than 1,024 times as long", "the file is damaged"),
     "three dimensions": (Misfit, "`model.embed_tokens.weight` has the shape (41, 2, 16), and is no table", None),
     "codes": (Unsupported, "`lm_head.weight` is stored as F8_E4M3", "use the bf16 or fp32 release"),
