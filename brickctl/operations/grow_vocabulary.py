@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from brickctl.core.document import shown
 from brickctl.core.manifest import Input
 from brickctl.core.names import is_safe_path
-from brickctl.errors import Misfit, Unsupported
+from brickctl.errors import Misfit
 from brickctl.operations.new_tokens import check_list, check_new, read_lines
 from brickctl.operations.operation import Ingredients, Operation, refuse_masked, refuse_stacked, register
 from brickctl.operations.same_tokens import listed
-from brickctl.operations.vocabulary_of import Vocabulary, vocabulary_of, with_so_many_rows
+from brickctl.operations.vocabulary_of import Vocabulary, check_numbers, vocabulary_of, with_so_many_rows
 from brickctl.vocabulary.added import next_number, with_tokens, written
 from brickctl.vocabulary.cutting import cutter
 from brickctl.vocabulary.grown import Beginning, NewRows
@@ -74,15 +74,14 @@ class GrowVocabulary:
         odd = check_new(tokens, old.tokenizer, self.place)
         grown = with_tokens(old.tokenizer, tokens, special=self.special)
         files = written(grown, tokens, model.files, lambda path: ingredients.document(model, path))
-        self._check_numbers(files[FILE], grown)
-        cutting = old.cutter()
-        cuts = old.parts(cutting, tokens)
+        check_numbers(grown, cutter(files[FILE], where=FILE), cannot=_CANNOT, place=self.place)
+        cuts = old.parts(tokens)
         parts = [tuple(row for row in cut if row < old.rows) if self.init == "sub-tokens" else () for cut in cuts]
         rows = self._rows(old, parts)
         tensors = {name: rows.of(node) if name in old.names else node for name, node in model.tensors.items()}
         root = dataclasses.replace(model, tensors=tensors, files={**model.files, **files})
         told = (*self._notes(old.rows, rows, tokens, grown), *self._lost(tokens, parts))
-        notes = (*artifact.notes, *told, *odd, *_shadowed(tokens, cuts, cutting))
+        notes = (*artifact.notes, *told, *odd, *_shadowed(tokens, cuts, old.cutting))
         return dataclasses.replace(artifact, root=with_so_many_rows(root, old.rows, len(rows.rows)), notes=notes)
 
     def _read(self, ingredients: Ingredients) -> tuple[str, ...]:
@@ -90,19 +89,6 @@ class GrowVocabulary:
         if self.file is None:
             return self.tokens
         return check_list(read_lines(ingredients.read_input(self.inputs[0]), self.file), self.place)
-
-    def _check_numbers(self, content: bytes, grown: Tokenizer) -> None:
-        """Make sure that who reads the new file finds its added tokens where their rows are.
-
-        Raises:
-            Unsupported: the numbers of the old one have gaps, which the library closes.
-        """
-        found = cutter(content, where=FILE).numbers(grown.added)
-        other = next((token for token in grown.added if found[token] != grown.ids[token]), None)
-        if other is not None:
-            cause = f"`{shown(other)}` has the number {grown.ids[other]}; whoever reads the file finds {found[other]}"
-            hint = "the numbers before it have gaps: save the tokenizer with transformers, and check them"
-            raise Unsupported(_CANNOT, causes=(cause,), place=self.place, hint=hint)
 
     def _rows(self, old: Vocabulary, parts: Sequence[tuple[int, ...]]) -> NewRows:
         """Where the new tokens stand, in how many rows.
@@ -123,8 +109,8 @@ class GrowVocabulary:
     def _notes(self, before: int, rows: NewRows, tokens: Sequence[str], grown: Tokenizer) -> Iterator[str]:
         """Which numbers the new tokens have, and what became of the number of rows."""
         first, last, after = grown.ids[tokens[0]], grown.ids[tokens[-1]], len(rows.rows)
-        numbers = f"{first}" if first == last else f"{first} to {last}"
-        yield f"{_counted(len(tokens), 'new token')} ({listed(tokens)}) with the numbers {numbers}"
+        numbers = f"number {first}" if first == last else f"numbers {first} to {last}"
+        yield f"{_counted(len(tokens), 'new token')} ({listed(tokens)}) with the {numbers}"
         taken = max(0, min(before, last + 1) - first)
         if taken:
             yield f"{taken} of them take rows that the model had, and that no token used"

@@ -19,12 +19,12 @@ _MOST = 1 << 16
 
 
 def read_lines(text: str, file: str) -> tuple[str, ...]:
-    """The tokens of a file, one a line, with the spaces that they have.
+    """The tokens of a file, one a line, with the spaces that they have; a mark of the byte order is none of them.
 
     Raises:
         ManifestInvalid: no line, or an empty one before the last.
     """
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").removesuffix("\n").split("\n")]
     empty = next((number for number, line in enumerate(lines, 1) if not line), None)
     if empty is not None:
         raise ManifestInvalid("a line has no token", place=Place(file=file, line=empty), hint="write one in each line")
@@ -83,6 +83,6 @@ def _pairs(tokens: Sequence[str], wholes: Sequence[str]) -> Iterator[tuple[str, 
     wanted = dict.fromkeys(tokens)
     lengths = sorted({len(token) for token in tokens})
     for whole in wholes:
-        starts = ((length, at) for length in lengths for at in range(len(whole) - length + 1))
-        found = dict.fromkeys(whole[at : at + length] for length, at in starts if length < len(whole))
-        yield from ((part, whole) for part in found if part in wanted)
+        shorter = (length for length in lengths if length < len(whole))
+        texts = (whole[at : at + length] for length in shorter for at in range(len(whole) - length + 1))
+        yield from ((part, whole) for part in dict.fromkeys(text for text in texts if text in wanted))

@@ -208,7 +208,7 @@ def _by_parts(ours: Vocabulary, theirs: Vocabulary, lacking: Sequence[int]) -> d
     said = spelled(theirs.tokenizer)
     texts = {number: said[token] for token, number in theirs.tokenizer.ids.items()}
     readable = {number: _text(texts[number]) for number in lacking}
-    parts = ours.parts(ours.cutter(), [text or "" for text in readable.values()])
+    parts = ours.parts([text or "" for text in readable.values()])
     return {number: tuple(row for row in part if row < ours.rows) for number, part in zip(readable, parts, strict=True)}
 
 

@@ -23,6 +23,15 @@ def mean_of(nodes: Sequence[Node]) -> Node:
     return nodes[0] if len(nodes) == 1 else scaled(reduce(add, nodes), 1 / len(nodes))
 
 
+def mean_of_many(nodes: Sequence[Node]) -> Node:
+    """The same of any number of tensors, neighbours added first: as a binary tree, which no plan is too deep for."""
+    terms = list(nodes)
+    while len(terms) > 1:
+        pairs = [add(left, right) for left, right in zip(terms[::2], terms[1::2], strict=False)]
+        terms = [*pairs, *terms[2 * len(pairs) :]]
+    return terms[0] if len(nodes) == 1 else scaled(terms[0], 1 / len(nodes))
+
+
 def mean_row(node: Node) -> Statistic:
     """The mean of all rows of a matrix: (1, columns)."""
     op = Op.make("mean-row", 1, rows=node.spec.rows, columns=node.spec.columns)

@@ -63,6 +63,8 @@ def cutter(content: bytes, *, where: str) -> Cutter:
         library = Tokenizer.from_str(content.decode())
         library.no_padding()
         library.no_truncation()
+        if getattr(library.model, "dropout", None) is not None:
+            library.model.dropout = None  # leaves out merges at random, for training: no two builds would be the same
         return Cutter(library, where)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.dtypes import DType
 from brickctl.core.rows import RowMap
 from brickctl.tensors.arithmetic import cast
-from brickctl.tensors.averages import mean_of, mean_row
+from brickctl.tensors.averages import mean_of_many, mean_row
 from brickctl.tensors.views import gather_rows
 from brickctl.vocabulary.axis import as_matrix, shaped_as
 
@@ -38,7 +38,7 @@ class NewRows:
     def of(self, node: Node) -> Node:
         """A table (old rows, ...) as one of (new rows, ...), of the same element type.
 
-        Rows are added in fp64, in the order in which a tuple has them, and rounded once.
+        Rows are added in fp64, neighbours of a tuple first, as a binary tree: a plan of a thousand is ten deep.
         """
         matrix = as_matrix(node)
         lengths = sorted({len(row) for row in self.rows if isinstance(row, tuple) and row})
@@ -51,7 +51,7 @@ class NewRows:
         """The means of so many rows, in their order."""
         parts = [row for row in self.rows if isinstance(row, tuple) and len(row) == length]
         tables = (RowMap.of((_OLD, part[at]) for part in parts) for at in range(length))
-        return mean_of([cast(gather_rows((matrix,), table), DType.F64) for table in tables])
+        return mean_of_many([cast(gather_rows((matrix,), table), DType.F64) for table in tables])
 
     def _origins(self, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Where each row comes from: the old table, the mean of all, or a table of means."""

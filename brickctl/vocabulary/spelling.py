@@ -33,11 +33,17 @@ class Style(Enum):
 
 def style_of(tokenizer: Tokenizer) -> Style:
     """How a tokenizer writes its tokens, from the parts that cut texts and put them together."""
-    parts = [part for name in _PARTS for part in _inside(tokenizer.document.get(name))]
+    parts = list(parts_of(tokenizer.document))
     if any(part.get("type") == "ByteLevel" for part in parts):
         return Style.BYTES
     marked = (part.get("type") == "Metaspace" or part.get("content") == _SPACE for part in parts)
     return Style.SPACES if any(marked) else Style.PLAIN
+
+
+def parts_of(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What a `tokenizer.json` has that changes texts, or puts them together again."""
+    for name in _PARTS:
+        yield from _inside(document.get(name))
 
 
 def _inside(part: Any) -> Iterator[Mapping[str, Any]]:

@@ -183,11 +183,12 @@ def listed_tokens(path: Path) -> tuple[str, ...]:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST + 1).decode()
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise UsageFault(f"{path} has more than {_LARGEST:,} bytes", hint="add tokens in several steps")
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageFault(f"{path} cannot be read", causes=(str(error),), hint="name a file of UTF-8 text") from None
-    if len(text.encode()) > _LARGEST:
-        raise UsageFault(f"{path} has more than {_LARGEST:,} bytes", hint="add tokens in several steps")
     try:
         return read_lines(text, str(path))
     except ManifestInvalid as invalid:

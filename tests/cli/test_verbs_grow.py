@@ -87,6 +87,7 @@ def test_options_say_what_keys_of_a_step_say(tree: Sandbox) -> None:
         (("vocabulary", "./base"), 2, "tokens come from --token or from --file"),
         (("vocabulary", "./base", "--token", "a", "--file", "x"), 2, "tokens come from --token or from --file"),
         (("vocabulary", "./base", "--file", "missing.txt"), 2, "missing.txt cannot be read"),
+        (("vocabulary", "./base", "--file", "long.txt"), 2, "has more than 1,000,000 bytes"),
         (("vocabulary", "./base", "--file", "gap.txt"), 2, "a line has no token: gap.txt line 2"),
         (("vocabulary", "./base", "--token", "a", "--token", "a"), 2, "tokens come twice"),
         (("vocabulary", "./base", "--token", "a\udcff"), 2, "the token 'a\\udcff' is no text"),
@@ -98,7 +99,7 @@ def test_options_say_what_keys_of_a_step_say(tree: Sandbox) -> None:
 def test_what_cannot_be_grown_is_refused_and_leaves_nothing(
     arguments: tuple[str, ...], code: int, said: str, tree: Sandbox
 ) -> None:
-    tree.write({"gap.txt": "<a>\n\n"})
+    tree.write({"gap.txt": "<a>\n\n", "long.txt": "a" + "é" * 500_000})
     outcome = tree.run("grow", *arguments, "-o", "out")
     assert (outcome.code, said in outcome.err) == (code, True), outcome
     assert not (tree.root / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from transformers import AutoTokenizer
 
 from brickctl.analysis.load import unmatched_keys
 from brickctl.errors import BrickctlError, IntegrityFault, ManifestInvalid, Misfit, Unsupported
+from brickctl.operations.new_tokens import check_new
+from brickctl.vocabulary.tokenizer import Tokenizer as Known
 from tests.support.building import build, digest, manifest, prepare, sum_of
 from tests.support.models import adapter, edit_config, edit_tensors, load, tiny_model, tuned, weights
 from tests.support.vocabularies import (
@@ -41,7 +44,8 @@ TEXT = "<s>cat dog, a dog <|user|> cats"
 
 
 def grow(tokens: Sequence[str] = TOKENS, more: str = "") -> str:
-    return f'{{ op = "grow-vocabulary", tokens = {json.dumps([*tokens])}{", " * bool(more)}{more} }}'
+    listed = json.dumps([*tokens], ensure_ascii=False)
+    return f'{{ op = "grow-vocabulary", tokens = {listed}{", " * bool(more)}{more} }}'
 
 
 def text(base: Path, apply: str, **bricks: Path) -> str:
@@ -245,7 +249,8 @@ def test_the_same_bytes_with_any_memory_and_number_of_threads(speakers: dict[str
 
 
 def test_a_file_has_a_token_a_line(speakers: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "tokens.txt").write_bytes(b"<|tool|>\r\n<|a|>\ncat dog\n")
+    """A mark of the byte order before the first, as editors on Windows write it, is no part of it."""
+    (tmp_path / "tokens.txt").write_bytes(b"\xef\xbb\xbf<|tool|>\r\n<|a|>\ncat dog\n")
     step = '{ op = "grow-vocabulary", file = "tokens.txt" }'
     listed = build(text(speakers["full"], grow()), tmp_path / "listed")
     assert digest(text(speakers["full"], step), tmp_path / "read") == digest(text(speakers["full"], grow()), listed)
@@ -297,6 +302,23 @@ def test_a_token_that_would_hide_an_older_one_is_refused(speakers: dict[str, Pat
 
 def broken(base: Path, how: str) -> Path:
     """A model whose tokens are not what they seem."""
+    if how == "a table of each layer":
+        edit_tensors(base, lambda tensors: {**tensors, "model.embed_tokens_per_layer.weight": torch.zeros(20, 8)})
+    elif how == "another table":
+        edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
+    elif how == "no embedding":
+        edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
+    elif how == "three dimensions":
+        edit_tensors(base, lambda tensors: {**tensors, EMBEDDING: tensors[EMBEDDING].reshape(41, 2, 16)})
+    elif how == "codes":
+        edit_tensors(base, lambda tensors: {**tensors, HEAD: tensors[HEAD].to(torch.float8_e4m3fn)})
+    else:
+        miswrite(base, how)
+    return base
+
+
+def miswrite(base: Path, how: str) -> None:
+    """Make the tokenizer of a model one that cannot be."""
     if how == "only sentencepiece":
         (base / "tokenizer.json").rename(base / "tokenizer.model")
     elif how == "gaps":
@@ -304,24 +326,24 @@ def broken(base: Path, how: str) -> Path:
         edit_tokenizer(base, added_tokens=[*entries, {**entries[0], "id": 38, "content": "<|far|>"}])
     elif how == "unreadable":
         edit_tokenizer(base, pre_tokenizer={"type": "Nonsense"})
-    elif how == "a table of each layer":
-        edit_tensors(base, lambda tensors: {**tensors, "model.embed_tokens_per_layer.weight": torch.zeros(20, 8)})
-    elif how == "another table":
-        edit_tensors(base, lambda tensors: {**tensors, "final_logits_bias": torch.zeros(1, 41)})
-    elif how == "no embedding":
-        edit_tensors(base, lambda tensors: {name: one for name, one in tensors.items() if "embed" not in name})
-    elif how == "codes":
-        edit_tensors(base, lambda tensors: {**tensors, HEAD: tensors[HEAD].to(torch.float8_e4m3fn)})
-    return base
+    elif how == "a far number":
+        model = document(base)["model"]
+        edit_tokenizer(base, model={**model, "vocab": {**model["vocab"], "far": (1 << 24) - 1}})
+    elif how == "an endless text":
+        twice = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+        edit_tokenizer(base, normalizer={"type": "Sequence", "normalizers": [twice] * 40})
 
 
 BROKEN: dict[str, tuple[type[BrickctlError], str, str | None]] = {
     "only sentencepiece": (Unsupported, "it has no tokenizer.json", "save its tokenizer with transformers"),
     "gaps": (Unsupported, "`<|far|>` has the number 38; whoever reads the file finds 34", "the numbers before it have"),
-    "unreadable": (IntegrityFault, "the library of tokenizers cannot use", "the file is damaged"),
+    "unreadable": (IntegrityFault, "the library of tokenizers cannot use path:", "the file is damaged"),
     "a table of each layer": (Unsupported, "`model.embed_tokens_per_layer.weight` seems to have numbers", None),
     "another table": (Unsupported, "`final_logits_bias` seems to have numbers for every token", None),
     "no embedding": (Misfit, "no tensor of it is named as an embedding of tokens is", None),
+    "a far number": (Misfit, "a token has the number 16,777,215; there are 35 tokens and 41 rows", None),
+    "an endless text": (Unsupported, "could make a text more than 1,024 times as long", "the file is damaged"),
+    "three dimensions": (Misfit, "`model.embed_tokens.weight` has the shape (41, 2, 16), and is no table", None),
     "codes": (Unsupported, "`lm_head.weight` is stored as F8_E4M3", "use the bf16 or fp32 release"),
 }
 
@@ -355,6 +377,42 @@ def test_a_long_token_is_the_mean_of_many_parts(speakers: dict[str, Path], tmp_p
     before, old = weights(base)[HEAD].double(), numbers(base)
     expected = (before[old["a"]] + before[old["b"]]) / 2
     assert (weights(out)[HEAD][len(old)].double() - expected).abs().max() < 1e-8
+
+
+def test_a_token_may_have_more_parts_than_python_can_go_deep(speakers: dict[str, Path], tmp_path: Path) -> None:
+    """256 characters of four bytes, each byte a token: 1,024 parts."""
+    base = shutil.copytree(speakers["roomy"], tmp_path / "base")
+    model = document(base)["model"]
+    letters = {letter: 34 + at for at, letter in enumerate("ðŁĺĢ")}
+    edit_tokenizer(base, model={**model, "vocab": {**model["vocab"], **letters}})
+    out = build(text(base, grow(("\U0001f600" * 256,), 'init = "sub-tokens"')), tmp_path / "out")
+    expected = mean(weights(base)[HEAD], range(34, 38)).to(torch.float32).to(torch.bfloat16)
+    assert torch.equal(weights(out)[HEAD][38], expected)
+
+
+def test_a_tokenizer_that_leaves_out_merges_at_random_cuts_as_if_it_did_not(
+    speakers: dict[str, Path], tmp_path: Path
+) -> None:
+    """`dropout` is for training; the file keeps it."""
+    step, base = grow(("catdog" * 20,), 'init = "sub-tokens"'), shutil.copytree(speakers["full"], tmp_path / "base")
+    edit_tokenizer(base, model={**document(base)["model"], "dropout": 0.5})
+    out, plain = build(text(base, step), tmp_path / "out"), build(text(speakers["full"], step), tmp_path / "plain")
+    assert torch.equal(weights(out)[EMBEDDING], weights(plain)[EMBEDDING])
+    assert document(out)["model"]["dropout"] == 0.5
+
+
+def test_what_others_have_in_them_is_found_without_their_parts_being_held() -> None:
+    """A hostile tokenizer has one token of a quarter of a million characters."""
+    long = "".join(map(str, range(50_000)))
+    tokenizer = Known(document={}, ids={long: 0}, added={long: {}})
+    tracemalloc.start()
+    try:
+        (said,) = check_new(("4999849999", "no such part"), tokenizer, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said.startswith("`4999849999` is a part of `0123")
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize("class_", ["GPT2Tokenizer", "Qwen2Tokenizer"])

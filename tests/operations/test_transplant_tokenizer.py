@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from tests.support.building import Runner, build, digest, manifest, prepare, sum
 from tests.support.devices import Elsewhere
 from tests.support.mergekit import needs_mergekit
 from tests.support.models import adapter, edit_tensors, load, tiny_model, tuned, weights, worst_ratio
-from tests.support.vocabularies import EMBEDDING, HEAD, document, encoded, numbers, speaker
+from tests.support.vocabularies import EMBEDDING, HEAD, document, edit_tokenizer, encoded, numbers, speaker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,6 +180,35 @@ def test_many_tokens_are_made_a_part_after_the_other(
     whole = weights(build(text(models), tmp_path / "whole"))
     monkeypatch.setattr("brickctl.operations.transplant_tokenizer._AT_ONCE", 3)
     assert worst_ratio(weights(build(text(models), tmp_path / "parts")), whole) < 1e-6
+
+
+def unlike(donor: Path, how: str) -> Path:
+    """A model whose tokens have no rows that could be told."""
+    if how == "gaps":
+        entries = document(donor)["added_tokens"]
+        return edit_tokenizer(donor, added_tokens=[*entries, {**entries[0], "id": 60, "content": "<|far|>"}])
+    shape = (-1, 2, 8) if how == "three dimensions" else (-1,)
+    columns = 16 if how == "three dimensions" else 1
+    return edit_tensors(
+        donor, lambda tensors: {**tensors, EMBEDDING: tensors[EMBEDDING][:, :columns].reshape(shape).clone()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("gaps", "`<|far|>` has the number 60; whoever reads the file finds 41"),
+        ("three dimensions", r"has the shape (41, 2, 8), and is no table"),
+        ("one dimension", r"has the shape (41,), and is no table"),
+    ],
+)
+def test_a_donor_whose_tokens_have_no_rows_is_refused(how: str, said: str, models: Path, tmp_path: Path) -> None:
+    """Else the tokenizer of the result would find its tokens in rows that are made for others."""
+    donor = unlike(shutil.copytree(models / "poet", tmp_path / "poet"), how)
+    with pytest.raises(BrickctlError) as caught:
+        prepare(manifest(models / "base", {"poet": donor}, transplant()), tmp_path)
+    assert caught.value.message == "the tokenizer of `poet` cannot be transplanted"
+    assert said in str(caught.value)
 
 
 REFUSED: dict[str, tuple[str, type[BrickctlError], str, str]] = {

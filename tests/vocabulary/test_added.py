@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as Reference
 from tokenizers import pre_tokenizers
 
 from brickctl.vocabulary.added import with_tokens
+from brickctl.vocabulary.lengthening import is_endless
 from brickctl.vocabulary.spelling import Style, counterparts, roles_of, spelled, style_of
 from brickctl.vocabulary.tokenizer import Tokenizer, read_tokenizer
 from brickctl.vocabulary.union import content
@@ -80,6 +81,31 @@ def test_marks_and_numbers_of_sentencepiece_are_bytes_too() -> None:
     tokenizer = Tokenizer(document=document, ids=ids, added={"<s>": {}})
     assert style_of(tokenizer) is Style.SPACES
     assert list(spelled(tokenizer).values()) == [b" the", b"\xc3", b"<0xzz>", b"<s>", b"a b"]
+
+
+REPLACE = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+DOUBLE = {"type": "Replace", "pattern": {"String": "ab"}, "content": "aabb"}
+QUOTES = {"type": "Replace", "pattern": {"String": "''"}, "content": '"'}
+XLNET = [QUOTES, QUOTES, {"type": "NFKD"}, {"type": "Precompiled", "precompiled_charsmap": ""}, REPLACE]
+LLAMA = [{"type": "Prepend", "prepend": "\u2581"}, {**DOUBLE, "pattern": {"String": " "}, "content": "\u2581"}]
+
+
+@pytest.mark.parametrize(
+    ("parts", "endless"),
+    [
+        ([], False),
+        (XLNET, False),
+        ([*LLAMA, {"type": "ByteLevel"}], False),
+        ([QUOTES] * 100, False),
+        ([DOUBLE] * 10, False),
+        ([DOUBLE] * 11, True),
+        ([{"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 11}], True),
+        ([{"type": "Prepend", "prepend": "a" * 1024}], True),
+        ([{"type": ["Replace"]}, {"type": "Replace", "pattern": None, "content": 7}, 7, None], False),
+    ],
+)
+def test_parts_of_a_tokenizer_lengthen_texts_to_some_extent(*, parts: list[object], endless: bool) -> None:
+    assert is_endless({"normalizer": {"type": "Sequence", "normalizers": parts}}) is endless
 
 
 def test_a_role_counts_where_no_text_does() -> None:
