@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.training.checkpoint import FILE, read
+from brickctl.core.brick import Pin
 from brickctl.core.licenses import UNKNOWN
+from brickctl.core.lock import Locked
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
-from brickctl.errors import UsageFault
+from brickctl.errors import BrickctlError, UsageFault
 from brickctl.workflows.add_and_remove import add
 from brickctl.workflows.files import alone, flush, flush_tree, new_folder, refuse_file_in_the_way, refuse_link
-from brickctl.workflows.requirement import Asked
+from brickctl.workflows.policy import check_policy
+from brickctl.workflows.requirement import Asked, path_from
 from brickctl.workflows.session import open_session
-from brickctl.workflows.train_brick import check_fit, license_of, write_story
+from brickctl.workflows.train_brick import KIND, check_fit, license_of, write_story
 from brickctl.workflows.train_lesson import Lesson, learn
 from brickctl.workflows.train_model import find_ground
 from brickctl.workflows.train_wish import read_material
@@ -39,7 +43,6 @@ FOLDER = "bricks"
 """Where bricks go that were trained for a project, unless somebody says where."""
 
 _KEPT = "training"
-_SCRATCH = ".brickctl-train-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +98,17 @@ def train(session: Session, wish: Wish, output: Path | None, means: Means) -> Tr
     material = read_material(wish)
     with _kept(session, wish.name) as kept:
         ground = find_ground(session, wish.on, means.mode, means.budget)
+        _require_allowed(session, wish, ground, place)
         about = _about(wish, ground, material, means)
         checkpoint = _checkpoint(kept / FILE, about, wish.name, means)
         lesson = Lesson(wish=wish, ground=ground, material=material, about=about)
         learnt, brick = _made(session, lesson, means, kept / FILE, checkpoint, place)
         asked = Asked(reference=place.as_posix(), license=_license(wish, ground))
-        added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
+        try:
+            added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
+        except BrickctlError:
+            session.events.note(f"the brick lies in {place}: `brickctl add {place} --name {wish.name}` adds it later")
+            raise
     return Trained(folder=place, brick=brick, learnt=learnt, changes=added.changes)
 
 
@@ -109,7 +117,9 @@ def _made(
 ) -> tuple[Learnt, Brick]:
     """Train the brick, and give its folder its place in one step; then nobody needs the checkpoint any more."""
     name = lesson.wish.name
-    with new_folder(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=_SCRATCH) as scratch:
+    prefix = f".{place.name}.train-"
+    _sweep(place.parent, prefix)
+    with new_folder(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=prefix) as scratch:
         made = Path(scratch) / name
         made.mkdir()
         learnt = learn(session, lesson, means, file, checkpoint, made)
@@ -120,6 +130,14 @@ def _made(
     flush(place.parent)
     file.unlink(missing_ok=True)
     return learnt, brick
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Remove what a try left that was killed: nobody else trains the brick."""
+    left = [one for one in folder.iterdir() if one.name.startswith(prefix)] if folder.is_dir() else []
+    for one in left:
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
 
 
 def _require_free(session: Session, name: str, place: Path) -> None:
@@ -146,6 +164,19 @@ def _require_free(session: Session, name: str, place: Path) -> None:
     refuse_file_in_the_way(place)
 
 
+def _require_allowed(session: Session, wish: Wish, ground: Ground, place: Path) -> None:
+    """Hold the brick against the policy of the project before it is made: no step is taken for one that is refused.
+
+    Raises:
+        PolicyViolation: it would be.
+    """
+    name = Alias(wish.name)
+    pin = Pin(source=f"path:{path_from(session.root, str(place))}", commit=None, files=())
+    interface = ground.locked.interface  # no rule looks at it
+    entry = Locked(alias=name, kind=KIND, pin=pin, interface=interface, license=license_of(wish, ground))
+    check_policy(session, replace(ground.workplace.lock, bricks={name: entry}, dependencies={}), ())
+
+
 def _about(wish: Wish, ground: Ground, material: Material, means: Means) -> dict[str, Any]:
     """Everything that what comes out follows from, but versions and machines."""
     precision = ground.precision(wish.precision, means.device)
@@ -170,9 +201,7 @@ def _checkpoint(path: Path, about: Mapping[str, Any], name: str, means: Means) -
         UsageFault: there is, and nobody says what becomes of it; or it was made of other data or settings.
         IntegrityFault: it is damaged.
     """
-    if means.restart:
-        path.unlink(missing_ok=True)
-    found = read(path)
+    found = None if means.restart else read(path)
     if found is None:
         return None
     if not means.resume:
