@@ -146,8 +146,8 @@ def _held_out_lines(held_out: HeldOut | None) -> list[str]:
 
 
 def license_of(wish: Wish, ground: Ground) -> str:
-    """What the user says, or else what the base has: a brick is made from it."""
-    return wish.license or ground.locked.license
+    """What the user says, or else what that has of which the brick is made."""
+    return wish.license or ground.license
 
 
 def check_fit(session: Session, folder: Path, ground: Ground, name: str) -> Brick:

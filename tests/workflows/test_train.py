@@ -235,6 +235,15 @@ def test_a_brick_is_trained_on_a_target_that_is_one_model(project: Path) -> None
     assert {str(one.dtype) for one in factors.values()} == {"torch.float32"}
 
 
+def test_a_brick_of_a_target_has_the_licences_of_all_that_it_uses(project: Path) -> None:
+    text = (project / "brick.toml").read_text()
+    upper = 'upper = { brick = "starter/upper", version = "^1", license = "CC-BY-NC-4.0" }'
+    (project / "brick.toml").write_text(re.sub(r'(?m)^upper = "[^"]*"', upper, text))
+    folder = trained(project, on="assistant", extent=Extent("steps", 1)).folder
+    assert 'license_name: "Apache-2.0 AND CC-BY-NC-4.0"' in (folder / "README.md").read_text()
+    assert 'license = "Apache-2.0 AND CC-BY-NC-4.0"' in (project / "brick.toml").read_text()
+
+
 def test_texts_are_learnt_too_and_in_half_the_width(project: Path) -> None:
     sentences = ("a red fox saw a dog.", "a big owl met a cat.", "a shy emu bit a pig.")
     (project / "last.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in sentences) + lines())
@@ -249,7 +258,7 @@ def test_texts_are_learnt_too_and_in_half_the_width(project: Path) -> None:
 def test_the_card_of_a_brick_for_a_base_of_the_hub_names_it() -> None:
     pin = Pin(source="hf:owner/base", commit="a" * 40, files=())
     base = Locked(alias=Alias("base"), kind="base", pin=pin, interface=sha256_bytes(b""), license="LicenseRef-llama3.2")
-    ground: Any = SimpleNamespace(locked=base, is_base=True)
+    ground: Any = SimpleNamespace(locked=base, is_base=True, license=base.license)
     wish = Wish(name="last", file=Path("last.jsonl"), shape=Shape(rank=5))
     about = {"base": {"source": pin.source, "digest": "sha256:00"}}
     told = card(
