@@ -79,9 +79,7 @@ _TYPES = click.Choice(("float32", "bfloat16", "float16"))
     type=click.Choice(("float32", "bfloat16")),
     help="In which the model runs.  [default: float32 where it is stored so, or is small on a CPU; else bfloat16]",
 )
-@click.option(
-    "--license", "license_name", metavar="SPDX", help="Of the brick.  [default: that of what it is trained on]"
-)
+@click.option("--license", "license_name", metavar="SPDX", help="Of the brick.  [default: that of its model]")
 @click.option(
     "-o",
     "--output",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.training.checkpoint import FILE, read
@@ -20,6 +17,7 @@ from brickctl.workflows.add_and_remove import add
 from brickctl.workflows.files import alone, flush, flush_tree, new_folder, refuse_file_in_the_way, refuse_link
 from brickctl.workflows.policy import check_policy
 from brickctl.workflows.requirement import Asked, path_from
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import open_session
 from brickctl.workflows.train_brick import KIND, check_fit, license_of, write_story
 from brickctl.workflows.train_lesson import Lesson, learn
@@ -28,6 +26,7 @@ from brickctl.workflows.train_wish import read_material
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from brickctl.analysis.training.checkpoint import Checkpoint
     from brickctl.core.brick import Brick
@@ -117,10 +116,8 @@ def _made(
 ) -> tuple[Learnt, Brick]:
     """Train the brick, and give its folder its place in one step; then nobody needs the checkpoint any more."""
     name = lesson.wish.name
-    prefix = f".{place.name}.train-"
-    _sweep(place.parent, prefix)
-    with new_folder(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=prefix) as scratch:
-        made = Path(scratch) / name
+    with new_folder(place.parent), scratch_folder(place.parent) as scratch:
+        made = scratch / name
         made.mkdir()
         learnt = learn(session, lesson, means, file, checkpoint, made)
         write_story(made, lesson.wish, lesson.ground, lesson.about, learnt)
@@ -130,14 +127,6 @@ def _made(
     flush(place.parent)
     file.unlink(missing_ok=True)
     return learnt, brick
-
-
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what a try left that was killed: nobody else trains the brick."""
-    left = [one for one in folder.iterdir() if one.name.startswith(prefix)] if folder.is_dir() else []
-    for one in left:
-        if one.is_dir() and not one.is_symlink():
-            shutil.rmtree(one)
 
 
 def _require_free(session: Session, name: str, place: Path) -> None:

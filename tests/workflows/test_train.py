@@ -47,6 +47,7 @@ from brickctl.tensors.executor import Budget
 from brickctl.workflows import train_loop
 from brickctl.workflows.files import alone
 from brickctl.workflows.lock import LockMode
+from brickctl.workflows.scratch import PREFIX
 from brickctl.workflows.stopping import stop_asked
 from brickctl.workflows.train import Means, Trained, train
 from brickctl.workflows.train_brick import Learnt, card
@@ -375,7 +376,7 @@ def test_an_earlier_try_outlives_a_new_one_that_cannot_begin(project: Path) -> N
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(project: Path) -> None:
-    left = project / "bricks" / ".last.train-abc"
+    left = project / "bricks" / f"{PREFIX}abc"
     left.joinpath("last").mkdir(parents=True)
     trained(project)
     assert [path.name for path in (project / "bricks").iterdir()] == ["last"]
