@@ -91,18 +91,20 @@ def train(session: Session, wish: Wish, output: Path | None, means: Means) -> Tr
         Busy: another process is training a brick of that name.
     """
     place = (output or session.root / FOLDER / wish.name).absolute()
+    # a folder that was given relative stands so in brick.toml, as `add` writes it
+    reference = place.as_posix() if output is None or output.is_absolute() else f"./{output.as_posix()}"
     _require_free(session, wish.name, place)
     if means.device is not None:
         means.device.free()  # not to find out after the build that there is none
     material = read_material(wish)
     with _kept(session, wish.name) as kept:
         ground = find_ground(session, wish.on, means.mode, means.budget)
-        _require_allowed(session, wish, ground, place)
+        _require_allowed(session, wish, ground, reference)
         about = _about(wish, ground, material, means)
         checkpoint = _checkpoint(kept / FILE, about, wish.name, means)
         lesson = Lesson(wish=wish, ground=ground, material=material, about=about)
         learnt, brick = _made(session, lesson, means, kept / FILE, checkpoint, place)
-        asked = Asked(reference=place.as_posix(), license=_license(wish, ground))
+        asked = Asked(reference=reference, license=_license(wish, ground))
         try:
             added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
         except BrickctlError:
@@ -153,14 +155,14 @@ def _require_free(session: Session, name: str, place: Path) -> None:
     refuse_file_in_the_way(place)
 
 
-def _require_allowed(session: Session, wish: Wish, ground: Ground, place: Path) -> None:
+def _require_allowed(session: Session, wish: Wish, ground: Ground, reference: str) -> None:
     """Hold the brick against the policy of the project before it is made: no step is taken for one that is refused.
 
     Raises:
         PolicyViolation: it would be.
     """
     name = Alias(wish.name)
-    pin = Pin(source=f"path:{path_from(session.root, str(place))}", commit=None, files=())
+    pin = Pin(source=f"path:{path_from(session.root, reference)}", commit=None, files=())
     interface = ground.locked.interface  # no rule looks at it
     entry = Locked(alias=name, kind=KIND, pin=pin, interface=interface, license=license_of(wish, ground))
     check_policy(session, replace(ground.workplace.lock, bricks={name: entry}, dependencies={}), ())

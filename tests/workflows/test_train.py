@@ -216,6 +216,15 @@ def test_an_earlier_try_is_not_lost_unless_somebody_says_so(project: Path) -> No
     assert trained(project, means=replace(MEANS, restart=True)).learnt.steps == 6
 
 
+def test_a_folder_stands_in_the_manifest_as_it_was_given(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    one_step = wish_in(project, extent=Extent("steps", 1))
+    for name, output in (("one", Path("../a@b")), ("two", project.parent / "c#d"), ("three", project / "e")):
+        train(opened(project), replace(one_step, name=name), output, MEANS)
+    found = re.findall(r'(?m)^(?:one|two|three) = { source = "path:([^"]*)"', (project / "brick.toml").read_text())
+    assert found == ["../a@b", f"{project.parent}/c#d", "e"]
+
+
 def test_a_seed_decides_the_bytes(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
     first = files(trained(project).folder)
     other = starter_project(tmp_path / "other", monkeypatch)
