@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.train_wish import Extent
 
 _AT_LEAST_ONE = click.IntRange(min=1)
+_SEEDS = 1 << 64
 _TYPES = click.Choice(("float32", "bfloat16", "float16"))
 
 
@@ -76,9 +77,9 @@ _TYPES = click.Choice(("float32", "bfloat16", "float16"))
 @click.option(
     "--precision",
     type=click.Choice(("float32", "bfloat16")),
-    help="In which the model runs.  [default: float32 on a CPU, as the base is stored on a device]",
+    help="In which the model runs.  [default: float32 where it is stored so, or is small on a CPU; else bfloat16]",
 )
-@click.option("--license", "license_name", metavar="SPDX", help="Of the brick.  [default: that of the base]")
+@click.option("--license", "license_name", metavar="SPDX", help="Of the brick.  [default: that of its model]")
 @click.option(
     "-o",
     "--output",
@@ -108,6 +109,7 @@ def command(
     epochs: int | None,
     tokens: int | None,
     lr: float,
+    seed: int,
     license_name: str | None,
     output: Path | None,
     resume: bool,
@@ -135,6 +137,8 @@ def command(
     from brickctl.workflows.train import Means, train
     from brickctl.workflows.train_wish import Wish
 
+    if resume and restart:
+        raise UsageFault("--resume and --restart are both given", hint="go on, or begin anew")
     wish = Wish(
         name=name,
         file=file,
@@ -142,6 +146,7 @@ def command(
         shape=Shape(rank=rank, alpha=alpha, targets=_names(targets)),
         extent=_extent(steps, epochs, tokens),
         learning_rate=_rate(lr),
+        seed=_seed(seed),
         license=None if license_name is None else license_named(license_name),
         **numbers,
     )
@@ -168,6 +173,13 @@ def _rate(said: float) -> float:
     """A rate that a step can be taken with: nan is none."""
     if not 0 < said <= 1:
         raise UsageFault(f"--lr cannot be {said}", hint="a number above 0 and up to 1, such as 3e-4")
+    return said
+
+
+def _seed(said: int) -> int:
+    """A seed of torch, which takes 64 bits."""
+    if said >= _SEEDS:
+        raise UsageFault(f"--seed cannot be {said}", hint="a number below 2 to the power of 64")
     return said
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FILE = "brick.toml"
 _BLANK_OR_COMMENT = re.compile(r"\s*(?:#.*)?")
 _LONE_LINE_FEED = re.compile(r"(?<!\r)\n")
+_HEAD_OF_BRICKS = re.compile(r"\s*\[\s*bricks\s*\]")
 _UNEDITABLE = (TOMLKitError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What tomlkit raises for files that it cannot edit, besides its own errors."""
 
@@ -78,10 +79,40 @@ def _insert(text: str, alias: str, line: str) -> str:
     """The text with one more line in [bricks], which is there; unchanged where tomlkit cannot do it."""
     try:
         document: Any = tomlkit.parse(text)
+        if tomlkit.dumps(document) != text:  # it moves tables where one of [[checks]] stands behind others
+            return _insert_line(text, line)
         document["bricks"][alias] = tomlkit.parse(f"{line}\n")[alias]
         return tomlkit.dumps(document)
     except _UNEDITABLE:
         return text
+
+
+def _insert_line(text: str, line: str) -> str:
+    """The text with the line behind the last one of [bricks] that is neither empty nor a comment."""
+    lines = text.splitlines(keepends=True)
+    head, end = _section(lines)
+    at = max((at for at in range(head, end) if not _BLANK_OR_COMMENT.fullmatch(lines[at].rstrip("\r\n"))), default=-1)
+    return text if at < 0 else "".join([*_ended(lines[: at + 1]), f"{line}\n", *lines[at + 1 :]])
+
+
+def _delete_line(text: str, alias: str) -> str:
+    """The text without the line of [bricks] that begins with the alias."""
+    lines = text.splitlines(keepends=True)
+    head, end = _section(lines)
+    at = next((at for at in range(head, end) if re.match(rf"\s*{re.escape(alias)}\s*=", lines[at])), len(lines))
+    return "".join([*lines[:at], *lines[at + 1 :]])
+
+
+def _section(lines: list[str]) -> tuple[int, int]:
+    """Where [bricks] begins, and where the next section does; what only looks so is found out when all is checked."""
+    head = next((at for at, line in enumerate(lines) if _HEAD_OF_BRICKS.match(line)), len(lines))
+    end = next((at for at in range(head + 1, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+    return head, end
+
+
+def _ended(lines: list[str]) -> list[str]:
+    """The lines, the last of them with an end."""
+    return [*lines[:-1], lines[-1] if lines[-1].endswith("\n") else f"{lines[-1]}\n"]
 
 
 def _lift(text: str, line: str) -> str:
@@ -96,6 +127,8 @@ def _lift(text: str, line: str) -> str:
 def _delete(text: str, alias: str) -> str:
     try:
         document: Any = tomlkit.parse(text)
+        if tomlkit.dumps(document) != text:
+            return _delete_line(text, alias)
         del document["bricks"][alias]
         return tomlkit.dumps(document)
     except _UNEDITABLE:

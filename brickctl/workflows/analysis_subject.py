@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.digests import Sha256, json_digest, tree_digest
@@ -19,11 +17,13 @@ from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.load_built import active_adapter, routed
 from brickctl.workflows.measure import alone
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import ANALYSES, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from brickctl.core.lock import Lock
     from brickctl.core.ports import Events
@@ -117,8 +117,8 @@ class Workplace:
         place = self.session.caches / ANALYSES
         refuse_link(place)
         place.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as own:
-            done = build(self.session, recipe, Path(own) / recipe.name, self.lock, self.budget)
+        with scratch_folder(place) as own:
+            done = build(self.session, recipe, own / recipe.name, self.lock, self.budget)
             yield Place(done.folder, active_adapter(recipe))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.core.belonging import WEIGHTS
@@ -25,10 +23,12 @@ from brickctl.workflows.files import alone, flush_tree, refuse_link, write_new
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.opening import lock_entry
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import SCRATCH, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from brickctl.core.brick import Pin
     from brickctl.core.digests import Sha256
@@ -243,8 +243,8 @@ def _scratch(session: Session) -> Iterator[Path]:
     place = session.caches / SCRATCH
     refuse_link(place)
     place.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        yield Path(scratch)
+    with scratch_folder(place) as scratch:
+        yield scratch
 
 
 def _keep(session: Session, made: Path, pin: Pin, scratch: Path) -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.analysis.examples import read_examples, read_texts
@@ -19,10 +17,12 @@ from brickctl.operations.target import Recipe, read_recipe
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.replace import check_replaceable
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import SKILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from brickctl.analysis.exact_match import Wrong
     from brickctl.analysis.load import Loaded
@@ -98,9 +98,9 @@ def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget
         check_replaceable(session.artifact_folder(target.name))
     place.mkdir(exist_ok=True)
     for alias in session.manifest.requirements:
-        with tempfile.TemporaryDirectory(dir=place) as own:
+        with scratch_folder(place) as own:
             recipe = alone(alias)
-            built = build(session, recipe, Path(own) / alias, lock, budget)
+            built = build(session, recipe, own / alias, lock, budget)
             yield from _scores(session, recipe, built.folder, checks, budget)
     for target in tested:
         yield from _built_scores(session, lock, target, checks, budget)

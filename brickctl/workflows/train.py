@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.training.checkpoint import FILE, read
+from brickctl.core.brick import Pin
 from brickctl.core.licenses import UNKNOWN
+from brickctl.core.lock import Locked
 from brickctl.core.names import BASE, Alias, alias_from, is_alias
-from brickctl.errors import UsageFault
+from brickctl.errors import BrickctlError, UsageFault
 from brickctl.workflows.add_and_remove import add
 from brickctl.workflows.files import alone, flush, flush_tree, new_folder, refuse_file_in_the_way, refuse_link
-from brickctl.workflows.requirement import Asked
+from brickctl.workflows.policy import check_policy
+from brickctl.workflows.requirement import Asked, path_from
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import open_session
-from brickctl.workflows.train_brick import check_fit, license_of, write_story
+from brickctl.workflows.train_brick import KIND, check_fit, license_of, write_story
 from brickctl.workflows.train_lesson import Lesson, learn
 from brickctl.workflows.train_model import find_ground
 from brickctl.workflows.train_wish import read_material
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from brickctl.analysis.training.checkpoint import Checkpoint
     from brickctl.core.brick import Brick
@@ -39,7 +42,6 @@ FOLDER = "bricks"
 """Where bricks go that were trained for a project, unless somebody says where."""
 
 _KEPT = "training"
-_SCRATCH = ".brickctl-train-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +91,25 @@ def train(session: Session, wish: Wish, output: Path | None, means: Means) -> Tr
         Busy: another process is training a brick of that name.
     """
     place = (output or session.root / FOLDER / wish.name).absolute()
+    # a folder that was given relative stands so in brick.toml, as `add` writes it
+    reference = place.as_posix() if output is None or output.is_absolute() else f"./{output.as_posix()}"
     _require_free(session, wish.name, place)
     if means.device is not None:
         means.device.free()  # not to find out after the build that there is none
     material = read_material(wish)
     with _kept(session, wish.name) as kept:
         ground = find_ground(session, wish.on, means.mode, means.budget)
+        _require_allowed(session, wish, ground, reference)
         about = _about(wish, ground, material, means)
         checkpoint = _checkpoint(kept / FILE, about, wish.name, means)
         lesson = Lesson(wish=wish, ground=ground, material=material, about=about)
         learnt, brick = _made(session, lesson, means, kept / FILE, checkpoint, place)
-        asked = Asked(reference=place.as_posix(), license=_license(wish, ground))
-        added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
+        asked = Asked(reference=reference, license=_license(wish, ground))
+        try:
+            added = add(open_session(session.root, session.events, offline=means.offline), asked, wish.name)
+        except BrickctlError:
+            session.events.note(f"the brick lies in {place}: `brickctl add {place} --name {wish.name}` adds it later")
+            raise
     return Trained(folder=place, brick=brick, learnt=learnt, changes=added.changes)
 
 
@@ -109,8 +118,8 @@ def _made(
 ) -> tuple[Learnt, Brick]:
     """Train the brick, and give its folder its place in one step; then nobody needs the checkpoint any more."""
     name = lesson.wish.name
-    with new_folder(place.parent), tempfile.TemporaryDirectory(dir=place.parent, prefix=_SCRATCH) as scratch:
-        made = Path(scratch) / name
+    with new_folder(place.parent), scratch_folder(place.parent) as scratch:
+        made = scratch / name
         made.mkdir()
         learnt = learn(session, lesson, means, file, checkpoint, made)
         write_story(made, lesson.wish, lesson.ground, lesson.about, learnt)
@@ -146,6 +155,19 @@ def _require_free(session: Session, name: str, place: Path) -> None:
     refuse_file_in_the_way(place)
 
 
+def _require_allowed(session: Session, wish: Wish, ground: Ground, reference: str) -> None:
+    """Hold the brick against the policy of the project before it is made: no step is taken for one that is refused.
+
+    Raises:
+        PolicyViolation: it would be.
+    """
+    name = Alias(wish.name)
+    pin = Pin(source=f"path:{path_from(session.root, reference)}", commit=None, files=())
+    interface = ground.locked.interface  # no rule looks at it
+    entry = Locked(alias=name, kind=KIND, pin=pin, interface=interface, license=license_of(wish, ground))
+    check_policy(session, replace(ground.workplace.lock, bricks={name: entry}, dependencies={}), ())
+
+
 def _about(wish: Wish, ground: Ground, material: Material, means: Means) -> dict[str, Any]:
     """Everything that what comes out follows from, but versions and machines."""
     precision = ground.precision(wish.precision, means.device)
@@ -170,9 +192,7 @@ def _checkpoint(path: Path, about: Mapping[str, Any], name: str, means: Means) -
         UsageFault: there is, and nobody says what becomes of it; or it was made of other data or settings.
         IntegrityFault: it is damaged.
     """
-    if means.restart:
-        path.unlink(missing_ok=True)
-    found = read(path)
+    found = None if means.restart else read(path)
     if found is None:
         return None
     if not means.resume:

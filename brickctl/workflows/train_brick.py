@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,12 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """How a training went: its steps, what it read of which how many tokens were predicted, and the losses."""
+    """How a training went: its steps, what it read of which how many tokens were predicted, and the losses.
 
+    `length` is how many tokens a row could have.
+    """
+
+    length: int
     steps: int
     read: int
     predicted: int
@@ -97,7 +102,8 @@ def write_story(folder: Path, wish: Wish, ground: Ground, about: Mapping[str, An
     """Write the record and the card; no date is in them, so the same training leaves the same bytes."""
     versions = {"brickctl": __version__, **{name: version(name) for name in _PACKAGES}}
     record = {"format": _FORMAT, **about, **learnt.document(), "versions": versions}
-    record["data"] = {"file": wish.file.name, **about["data"]}
+    record["data"] = {"file": os.fsencode(wish.file.name).decode("utf-8", "replace"), **about["data"]}
+    record["settings"] = {**about["settings"], "length": learnt.length}
     write_new(folder / RECORD, readable_json(record))
     write_new(folder / CARD, card(wish, ground, about, learnt).encode())
 
@@ -140,8 +146,8 @@ def _held_out_lines(held_out: HeldOut | None) -> list[str]:
 
 
 def license_of(wish: Wish, ground: Ground) -> str:
-    """What the user says, or else what the base has: a brick is made from it."""
-    return wish.license or ground.locked.license
+    """What the user says, or else what that has of which the brick is made."""
+    return wish.license or ground.license
 
 
 def check_fit(session: Session, folder: Path, ground: Ground, name: str) -> Brick:

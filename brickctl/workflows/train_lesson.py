@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from brickctl.analysis.training.course import Course
 from brickctl.analysis.training.joining import rows_of
 from brickctl.analysis.training.lora import attach, put_back
 from brickctl.analysis.training.order import Order
+from brickctl.analysis.training.room import enough_room
 from brickctl.analysis.training.training import Training
 from brickctl.errors import UsageFault
 from brickctl.workflows.train_brick import HeldOut, Learnt, check_fit, write_adapter
@@ -25,6 +27,8 @@ from brickctl.workflows.train_wish import LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import torch
 
     from brickctl.analysis.rows import Row
     from brickctl.analysis.training.checkpoint import Checkpoint
@@ -63,21 +67,28 @@ def learn(
         Interrupted, NoSpace: as `train_loop.run`.
     """
     subject = lesson.ground.workplace.subject(lesson.wish.on)
-    with subject.opened() as place:
+    where = "this machine" if means.device is None else means.device.name
+    with subject.opened() as place, enough_room(where):
         precision = lesson.about["settings"]["precision"]
         loaded = load(place.folder, dtype=precision, threads=means.budget.threads)
         rows, held = _rows(lesson, loaded)
-        job = _job(session, lesson, loaded.model, rows, file, means)
-        if checkpoint is not None:
+        job = _job(lesson, loaded.model, rows, file, means)
+        _require_fit(session, lesson, job.training.model, folder.parent)
+        if checkpoint is None:
+            file.unlink(missing_ok=True)  # not before everything is known to be right
+        else:
             restore(checkpoint, job.training)
             session.events.note(f"{lesson.label}: goes on after step {checkpoint.steps} of {job.steps}")
         losses = run(job, [] if checkpoint is None else checkpoint.losses, session.events)
         model = job.training.model.eval()
-        put_back(model, write_adapter(folder, model, lesson.wish, lesson.ground))
+        rounded = write_adapter(folder, model, lesson.wish, lesson.ground)
+        _require_numbers(rounded, lesson)
+        put_back(model, rounded)
         return Learnt(
+            length=_longest(loaded.model, lesson.wish.length),
             steps=job.steps,
             read=job.tokens(0, job.steps),
-            predicted=sum(row.predicted for step in range(job.steps) for row in job.batch(step)),
+            predicted=job.predicted,
             losses=losses,
             held_out=_held_out(model, held, lesson),
         )
@@ -122,8 +133,8 @@ def _end(model: Any, tokenizer: Any) -> int | None:
     return own if own in ends else ends[0]
 
 
-def _job(session: Session, lesson: Lesson, model: Any, rows: Sequence[Row], file: Path, means: Means) -> Job:
-    """The training with its adapter, of which it is known that it fits."""
+def _job(lesson: Lesson, model: Any, rows: Sequence[Row], file: Path, means: Means) -> Job:
+    """The training, with its adapter, where it runs."""
     wish = lesson.wish
     order = Order(len(rows), wish.batch, wish.seed)
     steps = steps_of(wish.extent, rows, order)
@@ -135,13 +146,30 @@ def _job(session: Session, lesson: Lesson, model: Any, rows: Sequence[Row], file
         warmup=max(1, min(_WARM, steps // _WARM)),
     )
     adapted = attach(model, wish.shape, seed=wish.seed)
-    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:  # not to find out after hours that it fits nothing
-        write_adapter(Path(scratch), adapted, lesson.wish, lesson.ground)
-        check_fit(session, Path(scratch), lesson.ground, wish.name)
     if means.device is not None:
         adapted = adapted.to(means.device.name)
     training = Training(adapted, course)
     return Job(training=training, rows=rows, order=order, checkpoint=file, about=lesson.about, label=lesson.label)
+
+
+def _require_fit(session: Session, lesson: Lesson, model: Any, place: Path) -> None:
+    """Hold the adapter against the base before a step is taken, not to find out after hours that it fits nothing."""
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        write_adapter(Path(scratch), model, lesson.wish, lesson.ground)
+        check_fit(session, Path(scratch), lesson.ground, lesson.wish.name)
+
+
+def _require_numbers(stored: Mapping[str, torch.Tensor], lesson: Lesson) -> None:
+    """Make sure that the last step, whose loss nobody looks at, and the type that is stored left numbers.
+
+    Raises:
+        UsageFault: some are none.
+    """
+    broken = next((name for name, one in stored.items() if not one.isfinite().all()), None)
+    if broken is not None:
+        cause = f"`{broken}` is not finite in {lesson.wish.dtype}"
+        hint = "give a lower --lr, or another --dtype; `--restart` begins anew"
+        raise UsageFault("what was learnt are no numbers any more", causes=(cause,), hint=hint)
 
 
 def _held_out(model: Any, rows: Sequence[Row], lesson: Lesson) -> HeldOut | None:
@@ -153,6 +181,9 @@ def _held_out(model: Any, rows: Sequence[Row], lesson: Lesson) -> HeldOut | None
     (after,) = mean_losses(model, groups, given=given, batch_size=lesson.wish.batch)
     with model.disable_adapter():
         (before,) = mean_losses(model, groups, given=given, batch_size=lesson.wish.batch)
+    if not math.isfinite(before + after):
+        hint = "give a lower --lr, or --precision float32; `--restart` begins anew"
+        raise UsageFault("the loss of held-out examples is no number", hint=hint)
     return HeldOut(
         lines=len(lesson.material.held),
         tokens=sum(row.predicted for row in rows),

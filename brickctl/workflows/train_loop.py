@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.training.checkpoint import save
-from brickctl.errors import Interrupted, NoSpace, UsageFault
+from brickctl.errors import Interrupted, UsageFault
 from brickctl.workflows.analysis_steps import in_words
 from brickctl.workflows.stopping import stop_asked
 
@@ -30,6 +30,8 @@ _TIMED = 3
 
 _TOLD = 10
 """How many times a loss is told."""
+
+_GO_ON = "the same command with --resume goes on from there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,13 @@ class Job:
 
     def tokens(self, first: int, end: int) -> int:
         """How many tokens some steps read."""
-        return sum(tokens_of(self.batch(step)) for step in range(first, end))
+        lengths = [len(row.tokens) for row in self.rows]
+        return self.order.total(end, lengths) - self.order.total(first, lengths)
+
+    @property
+    def predicted(self) -> int:
+        """How many tokens all steps predict."""
+        return self.order.total(self.steps, [row.predicted for row in self.rows])
 
 
 def steps_of(extent: Extent, rows: Sequence[Row], order: Order) -> int:
@@ -72,7 +80,10 @@ def steps_of(extent: Extent, rows: Sequence[Row], order: Order) -> int:
         return extent.number
     if extent.unit == "epochs":
         return math.ceil(extent.number * len(rows) / order.size)
-    step = read = 0
+    lengths = [len(row.tokens) for row in rows]
+    turns = (extent.number - 1) // sum(lengths)  # the whole ones at least, and then a step at a time
+    step = turns * len(rows) // order.size
+    read = order.total(step, lengths)
     while read < extent.number:
         read += tokens_of([rows[at] for at in order.batch(step)])
         step += 1
@@ -90,41 +101,37 @@ def run(job: Job, losses: Sequence[float], events: Events) -> list[float]:
     Raises:
         Interrupted: somebody wanted it to stop; where it stands is in the checkpoint.
         UsageFault: the loss is no number any more.
-        NoSpace: the memory of the device is full.
     """
-    import torch
 
     def tell() -> None:
         events.note("stopping after this step; Ctrl-C again stops at once")
 
     events.start(job.label, job.tokens(0, job.steps), "tokens")
     events.advance(job.label, job.tokens(0, job.training.step))
+    done = _Steps(job, [*losses], events)
     try:
         with stop_asked(tell) as stop:
-            done = _Steps(job, [*losses], events)
             while job.training.step < job.steps:
                 done.take()
                 if stop():
                     done.keep()
                     raise _stopped(job)
             done.keep()
-    except torch.OutOfMemoryError as error:
-        hint = "give a smaller --batch or --length; with --restart, as these change what comes out"
-        cause = str(error).strip().partition("\n")[0]
-        raise NoSpace(f"the memory of {job.training.device} is full", causes=(cause,), hint=hint) from None
+    except KeyboardInterrupt:
+        raise _broken_off(done.kept) from None
     events.finish(job.label)
     return done.losses
 
 
 class _Steps:
-    """Steps under way: what was lost, how long it took, and when it was kept last."""
+    """Steps under way: what was lost, how long it took, and when and where it was kept last."""
 
     def __init__(self, job: Job, losses: list[float], events: Events) -> None:
         self.losses = losses
         self._job = job
         self._events = events
-        self._first = job.training.step
-        self._kept = self._begun = time.monotonic()
+        self._first = self.kept = job.training.step
+        self._kept_at = self._begun = time.monotonic()
 
     def take(self) -> None:
         """One step more."""
@@ -138,13 +145,13 @@ class _Steps:
         self._events.advance(job.label, tokens_of(rows))
         self._tell_time()
         self._tell_loss()
-        if time.monotonic() - self._kept > PERIOD:
+        if time.monotonic() - self._kept_at > PERIOD:
             self.keep()
 
     def keep(self) -> None:
         """Write where it stands."""
         save(self._job.checkpoint, self._job.training, self.losses, self._job.about)
-        self._kept = time.monotonic()
+        self._kept_at, self.kept = time.monotonic(), self._job.training.step
 
     def _tell_time(self) -> None:
         job, taken = self._job, self._job.training.step - self._first
@@ -169,4 +176,11 @@ class _Steps:
 
 def _stopped(job: Job) -> Interrupted:
     message = f"stopped after step {job.training.step} of {job.steps}, which is kept"
-    return Interrupted(message, hint="the same command with --resume goes on from there")
+    return Interrupted(message, hint=_GO_ON)
+
+
+def _broken_off(kept: int) -> Interrupted:
+    """The error about a step that nobody waited for, to be raised by the caller."""
+    if not kept:
+        return Interrupted("stopped at once, before anything was kept", hint="the same command begins anew")
+    return Interrupted(f"stopped at once; it is kept as it was after step {kept}", hint=_GO_ON)

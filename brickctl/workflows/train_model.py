@@ -13,6 +13,7 @@ from brickctl.workflows.analysis_subject import Workplace
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.lock import lock_for
 from brickctl.workflows.measure import alone
+from brickctl.workflows.model_card import chain_license
 
 if TYPE_CHECKING:
     from brickctl.core.brick import Brick
@@ -55,6 +56,12 @@ class Ground:
     def is_base(self) -> bool:
         """Whether it is the base itself."""
         return self.recipe.name == BASE
+
+    @property
+    def license(self) -> str:
+        """Of the base and of every brick that the target uses: what is trained on them is made from them."""
+        aliases = dict.fromkeys((BASE, *self.recipe.aliases))
+        return chain_license([self.workplace.lock.entries[alias] for alias in aliases])
 
     def document(self) -> dict[str, Any]:
         """For the record: what everything follows from. A folder of this machine is nobody else's business."""

@@ -45,7 +45,7 @@ class Wish:
         seed: of everything that is drawn.
         dtype: of the numbers that are stored.
         precision: the type in which the model runs; None: what is usual where it runs.
-        license: SPDX; None: that of the base.
+        license: SPDX; None: that of the base, and of all bricks of the target.
     """
 
     name: str

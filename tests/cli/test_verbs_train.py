@@ -82,6 +82,8 @@ def test_ctrl_c_says_how_to_go_on(starter: Sandbox, monkeypatch: Any) -> None:
         (("--steps", "5", "--tokens", "100"), "--steps and --tokens are both given"),
         (("--targets", "q_proj,,v_proj"), "--targets cannot be 'q_proj,,v_proj'"),
         (("--lr", "0"), "--lr cannot be 0.0"),
+        (("--resume", "--restart"), "--resume and --restart are both given"),
+        (("--seed", str(1 << 64)), f"--seed cannot be {1 << 64}"),
         (("--lr", "nan"), "--lr cannot be nan"),
         (("--license", "free beer"), "`free beer` is no licence that SPDX knows"),
         (("--data", "none.jsonl"), "`none.jsonl` does not exist"),

@@ -144,3 +144,44 @@ def test_removing_keeps_every_comment_of_other_lines(text: str, alias: str) -> N
     assert alias not in tomli.loads(removed).get("bricks", {})
     kept = [comment for comment in ("# base", "# loose", "# of the next", "# first") if comment in text]
     assert [comment for comment in kept if comment not in removed] == []
+
+
+SCATTERED = """\
+[project]
+name = "a"
+
+[base]
+source = "path:base"
+
+[bricks]
+x = "a/b@1"                # the first one
+
+# about targets
+[targets.one]
+apply = []
+
+# about checks
+[[checks]]
+name = "c"
+
+[targets.two]
+apply = []
+
+[[checks]]
+name = "d"
+"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_tables_stay_where_they_are_though_checks_stand_behind_targets(ends: str) -> None:
+    text = SCATTERED.replace("\n", ends)
+    added = add_brick(text, "y", {"source": "path:y"})
+    line = f'y = {{ source = "path:y" }}{ends}'
+    assert added == text.replace(f"# the first one{ends}", f"# the first one{ends}{line}")
+    assert remove_brick(added, "y") == text
+
+
+def test_what_only_looks_like_a_section_is_not_edited() -> None:
+    text = SCATTERED.replace("[project]\n", '[project]\ndescription = """\n[bricks]\nz = 1\n"""\n')
+    with pytest.raises(ManifestInvalid):
+        add_brick(text, "y", "a/c@1")

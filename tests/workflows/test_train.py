@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import threading
@@ -23,16 +24,30 @@ from brickctl.analysis.training.checkpoint import FILE
 from brickctl.analysis.training.joining import rows_of
 from brickctl.analysis.training.lora import Shape
 from brickctl.analysis.training.order import Order
+from brickctl.analysis.training.training import Training
 from brickctl.core.brick import Pin
 from brickctl.core.digests import sha256_bytes
 from brickctl.core.lock import Locked
 from brickctl.core.names import Alias
-from brickctl.errors import BrickctlError, Busy, IntegrityFault, Interrupted, Misfit, NotFound, Unsupported, UsageFault
+from brickctl.errors import (
+    BrickctlError,
+    Busy,
+    IntegrityFault,
+    Interrupted,
+    ManifestInvalid,
+    Misfit,
+    NoSpace,
+    NotFound,
+    PolicyViolation,
+    Unsupported,
+    UsageFault,
+)
 from brickctl.sources.open import builtin_registry
 from brickctl.tensors.executor import Budget
 from brickctl.workflows import train_loop
 from brickctl.workflows.files import alone
 from brickctl.workflows.lock import LockMode
+from brickctl.workflows.scratch import PREFIX
 from brickctl.workflows.stopping import stop_asked
 from brickctl.workflows.train import Means, Trained, train
 from brickctl.workflows.train_brick import Learnt, card
@@ -201,6 +216,15 @@ def test_an_earlier_try_is_not_lost_unless_somebody_says_so(project: Path) -> No
     assert trained(project, means=replace(MEANS, restart=True)).learnt.steps == 6
 
 
+def test_a_folder_stands_in_the_manifest_as_it_was_given(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    one_step = wish_in(project, extent=Extent("steps", 1))
+    for name, output in (("one", Path("../a@b")), ("two", project.parent / "c#d"), ("three", project / "e")):
+        train(opened(project), replace(one_step, name=name), output, MEANS)
+    found = re.findall(r'(?m)^(?:one|two|three) = { source = "path:([^"]*)"', (project / "brick.toml").read_text())
+    assert found == ["../a@b", f"{project.parent}/c#d", "e"]
+
+
 def test_a_seed_decides_the_bytes(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
     first = files(trained(project).folder)
     other = starter_project(tmp_path / "other", monkeypatch)
@@ -221,6 +245,15 @@ def test_a_brick_is_trained_on_a_target_that_is_one_model(project: Path) -> None
     assert {str(one.dtype) for one in factors.values()} == {"torch.float32"}
 
 
+def test_a_brick_of_a_target_has_the_licences_of_all_that_it_uses(project: Path) -> None:
+    text = (project / "brick.toml").read_text()
+    upper = 'upper = { brick = "starter/upper", version = "^1", license = "CC-BY-NC-4.0" }'
+    (project / "brick.toml").write_text(re.sub(r'(?m)^upper = "[^"]*"', upper, text))
+    folder = trained(project, on="assistant", extent=Extent("steps", 1)).folder
+    assert 'license_name: "Apache-2.0 AND CC-BY-NC-4.0"' in (folder / "README.md").read_text()
+    assert 'license = "Apache-2.0 AND CC-BY-NC-4.0"' in (project / "brick.toml").read_text()
+
+
 def test_texts_are_learnt_too_and_in_half_the_width(project: Path) -> None:
     sentences = ("a red fox saw a dog.", "a big owl met a cat.", "a shy emu bit a pig.")
     (project / "last.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in sentences) + lines())
@@ -235,10 +268,12 @@ def test_texts_are_learnt_too_and_in_half_the_width(project: Path) -> None:
 def test_the_card_of_a_brick_for_a_base_of_the_hub_names_it() -> None:
     pin = Pin(source="hf:owner/base", commit="a" * 40, files=())
     base = Locked(alias=Alias("base"), kind="base", pin=pin, interface=sha256_bytes(b""), license="LicenseRef-llama3.2")
-    ground: Any = SimpleNamespace(locked=base, is_base=True)
+    ground: Any = SimpleNamespace(locked=base, is_base=True, license=base.license)
     wish = Wish(name="last", file=Path("last.jsonl"), shape=Shape(rank=5))
     about = {"base": {"source": pin.source, "digest": "sha256:00"}}
-    told = card(wish, ground, about, Learnt(steps=1, read=2, predicted=1, losses=[1.0], held_out=None)).splitlines()
+    told = card(
+        wish, ground, about, Learnt(length=8, steps=1, read=2, predicted=1, losses=[1.0], held_out=None)
+    ).splitlines()
     head = told[: told.index("---", 1)]
     assert head[1:] == [
         'base_model: "owner/base"',
@@ -320,6 +355,101 @@ def test_how_much_is_read_is_told_in_three_ways() -> None:
     assert steps_of(Extent("epochs", 3), rows, order) == 8
     assert steps_of(Extent("tokens", 1), rows, order) == 1
     assert steps_of(Extent("tokens", 50), rows, order) == 5
+    assert steps_of(Extent("tokens", 25 * 10**18), rows, order) == 5 * 10**18 // 2
+
+
+def test_a_training_of_ages_begins_at_once(project: Path) -> None:
+    with pytest.raises(Interrupted, match="stopped after step 1 of 1000000000000"):
+        trained(project, Presses(1, ctrl_c), extent=Extent("steps", 10**12))
+
+
+def test_ctrl_c_twice_says_what_is_kept(project: Path, monkeypatch: Any) -> None:
+    def twice() -> None:
+        ctrl_c()
+        ctrl_c()
+
+    with pytest.raises(Interrupted, match="before anything was kept"):
+        trained(project, Presses(2, twice))
+    monkeypatch.setattr(train_loop, "PERIOD", 0.0)
+    with pytest.raises(Interrupted, match="it is kept as it was after step 2"):
+        trained(project, Presses(3, twice))
+    assert trained(project, means=replace(MEANS, resume=True)).learnt.steps == 6
+
+
+def test_an_earlier_try_outlives_a_new_one_that_cannot_begin(project: Path) -> None:
+    with pytest.raises(Interrupted):
+        trained(project, Presses(2, ctrl_c))
+    with pytest.raises(UsageFault, match="`w_in` cannot be trained"):
+        trained(project, means=replace(MEANS, restart=True), shape=Shape(targets=("w_in",)))
+    assert trained(project, means=replace(MEANS, resume=True)).learnt.steps == 6
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(project: Path) -> None:
+    left = project / "bricks" / f"{PREFIX}abc"
+    left.joinpath("last").mkdir(parents=True)
+    trained(project)
+    assert [path.name for path in (project / "bricks").iterdir()] == ["last"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('licenses = ["Apache-2.0"]', "`last` is under the licence MIT"),
+        ('sources = ["builtin:*"]', "`last` comes from path:bricks/last"),
+    ],
+)
+def test_a_brick_that_policy_forbids_is_not_trained(rule: str, said: str, project: Path) -> None:
+    with (project / "brick.toml").open("a") as file:
+        file.write(f"\n[policy]\n{rule}\n")
+    listener = Listener()
+    with pytest.raises(PolicyViolation, match=said):
+        trained(project, listener, license="MIT")
+    assert not [label for label, _ in listener.work if label.startswith("training")]
+
+
+def test_a_brick_that_cannot_be_added_is_not_lost(project: Path) -> None:
+    def spoil() -> None:
+        (project / "brick.toml").write_text("[project\n")
+
+    listener = Presses(6, spoil)
+    with pytest.raises(ManifestInvalid):
+        trained(project, listener)
+    assert (project / "bricks/last/adapter_model.safetensors").is_file()
+    assert f"`brickctl add {project / 'bricks/last'} --name last`" in listener.notes[-1]
+
+
+def test_the_record_says_how_long_a_row_could_be(project: Path) -> None:
+    record = json.loads((trained(project, extent=Extent("steps", 1)).folder / "training.json").read_text())
+    assert record["settings"]["length"] == 128
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_memory_that_is_full_is_no_bug(step: int, project: Path, monkeypatch: Any) -> None:
+    take = Training.take
+
+    def full(self: Training, rows: Any) -> float:
+        if self.step == step - 1:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return take(self, rows)
+
+    monkeypatch.setattr(Training, "take", full)
+    with pytest.raises(NoSpace, match="the memory of this machine is full"):
+        trained(project)
+
+
+def test_the_last_step_must_leave_numbers(project: Path, monkeypatch: Any) -> None:
+    take = Training.take
+
+    def broken(self: Training, rows: Any) -> float:
+        loss = take(self, rows)
+        if self.step == 6:
+            next(iter(self.trained.values())).data.fill_(math.inf)
+        return loss
+
+    monkeypatch.setattr(Training, "take", broken)
+    with pytest.raises(UsageFault, match="no numbers any more"):
+        trained(project)
+    assert not (project / "bricks").exists()
 
 
 def test_nobody_can_be_asked_in_another_thread() -> None:

@@ -59,10 +59,18 @@ def read(path: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as file:
             said = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-        return Checkpoint(json.loads(said["about"]), int(said["steps"]), tensors[_LOSSES].tolist(), tensors)
-    except (SafetensorError, KeyError, ValueError) as error:
+        return _parsed(said, tensors)
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         hint = "begin anew with --restart"
         raise IntegrityFault(f"`{path}` cannot be read", causes=(str(error),), hint=hint) from error
+
+
+def _parsed(said: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
+    """What is in a file; raises KeyError or ValueError where that cannot be."""
+    about, steps, losses = json.loads(said["about"]), int(said["steps"]), tensors[_LOSSES]
+    if not isinstance(about, dict) or losses.shape != (steps,) or not losses.isfinite().all():
+        raise ValueError("it does not say of each step what the loss was")
+    return Checkpoint(about, steps, losses.tolist(), tensors)
 
 
 def restore(checkpoint: Checkpoint, training: Training) -> None:
@@ -75,21 +83,40 @@ def restore(checkpoint: Checkpoint, training: Training) -> None:
 
     tensors = checkpoint.tensors
     try:
+        _require_steps(checkpoint, training)
         with torch.no_grad():
             for name, parameter in training.trained.items():
-                parameter.copy_(tensors[_PARAMETER + name])
-                memory = {key: tensors[f"{_MEMORY}{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                parameter.copy_(_like(parameter, tensors, _PARAMETER + name))
                 training.optimizer.state[parameter] = {
-                    key: one.clone() if key == "step" else one.to(parameter.device, copy=True)
-                    for key, one in memory.items()
+                    "step": torch.tensor(float(checkpoint.steps)),
+                    **{
+                        key: _like(parameter, tensors, f"{_MEMORY}{key}/{name}").to(parameter.device, copy=True)
+                        for key in ("exp_avg", "exp_avg_sq")
+                    },
                 }
         torch.set_rng_state(tensors[_RANDOM_HERE])
         if training.device.type == "cuda" and _RANDOM_THERE in tensors:
             torch.cuda.set_rng_state(tensors[_RANDOM_THERE], training.device)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         hint = "begin anew with --restart"
         raise IntegrityFault("the checkpoint is of another training", causes=(str(error),), hint=hint) from error
     training.step = checkpoint.steps
+
+
+def _require_steps(checkpoint: Checkpoint, training: Training) -> None:
+    if not 0 < checkpoint.steps <= training.course.steps:
+        raise ValueError(f"it says {checkpoint.steps} of {training.course.steps} steps")
+
+
+def _like(parameter: torch.Tensor, tensors: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """The tensor of that name: of the shape and type of the parameter, since torch would stretch and round others."""
+    found = tensors[name]
+    if found.shape != parameter.shape or found.dtype != parameter.dtype:
+        wanted = f"{parameter.dtype} of {tuple(parameter.shape)}"
+        raise ValueError(f"`{name}` is {found.dtype} of {tuple(found.shape)}, not {wanted}")
+    if not found.isfinite().all():
+        raise ValueError(f"`{name}` is not finite")
+    return found
 
 
 def _state(training: Training, losses: Sequence[float]) -> dict[str, torch.Tensor]:

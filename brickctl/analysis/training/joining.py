@@ -40,7 +40,7 @@ def rows_of(
         file: how errors call the file.
 
     Raises:
-        UsageFault: a prompt with its completion is longer than `longest`; its line is named.
+        UsageFault: a prompt with its completion is longer than `longest`, or has no token; its line is named.
     """
     return tuple(
         tuple(_rows(tokenizer, example, longest, () if end is None else (end,), Place(file=file, line=line)))
@@ -63,6 +63,8 @@ def _rows(
         raise UsageFault(message, place=place, hint=hint)
     if not row.first:
         raise UsageFault("the tokenizer makes no token of this prompt", place=place)
+    if not completion:
+        raise UsageFault("the tokenizer makes no token of this completion", place=place)
     yield row
 
 

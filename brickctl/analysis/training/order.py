@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Order:
@@ -21,6 +25,12 @@ class Order:
         """The numbers of the examples that a step, counted from zero, reads."""
         places = range(step * self.size, (step + 1) * self.size)
         return tuple(_shuffled(self._count, self._seed, at // self._count)[at % self._count] for at in places)
+
+    def total(self, step: int, amounts: Sequence[int]) -> int:
+        """What all steps before this one read, where each example has its amount; no step is looked at by itself."""
+        turns, rest = divmod(step * self.size, self._count)
+        begun = _shuffled(self._count, self._seed, turns)[:rest]
+        return turns * sum(amounts) + sum(amounts[at] for at in begun)
 
 
 @lru_cache(maxsize=4)

@@ -33,6 +33,12 @@ def test_a_step_is_known_without_those_before_it() -> None:
     assert [order.batch(step) for step in range(12)][-1] == late
 
 
+@given(count=NUMBERS, size=NUMBERS, step=st.integers(0, 30))
+def test_what_many_steps_read_is_known_without_taking_them(count: int, size: int, step: int) -> None:
+    order, amounts = Order(count, size, 3), [7 * number + 1 for number in range(count)]
+    assert order.total(step, amounts) == sum(amounts[at] for one in range(step) for at in order.batch(one))
+
+
 def test_an_example_that_stands_there_twice_is_held_out_twice() -> None:
     examples = [Example("a", str(number % 5)) for number in range(20)]
     held = set_apart(examples, 4, seed=3)

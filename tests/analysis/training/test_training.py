@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from brickctl.analysis.rows import Row
-from brickctl.analysis.training.checkpoint import FILE, read, restore, save
+from brickctl.analysis.training.checkpoint import FILE, Checkpoint, read, restore, save
 from brickctl.analysis.training.course import Course
 from brickctl.analysis.training.lora import Shape, attach, document, put_back, tensors
 from brickctl.analysis.training.training import IGNORED, Training, batch, windows
@@ -124,6 +125,51 @@ def test_a_checkpoint_of_another_model_or_a_damaged_one_is_refused(base: Path, t
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(IntegrityFault, match="cannot be read"):
         read(path)
+
+
+def changed(path: Path, name: str, tensor: Any, **said: str) -> None:
+    """Write a checkpoint again with another tensor, or with other words about it."""
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = {**file.metadata(), **said}
+    kept = {key: one for key, one in tensors.items() if key != name}
+    save_file(kept if tensor is None else {**kept, name: tensor}, path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "said"),
+    [
+        ("losses", torch.zeros(3), {}),
+        ("losses", torch.tensor([math.nan]), {}),
+        ("losses", torch.zeros(1), {"about": "[]"}),
+        ("losses", torch.zeros(1), {"about": "[" * 100_000}),
+        ("losses", torch.zeros(1), {"steps": "-1"}),
+        ("losses", torch.zeros(9), {"steps": "9"}),
+        ("losses", torch.zeros(0), {"steps": "0"}),
+        ("random/cpu", torch.zeros(4), {}),
+        ("random/cpu", torch.zeros(4, dtype=torch.uint8), {}),
+        ("parameter/{}", torch.zeros(1), {}),
+        ("parameter/{}", torch.zeros(2, 32, dtype=torch.float64), {}),
+        ("parameter/{}", torch.full((2, 32), math.inf), {}),
+        ("memory/exp_avg/{}", torch.zeros(3, 3), {}),
+        ("memory/exp_avg_sq/{}", None, {}),
+    ],
+)
+def test_a_checkpoint_that_somebody_changed_is_refused(
+    name: str, tensor: Any, said: dict[str, str], base: Path, tmp_path: Path
+) -> None:
+    training = training_of(base)
+    path, first = tmp_path / FILE, next(iter(training.trained))
+    assert tuple(training.trained[first].shape) == (2, 32)
+    save(path, training, taken(training, 1), {})
+    changed(path, name.format(first), tensor, **said)
+    with pytest.raises(IntegrityFault):
+        restore(_there(read(path)), training_of(base))
+
+
+def _there(checkpoint: Checkpoint | None) -> Checkpoint:
+    assert checkpoint is not None
+    return checkpoint
 
 
 def test_what_is_written_is_what_peft_loads(base: Path, tmp_path: Path) -> None:
