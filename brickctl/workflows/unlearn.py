@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickctl.analysis.editing.facts import parse_facts
@@ -14,16 +12,19 @@ from brickctl.analysis.load import load
 from brickctl.analysis.rows import rows_of
 from brickctl.derivations.derivation import Findings
 from brickctl.derivations.edit_report import named, table_of
+from brickctl.errors import BrickctlError
 from brickctl.workflows import compose
+from brickctl.workflows.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from brickctl.analysis.editing.facts import Fact
     from brickctl.analysis.examples import Example
     from brickctl.analysis.load import Loaded
     from brickctl.core.ports import Events
     from brickctl.tensors.executor import Budget
 
-_SCRATCH = ".brickctl-unlearn-"
 _MEASURED = 2048
 _WINDOW = 256
 
@@ -58,10 +59,21 @@ def forgotten(
     Raises:
         Unsupported: transformers cannot load a model.
         UsageFault: a question is longer than the context of the model.
+        NoSpace: there is no room for the base.
     """
+    try:
+        return _compared(composition, built, questions, events, budget)
+    except BrickctlError:
+        events.note(f"{built} is built and whole: only its scores are missing")
+        raise
+
+
+def _compared(
+    composition: compose.Composition, built: Path, questions: Questions, events: Events, budget: Budget
+) -> Findings:
     whole = replace(composition, bricks={}, step="")
-    with tempfile.TemporaryDirectory(dir=built.parent, prefix=_SCRATCH) as scratch:
-        folder = compose.run(whole, Path(scratch, "base"), events, budget, offline=True, save=None).folder
+    with scratch_folder(built.parent) as scratch:
+        folder = compose.run(whole, scratch / "base", events, budget, offline=True, save=None).folder
         loaded = _loaded(folder, budget)
         text = rows_of(loaded.model, loaded.tokenizer, questions.text, window=_WINDOW, tokens=_MEASURED, seed=0)
         probes = probes_of(loaded, questions.facts, text)

@@ -68,3 +68,15 @@ def test_what_cannot_be_measured_is_not_built(options: tuple[str, ...], said: st
     assert outcome.code != 0
     assert said in outcome.err
     assert not (empty.root / "plain").exists()
+
+
+def test_what_was_built_stays_where_it_cannot_be_measured(edited: Sandbox) -> None:
+    """A question that is longer than what the model reads is known once the model is loaded."""
+    edited.write({"long.jsonl": json.dumps({**FACT, "prompt": "run:c4=" * 400}) + "\n"})
+    measure = ("--facts", "long.jsonl", "--calibration", "text.jsonl")
+    outcome = edited.run("unlearn", "./edited", "./brick", *measure, "-o", "plain")
+    assert outcome.code == 2, outcome
+    assert "plain is built and whole: only its scores are missing" in outcome.err
+    assert edited.run("verify", "plain").code == 0
+    names = sorted(path.name for path in edited.root.iterdir())
+    assert names == ["brick", "edited", "facts.jsonl", "long.jsonl", "plain", "text.jsonl"]

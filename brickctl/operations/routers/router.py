@@ -127,7 +127,8 @@ def read_brick(table: Table, bricks: tuple[Alias, ...], method: str, op: str) ->
         raise table.missing(f"a route by {method} needs `router`", "router", hint=hint)
     router = Alias(table.string("router"))
     if router == BASE or router in bricks:
-        raise table.error("`router` may be neither the base nor one of the adapters", key="router")
+        hint = "a router is a brick of its own, which `brickctl derive` makes"
+        raise table.error("`router` may be neither the base nor one of the adapters", key="router", hint=hint)
     return router
 
 
