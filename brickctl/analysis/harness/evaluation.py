@@ -135,6 +135,7 @@ def _wrong(sample: Mapping[str, Any]) -> Wrong:
 @contextmanager
 def _guarded() -> Iterator[str]:
     """The harness without bars, log lines, foreign code and templates that reach into Python; gives an empty folder."""
+    import evaluate as hub_metrics
     import lm_eval.api.task
     import lm_eval.utils
     import tqdm
@@ -148,6 +149,7 @@ def _guarded() -> Iterator[str]:
         stack.enter_context(_quiet("lm_eval"))
         stack.enter_context(_replaced(lm_eval.utils, "env", sandbox))
         stack.enter_context(_replaced(lm_eval.api.task, "get_metric", _own_metric(metric)))
+        stack.enter_context(_replaced(hub_metrics, "load", _no_code))
         stack.enter_context(_replaced(tqdm.tqdm, "__init__", _without_bar(tqdm.tqdm.__init__)))
         yield stack.enter_context(TemporaryDirectory(prefix="brickctl-harness-"))
 
@@ -164,6 +166,11 @@ def _own_metric(metric: Any) -> Any:
         return metric(name)
 
     return named
+
+
+def _no_code(name: str, *_: Any, **__: Any) -> Any:
+    """Instead of what runs a metric of the Hub, or one from a folder of this name where somebody has laid one."""
+    raise Unsupported(f"the metric `{shown(name)}` is code that does not come with the harness", hint="it is not run")
 
 
 def _without_bar(begin: Any) -> Any:

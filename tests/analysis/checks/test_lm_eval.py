@@ -135,6 +135,24 @@ def test_data_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         LmEval(task="letters").read_data(folder, "tasks")
 
 
+def test_a_metric_in_a_folder_of_the_project_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spared: Any
+) -> None:
+    """Some tasks of the harness load `code_eval`, which libraries look for in the current folder first."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "code_eval").mkdir()
+    (tmp_path / "code_eval" / "code_eval.py").write_text("raise SystemExit('it was run')\n")
+    module = tmp_path / "own_task.py"
+    module.write_text("import evaluate\nevaluate.load('code_eval')\n")
+
+    def load(*_: object, **__: object) -> None:
+        exec(module.read_text(), {})  # noqa: S102 - as the harness imports the Python of its tasks
+
+    monkeypatch.setattr("lm_eval.tasks.TaskManager.load", load)
+    with pytest.raises(Unsupported, match="the metric `code_eval` is code"):
+        measured(write(tmp_path), following({}), spared)
+
+
 def test_a_metric_that_the_task_does_not_have_is_named(tmp_path: Path, spared: Any) -> None:
     with pytest.raises(UsageFault, match="has no metric `acc_nrm`") as raised:
         measured(write(tmp_path), following({}), spared, metric="acc_nrm")
