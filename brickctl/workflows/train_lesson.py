@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.exact_match import ends_of
@@ -21,12 +19,14 @@ from brickctl.analysis.training.order import Order
 from brickctl.analysis.training.room import enough_room
 from brickctl.analysis.training.training import Training
 from brickctl.errors import UsageFault
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.train_brick import HeldOut, Learnt, check_fit, write_adapter
 from brickctl.workflows.train_loop import Job, run, steps_of
 from brickctl.workflows.train_wish import LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import torch
 
@@ -154,9 +154,9 @@ def _job(lesson: Lesson, model: Any, rows: Sequence[Row], file: Path, means: Mea
 
 def _require_fit(session: Session, lesson: Lesson, model: Any, place: Path) -> None:
     """Hold the adapter against the base before a step is taken, not to find out after hours that it fits nothing."""
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        write_adapter(Path(scratch), model, lesson.wish, lesson.ground)
-        check_fit(session, Path(scratch), lesson.ground, lesson.wish.name)
+    with scratch_folder(place) as scratch:
+        write_adapter(scratch, model, lesson.wish, lesson.ground)
+        check_fit(session, scratch, lesson.ground, lesson.wish.name)
 
 
 def _require_numbers(stored: Mapping[str, torch.Tensor], lesson: Lesson) -> None:
