@@ -37,6 +37,9 @@ SAMPLE = 1 << 16
 _LARGEST = 1 << 25
 """Elements of a whole matrix that is decomposed; of a larger one the angles are not known."""
 
+_ROUNDING = 1e-14
+"""A square this small beside those that it is the difference of is rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Directions:
@@ -147,6 +150,12 @@ class Interference:
     def norms(self) -> tuple[float, float]:
         """The Frobenius norms of the two."""
         return math.sqrt(self.squares[0]), math.sqrt(self.squares[1])
+
+    @property
+    def distance(self) -> float:
+        """The norm of the difference of the two; 0 where rounding is all there is of it."""
+        square = sum(self.squares) - 2.0 * self.dot
+        return math.sqrt(square) if square > _ROUNDING * sum(self.squares) else 0.0
 
     @property
     def norm_ratio(self) -> float | None:

@@ -16,6 +16,7 @@ from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.factored import as_stored, product_of
 from brickctl.tensors.whole_tensors import WholeTensors
 from brickctl.workflows.assemble import assemble
+from brickctl.workflows.comparing.advice import Advice, advise
 from brickctl.workflows.install import bring
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ class Pair:
     total: Interference
     layers: Mapping[int | None, Interference]
 
+    @property
+    def advice(self) -> Advice:
+        """What to try first with the two."""
+        return advise(self.one, self.other, self.total)
+
     def document(self) -> dict[str, Any]:
         """For JSON."""
         layers = [{"layer": layer, **figures(sums)} for layer, sums in self.layers.items()]
-        return {"bricks": [self.one, self.other], **figures(self.total), "layers": layers}
+        bricks = {"bricks": [self.one, self.other]}
+        return {**bricks, **figures(self.total), "advice": self.advice.document(), "layers": layers}
 
 
 def interference_of(session: Session, lock: Lock, aliases: Sequence[Alias]) -> tuple[Pair, ...]:
@@ -91,6 +98,7 @@ def figures(sums: Interference) -> dict[str, Any]:
     return {
         "norms": [first, second],
         "norm-ratio": sums.norm_ratio,
+        "distance": sums.distance,
         "cosine": sums.cosine,
         "input-overlap": sums.input_overlap,
         "output-overlap": sums.output_overlap,
