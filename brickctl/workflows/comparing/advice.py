@@ -56,6 +56,8 @@ def advise(one: Alias, other: Alias, found: Interference) -> Advice:
     if cosine is None or not ratio:
         idle = one if not found.norms[0] else other
         return Advice(action="merge", weights=WEIGHTS, reasons=(f"`{idle}` changes nothing",))
+    if found.distance == 0.0:
+        return Advice(action="average", weights=(0.5, 0.5), reasons=("they do the same to the base: one is enough",))
     if cosine >= ALIKE:
         said = f"their deltas point the same way (cosine {cosine:.2f}): a sum would be too much of one thing"
         return Advice(action="average", weights=(0.5, 0.5), reasons=(said,))
