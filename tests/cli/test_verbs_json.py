@@ -50,6 +50,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "cache": (("dir", "--project", "models"), 1, "not-found"),
     "completions": (("tcsh",), 2, "usage"),
     "derive": ((), 1, "not-found"),
+    "diff": (("sql",), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
     "edit": (("facts.jsonl", "--base", "./models/base", "--calibration", "text.jsonl", "-o", "out"), 1, "not-found"),
     "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
@@ -72,6 +73,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "publish": (("bricks/sql", "acme/sql", "--index", "registry"), 2, "usage"),
     "registry": (("check", "."), 1, "not-found"),
     "remove": (("sql",), 2, "usage"),
+    "run": (("chat", "hello"), 1, "not-found"),
     "search": (("--registry", "corp"), 2, "usage"),
     "sign": (("models/base",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
@@ -93,6 +95,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "build": (),
     "cache": ("dir",),
     "completions": ("bash",),
+    "diff": ("base", "sql"),
     "doctor": ("--offline",),
     "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
     "grow": ("depth", STARTER, "--layers", "5", "-o", "out"),
@@ -152,6 +155,7 @@ def test_every_verb_is_tried() -> None:
         "changes",
         "composing",
         "console",
+        "diff-tables",
         "failures",
         "findings",
         "making",
@@ -161,7 +165,7 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "train", "unlearn"}
+    known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "run", "train", "unlearn"}
     assert set(FAILURES) == known == verbs - frame
 
 
