@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 from brickctl import __version__
 from brickctl.pages import colours, drawing
@@ -46,7 +47,20 @@ def _templates() -> jinja2.Environment:
         "most_rows": MOST_ROWS,
     }
     templates.filters["svg"] = lambda panel: _trusted(drawing.svg(panel))
+    templates.filters["prose"] = _prose
+    templates.filters["element"] = lambda element: _trusted(ET.tostring(element, encoding="unicode"))
     return templates
+
+
+def _prose(text: str) -> Any:
+    """A sentence, with what stands between two backticks as code."""
+    import markupsafe
+
+    parts = [markupsafe.escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return markupsafe.escape(text)
+    marked = [f"<code>{part}</code>" if at % 2 else str(part) for at, part in enumerate(parts)]
+    return _trusted("".join(marked))
 
 
 def _trusted(text: str) -> Any:
