@@ -56,7 +56,7 @@ def interference(pairs: Sequence[Pair]) -> Part:
                 name="interference-map",
                 title="Each brick beside each other",
                 says="Of two bricks with a cosine near 1 one is enough; below 0 each takes away what the other adds.",
-                caveat="What both read decides whether one speaks up where only the other should.",
+                caveat="What both read is where one may speak up while only the other should.",
                 panels=(
                     _panel("Cosine of the deltas", bricks, pairs, lambda pair: pair.cosine, _COSINES),
                     _panel("Overlap of what they read", bricks, pairs, lambda pair: pair.reads, _SHARES),
