@@ -39,6 +39,7 @@ GUIDES_TO_PROJECTS = [
     "sign-and-verify",
     "stitch-layers",
     "switch-tasks-with-masks",
+    "test-what-was-built",
     "train-a-brick",
     "verify-and-reproduce",
     "work-without-a-network",
