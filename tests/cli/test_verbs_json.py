@@ -74,6 +74,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "registry": (("check", "."), 1, "not-found"),
     "remove": (("sql",), 2, "usage"),
     "report": (("nothing",), 1, "not-found"),
+    "run": (("chat", "hello"), 1, "not-found"),
     "search": (("--registry", "corp"), 2, "usage"),
     "sign": (("models/base",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
@@ -166,7 +167,7 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "train", "unlearn"}
+    known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "run", "train", "unlearn"}
     assert set(FAILURES) == known == verbs - frame
 
 
