@@ -83,6 +83,15 @@ def test_tree_tells_weights_in_every_form_and_where_a_target_starts(project: San
     assert "weight=[*norm*: 0.5, else: 1]" in text
 
 
+def test_tree_tells_the_slices_of_a_stitch(project: Sandbox) -> None:
+    slices = '[{ layers = [0, 2], brick = "base" }]'
+    stitch = f'\n[targets.tall]\napply = [{{ op = "stitch", slices = {slices} }}]\n'
+    project.write({"brick.toml": project.manifest + stitch})
+    outcome = project.run("tree")
+    assert outcome.code == 0, outcome
+    assert "slices=[(method passthrough, scale 1, bricks [(brick base, layers [0, 2])])]" in outcome.out
+
+
 def test_tree_leaves_out_what_a_step_leaves_to_its_bricks(project: Sandbox) -> None:
     route = 'op = "route", method = "arrow", bricks = ["sql", "mail"]'
     project.write({"brick.toml": project.manifest + f"[targets.routed]\napply = [{{ {route} }}]\n"})

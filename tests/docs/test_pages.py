@@ -36,6 +36,7 @@ GUIDES_TO_PROJECTS = [
     "route-between-adapters",
     "run-in-ci",
     "see-inside-a-model",
+    "show-a-target",
     "sign-and-verify",
     "stitch-layers",
     "switch-tasks-with-masks",
