@@ -15,6 +15,7 @@ from brickctl.sources.open import builtin_registry
 from tests.docs.conftest import new_user
 from tests.docs.pages import ROOT, blocks, fits, marked, run
 from tests.support.hub import Hub
+from tests.support.hub.hub import OWNER_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,10 +81,30 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def starter(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
-    """A starter project that is built."""
+    """A starter project that is built, with an adapter of one's own in it, models, and a registry in git beside it."""
     shutil.copytree(built / "home", environment["HOME"], symlinks=True, dirs_exist_ok=True)
     shutil.copytree(built / "work", folder, symlinks=True, dirs_exist_ok=True)
+    for name, here in (("odd", "my-adapter"), ("base", "base"), ("sort", "coder")):
+        shutil.copytree(brick(name), folder / here)
+    registry_in_git(folder.parent / "registry", environment)
     return folder
+
+
+def registry_in_git(place: Path, environment: Mapping[str, str]) -> None:
+    """A registry without bricks, in a clone of a repository to which it can be pushed."""
+    place.mkdir()
+    (place / "config.json").write_text('{"v":1}\n')
+    for command in (
+        ("init", "--quiet", "--bare", f"{place}.git"),
+        ("-C", place, "init", "--quiet", "--initial-branch", "main"),
+        ("-C", place, "config", "user.name", "Acme"),
+        ("-C", place, "config", "user.email", "acme@example.org"),
+        ("-C", place, "add", "config.json"),
+        ("-C", place, "commit", "--quiet", "--message", "A registry"),
+        ("-C", place, "remote", "add", "origin", f"{place}.git"),
+        ("-C", place, "push", "--quiet", "--set-upstream", "origin", "main"),
+    ):
+        subprocess.run([shutil.which("git") or "git", *command], env=environment, check=True)
 
 
 @pytest.fixture
@@ -138,6 +159,13 @@ def test_the_guide_to_the_hub_does_what_it_says(folder: Path, hub_environment: M
 
 
 @pytest.mark.full
+def test_the_guide_to_publishing_does_what_it_says(starter: Path, hub_environment: Mapping[str, str]) -> None:
+    run(how_to("publish-a-brick"), starter, {**hub_environment, "HF_TOKEN": OWNER_TOKEN})
+    pushed = ["git", "-C", f"{starter.parent}/registry.git", "show", "main:index/acme/sql"]
+    assert b'"hf:acme/sql-lora' in subprocess.run(pushed, check=True, capture_output=True).stdout
+
+
+@pytest.mark.full
 def test_the_guide_to_recipes_does_what_it_says(folder: Path, hub_environment: Mapping[str, str]) -> None:
     (folder / "recipe.yml").write_text(RECIPE)
     run(how_to("import-a-mergekit-recipe"), folder, hub_environment)
@@ -158,6 +186,7 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "build-without-a-manifest",
         "import-a-mergekit-recipe",
         "merge-adapters-of-the-hub",
+        "publish-a-brick",
         "use-a-private-registry",
     }
     others = [page for page in PAGES if page not in TUTORIALS and page.stem not in run_above]
