@@ -18,6 +18,7 @@ from tests.support.projects import TEMPLATE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HOOKS = ROOT / ".pre-commit-hooks.yaml"
 BRICKCTL = (sys.executable, "-m", "brickctl")
 STUB = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$RUNNER_TEMP/pip"\n'
 """A pip that installs nothing and writes down what it was asked for."""
@@ -62,6 +63,23 @@ def test_every_input_is_used_and_described() -> None:
     text = (FOLDER / "action.yml").read_text(encoding="utf-8")
     assert [name for name, about in action()["inputs"].items() if not about["description"]] == []
     assert [name for name in action()["inputs"] if f"inputs.{name}" not in text] == []
+
+
+def test_the_guide_lists_the_inputs_as_they_are() -> None:
+    rows = [
+        f"| `{name}` | {about['description']} | {'`' + about['default'] + '`' if about['default'] else ''} |"
+        for name, about in action()["inputs"].items()
+    ]
+    assert "\n".join(rows) in (ROOT / "docs/how-to/run-in-ci.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/run-in-ci.md", "docs/tutorials/ci-from-zero.md"])
+def test_what_a_page_gives_to_the_action_are_inputs_of_it(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (given,) = re.findall(r"uses: OWNER/brickctl/(\S+)@v1\n +with:\n((?: +[\w-]+: .+\n)+)", text)
+    assert (ROOT / given[0] / "action.yml").is_file()
+    assert set(re.findall(r"^ +([\w-]+):", given[1], re.MULTILINE)) <= set(action()["inputs"])
+    assert set(re.findall(r"id: (brickctl[\w-]*)", text)) <= set(re.findall(r"id: (.+)", HOOKS.read_text()))
 
 
 @pytest.mark.parametrize(

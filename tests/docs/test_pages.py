@@ -14,6 +14,7 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.sources.open import builtin_registry
 from tests.docs.conftest import new_user
 from tests.docs.pages import ROOT, blocks, fits, marked, run
+from tests.support import sandbox
 from tests.support.hub import Hub
 from tests.support.hub.hub import OWNER_TOKEN
 
@@ -40,6 +41,7 @@ GUIDES_TO_PROJECTS = [
     "stitch-layers",
     "switch-tasks-with-masks",
     "train-a-brick",
+    "troubleshoot",
     "verify-and-reproduce",
     "work-without-a-network",
 ]
@@ -86,6 +88,9 @@ def starter(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
     shutil.copytree(built / "work", folder, symlinks=True, dirs_exist_ok=True)
     for name, here in (("odd", "my-adapter"), ("base", "base"), ("sort", "coder")):
         shutil.copytree(brick(name), folder / here)
+    (folder / "foreign-adapter").mkdir()
+    for path, content in sandbox.adapter(width=64).items():  # of a model of another width
+        (folder / "foreign-adapter" / path).write_bytes(content)
     registry_in_git(folder.parent / "registry", environment)
     return folder
 
