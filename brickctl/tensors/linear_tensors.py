@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.dtypes import DType
-from brickctl.core.nodes import Map
 from brickctl.tensors.factored import product_of
-from brickctl.tensors.linear_terms import terms_of
+from brickctl.tensors.linear_terms import terms_before_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,8 +77,7 @@ class LinearTensors:
         import torch
 
         dtype = node.spec.dtype
-        is_cast = isinstance(node, Map) and node.op.name == "cast"
-        terms = terms_of(node.inputs[0].node if isinstance(node, Map) and is_cast else node)
+        terms = terms_before_rounding(node)
         if dtype is DType.F64 or not dtype.is_mergeable or any(term not in self._terms for term in terms):
             return None
         out = torch.zeros(node.spec.rows, node.spec.columns, dtype=torch.float32)

@@ -35,6 +35,12 @@ def terms_of(node: Node) -> Mapping[Node, float]:
     return found
 
 
+def terms_before_rounding(node: Node) -> Mapping[Node, float]:
+    """The terms of a tensor that is rounded to its type in the end, as every tensor of a model is."""
+    is_rounded = isinstance(node, Map) and node.op.name == "cast"
+    return terms_of(node.inputs[0].node if isinstance(node, Map) and is_rounded else node)
+
+
 def _shares_of(node: Map) -> Shares | None:
     """What a kernel takes of each of its inputs; None where its formula is no weighted sum of them."""
     formula = find_formula(node.op)

@@ -1,0 +1,124 @@
+"""What is asked of a search, and the examples that it goes by, which no check may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from brickctl.analysis.examples import bytes_of, decoded, parse_examples
+from brickctl.core.document import shown
+from brickctl.errors import NotFound, Place, UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from brickctl.analysis.examples import Example
+    from brickctl.core.manifest import Check
+    from brickctl.core.names import Alias
+    from brickctl.workflows.session import Session
+
+Sampler = Literal["cmaes", "tpe"]
+"""`cmaes`: the covariance matrix adaptation evolution strategy (Hansen, arXiv 1604.00772). `tpe`: Bayesian search by
+tree-structured Parzen estimators (Watanabe, arXiv 2304.11127)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a search is to do.
+
+    Attributes:
+        target: whose steps are tuned.
+        data: files of examples, one for each skill.
+        trials: how many candidates are tried, beside what stands in brick.toml.
+        sampler: which candidate is next.
+        seed: of the sampler.
+        alpha: what a sum of weights of 1 costs, in nats a token.
+        points: how many numbers over depth a weight becomes.
+        methods: merge methods to try; what stands in brick.toml, where none is named.
+        only: the kinds of numbers that may change (`weight`, `density`, ...); all, where none is named.
+        force: write what was found also where held-out data is against it.
+        dry_run: write nothing.
+    """
+
+    target: Alias
+    data: tuple[Path, ...]
+    trials: int = 60
+    sampler: Sampler = "cmaes"
+    seed: int = 0
+    alpha: float = 0.0
+    points: int = 1
+    methods: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Examples of one skill to tune by, and what their file is called."""
+
+    name: str
+    examples: tuple[Example, ...]
+
+
+def read_material(files: Sequence[Path]) -> tuple[Material, ...]:
+    """The examples of each file, in their order.
+
+    Raises:
+        NotFound, UsageFault: there is none, or it has a line that is no example; its place is named.
+    """
+    if not files:
+        hint = "give it a file of examples for each skill: --data sql.jsonl --data mail.jsonl"
+        raise UsageFault("tuning needs examples that no check decides by", hint=hint)
+    twice = next((file for at, file in enumerate(files) if file in files[:at]), None)
+    if twice is not None:
+        raise UsageFault(f"`{shown(str(twice))}` is given twice", hint="name each file of examples once")
+    return tuple(
+        Material(name=str(file), examples=parse_examples(decoded(bytes_of(file, str(file)), str(file)), name=str(file)))
+        for file in files
+    )
+
+
+def checks_of(session: Session, target: Alias) -> tuple[Check, ...]:
+    """The checks whose data decides.
+
+    Raises:
+        NotFound: the target has none, or the data of one is not there.
+    """
+    checks = tuple(check for check in session.manifest.checks if check.target == target)
+    if not checks:
+        hint = f'add [[checks]] with target = "{target}": their data decides, and is never tuned by'
+        raise NotFound(f"`{target}` has no check", causes=("nothing would tell whether it is better",), hint=hint)
+    for check in checks:
+        if not (session.root / check.data).is_file():
+            message = f"the data of check `{check.name}` is not there: {session.root / check.data}"
+            raise NotFound(message, place=check.place, hint="`data` is relative to brick.toml")
+    return checks
+
+
+def refuse_held_out(session: Session, materials: Sequence[Material], checks: Sequence[Check]) -> None:
+    """Make sure that no example stands in the data of a check too: what was tuned by can decide nothing.
+
+    Raises:
+        UsageFault: one does, with both of its places.
+    """
+    held = _held_out(session, checks)
+    for material in materials:
+        for line, example in enumerate(material.examples, start=1):
+            asked = example.prompt or example.completion
+            if asked in held:
+                cause = f"`{shown(asked)}` stands in {held[asked]} too"
+                hint = "what was tuned by can decide nothing: take it out of one of the two files"
+                place = Place(file=material.name, line=line)
+                raise UsageFault("an example to tune by is held out", causes=(cause,), place=place, hint=hint)
+
+
+def _held_out(session: Session, checks: Sequence[Check]) -> Mapping[str, Place]:
+    """What checks ask, and where; of texts, the whole."""
+    found: dict[str, Place] = {}
+    for check in checks:
+        examples = parse_examples(decoded((session.root / check.data).read_bytes(), check.data), name=check.data)
+        for line, example in enumerate(examples, start=1):
+            found.setdefault(example.prompt or example.completion, Place(file=check.data, line=line))
+    return found
