@@ -93,12 +93,27 @@ def windows(tokens: Sequence[int], size: int) -> list[list[int]]:
     return [list(tokens[first : first + size]) for first in range(0, len(tokens) - 1, size - 1)]
 
 
-def _mean_loss(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int], batch_size: int, watch: Watch) -> float:
-    losses: list[float] = []
+def summed_losses(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    given: Sequence[int],
+    *,
+    batch_size: int = 8,
+    watch: Watch = unwatched,
+) -> list[float]:
+    """For each row the sum of -ln p over its predicted tokens, in nats; `given` says of each how many are not."""
+    losses = [0.0] * len(rows)
     for batch in batches(rows, batch_size):
         chosen = [rows[at] for at in batch]
-        losses.extend(_losses(model, chosen, [given[at] for at in batch]))
+        found = _losses(model, chosen, [given[at] for at in batch])
+        for at, loss in zip(batch, found, strict=True):
+            losses[at] = loss
         watch(sum(map(len, chosen)))
+    return losses
+
+
+def _mean_loss(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int], batch_size: int, watch: Watch) -> float:
+    losses = summed_losses(model, rows, given, batch_size=batch_size, watch=watch)
     count = sum(max(0, len(row) - first) for row, first in zip(rows, given, strict=True))
     return math.fsum(losses) / count if count else math.nan
 
@@ -117,6 +132,7 @@ def _losses(model: Any, rows: Sequence[Sequence[int]], given: Sequence[int]) -> 
             torch.nn.functional.cross_entropy(
                 logits[at, first - 1 : len(row) - 1].float(), ids[at, first : len(row)], reduction="sum"
             ).item()
-            for at, (row, first) in enumerate(zip(rows, given, strict=True))
             if first < len(row)
+            else 0.0
+            for at, (row, first) in enumerate(zip(rows, given, strict=True))
         ]

@@ -68,7 +68,7 @@ def _document(score: Score) -> dict[str, Any]:
     gated = score.model == score.check.target
     return {
         "check": score.check.name,
-        "kind": score.check.kind,
+        "kind": score.check.kind_name,
         "model": score.model,
         "value": score.value if math.isfinite(score.value) else None,
         "count": score.count,
@@ -94,13 +94,12 @@ def _show_gates(console: Console, scores: Sequence[Score]) -> None:
 
 
 def _figure(score: Score) -> str:
-    return f"{score.value:.2f}" if score.check.kind == "perplexity" else f"{score.value:.1%}"
+    return score.check.kind.figure(score.value)
 
 
 def _bar(score: Score) -> str:
-    if score.check.kind == "perplexity":
-        return "-" if score.check.maximum is None else f"<= {score.check.maximum:.2f}"
-    return "-" if score.check.minimum is None else f">= {score.check.minimum:.1%}"
+    bar = score.check.bar
+    return "-" if bar is None else f"{'>=' if bar.good == 'min' else '<='} {score.check.kind.figure(bar.value)}"
 
 
 def _fail_if_missed(gates: Sequence[Score], documents: tuple[dict[str, Any], ...]) -> None:
@@ -113,8 +112,7 @@ def _fail_if_missed(gates: Sequence[Score], documents: tuple[dict[str, Any], ...
     causes = [
         f"`{score.check.name}` on `{score.model}` reached {_figure(score)}, not {_bar(score)}" for score in missed
     ]
-    examples = [wrong for score in missed for wrong in score.worst][:3]
-    causes += [f"after {wrong.prompt!r} came {wrong.got!r}, not {wrong.wanted!r}" for wrong in examples]
+    causes += [score.check.kind.told(wrong) for score in missed for wrong in score.worst]
     message = f"{len(missed)} of {len(gates)} checks missed the bar"
     place = missed[0].check.place
     failed = CheckFailed(message, causes=tuple(causes), place=place, hint="change the recipe, or the bar")

@@ -101,18 +101,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One entry of `[[checks]]`: what a target must be able to do.
+    """One entry of `[[checks]]`, in the words of the manifest: what a target must be able to do.
 
-    `data` is a path relative to brick.toml. `exact-match` is a share in [0, 1] that must reach `minimum`; `perplexity`
-    must stay at or below `maximum`.
+    Its kind reads the table, which has all keys but `name`, `target` and `kind`.
     """
 
     name: str
     target: Alias
     kind: str
-    data: str
-    minimum: float | None = None
-    maximum: float | None = None
+    table: Table = field(compare=False)
     place: Place | None = field(default=None, compare=False)
 
 

@@ -1,6 +1,7 @@
 """Reading `[targets.NAME]` and `[[checks]]`: what is built, and what the result must be able to do.
 
-Operations are not known here: a step keeps its table unread, and the operation that it names reads it later.
+Operations and kinds of checks are not known here: a step or a check keeps its table unread, and the operation or the
+kind that it names reads it later.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.core.manifest import Check, Step, Target
-from brickctl.core.names import BASE, Alias, did_you_mean, is_alias, is_safe_path
+from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.reference_format import check_alias
 from brickctl.core.sizes import parse_size
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from brickctl.core.document import Table
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
-_CHECK_KINDS = {"exact-match": "min", "perplexity": "max"}
 
 
 def read_targets(table: Table | None) -> Mapping[Alias, Target]:
@@ -108,7 +108,7 @@ def read_checks(tables: tuple[Table, ...], targets: Mapping[Alias, Target]) -> t
     """Read every check, and make sure that its target exists and that no name is given twice.
 
     Raises:
-        ManifestInvalid: an unknown key, a value that cannot be, an unknown target, or a name that is taken.
+        ManifestInvalid: a value that cannot be, an unknown target, or a name that is taken.
     """
     checks: dict[str, Check] = {}
     for table in tables:
@@ -126,27 +126,5 @@ def _read_check(table: Table, targets: Mapping[Alias, Target]) -> Check:
     if target not in targets:
         message = f"`{shown(target)}` is no target: there is nothing to check"
         raise table.error(message, key="target", hint=did_you_mean(target, targets))
-    if kind not in _CHECK_KINDS:
-        hint = did_you_mean(kind, _CHECK_KINDS) or f"known: {', '.join(_CHECK_KINDS)}"
-        raise table.error(f"`{shown(kind)}` is no kind of check", key="kind", hint=hint)
-    data = table.string("data")
-    if not is_safe_path(data):
-        hint = "a path relative to brick.toml, with `/`, without `..`"
-        raise table.error(f"`{shown(data)}` is no file of this project", key="data", hint=hint)
-    minimum, maximum = _read_bounds(table, kind)
-    table.finish()
-    place = table.place()
-    return Check(name=name, target=Alias(target), kind=kind, data=data, minimum=minimum, maximum=maximum, place=place)
-
-
-def _read_bounds(table: Table, kind: str) -> tuple[float | None, float | None]:
-    """The one bound that this kind of check has."""
-    key = _CHECK_KINDS[kind]
-    bound = table.number_or_none(key)
-    if bound is None:
-        raise table.error(f"`{key}` is missing in {table.where}", causes=(f"`{kind}` has a `{key}`",))
-    if kind == "exact-match" and not 0 <= bound <= 1:
-        raise table.error("`min` of an `exact-match` check is a share, from 0 to 1", key=key)
-    if kind == "perplexity" and bound < 1:
-        raise table.error("`max` of a `perplexity` check is at least 1: no model is below it", key=key)
-    return (bound, None) if key == "min" else (None, bound)
+    own = table.without("name").without("target").without("kind")
+    return Check(name=name, target=Alias(target), kind=kind, table=own, place=table.place())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.examples import read_examples, read_texts
+from brickctl.analysis.checks.check import read_gates
 from brickctl.core.names import BASE, Alias, did_you_mean
 from brickctl.core.numbers import Scalar
 from brickctl.core.parameters import defaults
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from brickctl.analysis.exact_match import Wrong
+    from brickctl.analysis.checks.check import Gate
+    from brickctl.analysis.checks.measured import Wrong
     from brickctl.analysis.load import Loaded
     from brickctl.core.lock import Lock
-    from brickctl.core.manifest import Check, Target
+    from brickctl.core.manifest import Target
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.session import Session
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 class Score:
     """What one model reached in one check: a share in [0, 1], or a perplexity; `worst` are answers that were wrong."""
 
-    check: Check
+    check: Gate
     model: Alias
     value: float
     count: int
@@ -44,19 +45,18 @@ class Score:
 
     @property
     def passed(self) -> bool:
-        """Whether the value keeps to the bounds of the check; a check without bounds is only measured."""
-        low, high = self.check.minimum, self.check.maximum
-        return (low is None or self.value >= low) and (high is None or self.value <= high)
+        """Whether the value keeps to the bar of the check; a check without a bar is only measured."""
+        return self.check.bar is None or self.check.bar.keeps(self.value)
 
 
-def read_checks(session: Session, names: Sequence[str]) -> tuple[Check, ...]:
+def read_checks(session: Session, names: Sequence[str]) -> tuple[Gate, ...]:
     """The checks named (by check or by target), or all; their data is read once to be sure that it is there.
 
     Raises:
         NotFound: nothing is called so, or there is no check at all.
         ManifestInvalid: the data of a check cannot be read.
     """
-    checks = session.manifest.checks
+    checks = read_gates(session.manifest.checks)
     known = [name for check in checks for name in (check.name, check.target)]
     for name in names:
         if name not in known:
@@ -70,13 +70,13 @@ def read_checks(session: Session, names: Sequence[str]) -> tuple[Check, ...]:
     return chosen
 
 
-def recipes_of(session: Session, checks: Sequence[Check]) -> tuple[Recipe, ...]:
+def recipes_of(session: Session, checks: Sequence[Gate]) -> tuple[Recipe, ...]:
     """The recipes of the targets that checks are about."""
     targets = dict.fromkeys(check.target for check in checks)
     return tuple(read_recipe(session.manifest, session.manifest.targets[target]) for target in targets)
 
 
-def gate(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+def gate(session: Session, lock: Lock, checks: Sequence[Gate], budget: Budget) -> Iterator[Score]:
     """Every check on its own target, built first where that is needed; targets in the order of the manifest."""
     for target in session.manifest.targets.values():
         mine = [check for check in checks if check.target == target.name]
@@ -84,7 +84,7 @@ def gate(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) 
             yield from _built_scores(session, lock, target, mine, budget)
 
 
-def skills(session: Session, lock: Lock, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+def skills(session: Session, lock: Lock, checks: Sequence[Gate], budget: Budget) -> Iterator[Score]:
     """Every check on the base, on each brick alone with weight 1, and on every target that has a check.
 
     The models of base and bricks are made one after another in the project's cache, and removed again.
@@ -114,7 +114,7 @@ def alone(alias: Alias) -> Recipe:
 
 
 def _built_scores(
-    session: Session, lock: Lock, target: Target, checks: Sequence[Check], budget: Budget
+    session: Session, lock: Lock, target: Target, checks: Sequence[Gate], budget: Budget
 ) -> Iterator[Score]:
     """Checks on a target, built first where that is needed."""
     recipe = read_recipe(session.manifest, target)
@@ -122,13 +122,13 @@ def _built_scores(
     yield from _scores(session, recipe, built.folder, checks, budget)
 
 
-def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Check], budget: Budget) -> Iterator[Score]:
+def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Gate], budget: Budget) -> Iterator[Score]:
     """Load a model once and run checks on it."""
     from brickctl.workflows.load_built import load_built
 
     loaded = load_built(recipe, folder, budget.threads)
     label = f"testing {recipe.name}"
-    sizes = {check.name: (session.root / check.data).stat().st_size for check in checks}
+    sizes = {check.name: len(_read(session, check)) for check in checks}
     session.events.start(label, sum(sizes.values()))
     for check in checks:
         yield _score(session, loaded, recipe.name, check)
@@ -136,24 +136,16 @@ def _scores(session: Session, recipe: Recipe, folder: Path, checks: Sequence[Che
     session.events.finish(label)
 
 
-def _score(session: Session, loaded: Loaded, model: Alias, check: Check) -> Score:
-    from brickctl.analysis.exact_match import exact_match
-    from brickctl.analysis.perplexity import perplexity
+def _score(session: Session, loaded: Loaded, model: Alias, check: Gate) -> Score:
+    found = check.kind.measure(loaded.model, loaded.tokenizer, _read(session, check))
+    return Score(check=check, model=model, value=found.value, count=found.count, worst=found.worst)
 
+
+def _read(session: Session, check: Gate) -> Sequence[Any]:
+    if check.data is None:
+        return ()
     path = session.root / check.data
-    if check.kind == "perplexity":
-        surprise = perplexity(loaded.model, loaded.tokenizer, read_texts(path, name=check.data))
-        return Score(check=check, model=model, value=surprise.value, count=surprise.tokens)
-    result = exact_match(loaded.model, loaded.tokenizer, read_examples(path, name=check.data))
-    return Score(check=check, model=model, value=result.share, count=result.count, worst=result.worst)
-
-
-def _read(session: Session, check: Check) -> None:
-    path = session.root / check.data
-    if not path.is_file():
+    if not path.exists():
         hint = "`data` is relative to brick.toml"
         raise NotFound(f"the data of check `{check.name}` is not there: {path}", hint=hint)
-    if check.kind == "perplexity":
-        read_texts(path, name=check.data)
-    else:
-        read_examples(path, name=check.data)
+    return check.kind.read_data(path, check.data)

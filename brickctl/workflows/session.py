@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from brickctl.analysis.checks.check import read_gates
 from brickctl.core.entry_format import AGAIN
 from brickctl.core.lock_format import decode, encode
 from brickctl.core.manifest_format import parse_manifest
@@ -124,6 +125,8 @@ class Session:
 def read_manifest(root: Path) -> Manifest:
     """The manifest of a project.
 
+    Checks are read by their kinds as well, so that every verb tells of a key that is misspelt.
+
     Raises:
         NotFound: there is no brick.toml.
         ManifestInvalid: it cannot be read.
@@ -137,7 +140,10 @@ def read_manifest(root: Path) -> Manifest:
         raise ManifestInvalid(f"{MANIFEST} is a folder", hint=hint) from None
     except UnicodeDecodeError:
         raise ManifestInvalid(f"{MANIFEST} is not UTF-8 text", hint="save it as UTF-8 in an editor") from None
-    return parse_manifest(text, file=MANIFEST)
+    manifest = parse_manifest(text, file=MANIFEST)
+    if manifest.checks:  # their kinds are found by import, which takes a moment
+        read_gates(manifest.checks)
+    return manifest
 
 
 def open_session(root: Path, events: Events, *, offline: bool = False) -> Session:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from brickctl.analysis.examples import parse_examples, read_examples, read_texts
+from brickctl.analysis.checks.check import read_gates
+from brickctl.analysis.examples import parse_examples
 from brickctl.core.reference import PathReference
 from brickctl.errors import NotFound, UsageFault
 from brickctl.operations.target import read_recipe
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from brickctl.analysis.checks.check import Gate
     from brickctl.analysis.examples import Example
-    from brickctl.core.manifest import Check
     from brickctl.core.names import Alias
     from brickctl.workflows.session import Session
     from brickctl.workflows.suggest_candidates import Candidate
@@ -62,9 +63,9 @@ class Shelf:
 
     def _examples(self, alias: Alias) -> Iterator[str]:
         yield from (text for label, text in self._prompts if label == alias)
-        for check in self.session.manifest.checks:
-            if alias in {check.name, self._only_brick(check)}:
-                yield from _data(self.session.root / check.data, check)
+        for check in self._checks:
+            if check.data is not None and alias in {check.name, self._only_brick(check)}:
+                yield from _data(self.session.root / check.data, check, check.data)
         for path in self._beside(alias):
             yield from _texts_in(path)
 
@@ -76,7 +77,11 @@ class Shelf:
             return ()
         return tuple((prompt.label, prompt.text) for prompt in read_prompt_file(path, PROMPTS).prompts)
 
-    def _only_brick(self, check: Check) -> Alias | None:
+    @cached_property
+    def _checks(self) -> tuple[Gate, ...]:
+        return read_gates(self.session.manifest.checks)
+
+    def _only_brick(self, check: Gate) -> Alias | None:
         recipe = read_recipe(self.session.manifest, self.session.manifest.targets[check.target])
         return recipe.aliases[0] if len(recipe.aliases) == 1 else None
 
@@ -94,12 +99,10 @@ def whole(example: Example) -> str:
     return example.prompt + example.completion
 
 
-def _data(path: Path, check: Check) -> tuple[str, ...]:
+def _data(path: Path, check: Gate, name: str) -> tuple[str, ...]:
     """The texts of a check; nothing where its data is not there: `brickctl test` tells of that."""
     try:
-        if check.kind == "perplexity":
-            return read_texts(path, name=check.data)
-        return tuple(map(whole, read_examples(path, name=check.data)))
+        return check.kind.texts(check.kind.read_data(path, name))
     except NotFound:
         return ()
 

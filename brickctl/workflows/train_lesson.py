@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.exact_match import ends_of
+from brickctl.analysis.answers import ends_of
 from brickctl.analysis.load import Loaded, load
 from brickctl.analysis.perplexity import mean_losses
 from brickctl.analysis.silence import silence

@@ -11,6 +11,7 @@ import click
 from pages.markdown import code, filled, listed, prose, table
 
 import brickctl
+from brickctl.analysis.checks.check import check_kinds
 from brickctl.cli.console import Console
 from brickctl.core import lock as lock_model
 from brickctl.core import lock_format, target_format, versions
@@ -43,17 +44,16 @@ _OWN = {
 
 def manifest() -> str:
     """`manifest.md`."""
-    checks = target_format._CHECK_KINDS  # noqa: SLF001 - the page tells what the module holds
     return filled(
         "manifest.md",
         template=code((builtin_registry() / "templates/starter/brick.toml").read_text(encoding="utf-8"), "toml"),
-        dtypes=listed(target_format._DTYPES),  # noqa: SLF001 - as above
+        dtypes=listed(target_format._DTYPES),  # noqa: SLF001 - the page tells what the module holds
         shard_size=format_size(SHARD_SIZE).replace(" ", ""),
         derivations=listed(derivations()),
         operations=listed(readers()),
         methods=listed(methods()),
         kinds=listed(kinds()),
-        checks=listed(checks),
+        checks=listed(check_kinds()),
         ranges=_table_of(prose(versions)),
     )
 

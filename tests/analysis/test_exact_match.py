@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from transformers import GenerationConfig
 
-from brickctl.analysis.exact_match import SHOWN, Wrong, answers, exact_match
+from brickctl.analysis.checks.measured import SHOWN, Wrong
+from brickctl.analysis.exact_match import answers, exact_match
 from brickctl.analysis.examples import Example
 from brickctl.errors import UsageFault
 from tests.support.successors import following, random_llama

@@ -32,7 +32,7 @@ def test_every_commented_example_is_true(empty: Sandbox) -> None:
     text = "\n".join(kept).replace("date = 0.5", "base2 = 0.5").replace(", base2 = 0.5", "")
     manifest = parse_manifest(text)
     assert (list(manifest.bricks), list(manifest.targets)) == (["sql"], ["assistant"])
-    assert manifest.checks[0].minimum == 0.9
+    assert manifest.checks[0].table.number_or_none("min") == 0.9
 
 
 def test_git_is_told_what_to_leave_out_once(empty: Sandbox) -> None:

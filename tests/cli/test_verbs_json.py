@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import brickctl.cli
+from brickctl.analysis.checks.check import Gate
+from brickctl.analysis.checks.measured import Bar
+from brickctl.analysis.checks.perplexity import Perplexity
 from brickctl.cli import app
-from brickctl.core.manifest import Check
 from brickctl.core.names import Alias
 from brickctl.sources.open import builtin_registry
 from brickctl.workflows import measure
@@ -27,6 +29,14 @@ kind = "exact-match"
 data = "sums.jsonl"
 min = 0.5
 """
+TEXT = Gate(
+    name="text",
+    target=Alias("assistant"),
+    kind=Perplexity(),
+    kind_name="perplexity",
+    data="sums.jsonl",
+    bar=Bar("max", 2.0),
+)
 RECIPE = "merge_method: {}\nbase_model: ./models/base\nmodels:\n  - model: ./models/base\ndtype: bfloat16\n"
 STARTER = str(builtin_registry() / "files/starter/base/1.0.0")
 TUNED = tuple(str(builtin_registry() / f"files/starter/{name}/1.0.0") for name in ("upper", "sort"))
@@ -210,9 +220,8 @@ def test_data_of_a_check_that_is_not_there_is_one_line_of_json(prepared: Sandbox
 
 def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A brick may break a model; JSON knows neither NaN nor infinity."""
-    check = Check(name="text", target=Alias("assistant"), kind="perplexity", data="sums.jsonl", maximum=2.0)
     values = {"base": 1.5, "sql": float("nan"), "mail": float("inf")}
-    scores = [Score(check=check, model=Alias(model), value=value, count=1) for model, value in values.items()]
+    scores = [Score(check=TEXT, model=Alias(model), value=value, count=1) for model, value in values.items()]
     monkeypatch.setattr(measure, "read_checks", lambda *_: ())
     monkeypatch.setattr(measure, "skills", lambda *_: scores)
     outcome = prepared.run("test", "--bricks", "--json")
@@ -221,8 +230,7 @@ def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pyte
 
 
 def test_scores_are_told_also_where_one_misses_its_bar(prepared: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = Check(name="text", target=Alias("assistant"), kind="perplexity", data="sums.jsonl", maximum=2.0)
-    scores = [Score(check=check, model=Alias("assistant"), value=value, count=9) for value in (1.5, 2.5)]
+    scores = [Score(check=TEXT, model=Alias("assistant"), value=value, count=9) for value in (1.5, 2.5)]
     monkeypatch.setattr(measure, "read_checks", lambda *_: ())
     monkeypatch.setattr(measure, "gate", lambda *_: scores)
     outcome = prepared.run("test", "--json")
