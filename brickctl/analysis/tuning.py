@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.exact_match import ends_of, exact_match
+from brickctl.analysis.answers import ends_of
+from brickctl.analysis.exact_match import exact_match
 from brickctl.analysis.perplexity import mean_losses
 from brickctl.analysis.tokens import context_length
 from brickctl.analysis.training.joining import rows_of

@@ -170,7 +170,7 @@ def _document(target: str, seed: int, tuned: Tuned) -> dict[str, Any]:
         "held_out": [
             {
                 "check": pair.before.check.name,
-                "kind": pair.before.check.kind,
+                "kind": pair.before.check.kind_name,
                 "before": _finite(pair.before.value),
                 "after": _finite(pair.after.value),
                 "passed": pair.after.passed,

@@ -34,7 +34,7 @@ def note(wish: Wish, found: Found, held_out: Sequence[HeldOut], materials: Seque
 
 def figure(score: Score) -> str:
     """What a check reached, as people read it."""
-    return f"{score.value:.2f}" if score.check.kind == "perplexity" else f"{score.value:.1%}"
+    return score.check.kind.figure(score.value)
 
 
 def _unusual(wish: Wish) -> Iterator[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from brickctl.core.manifest import Check
+    from brickctl.analysis.checks.check import Gate
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.lock import LockMode
     from brickctl.workflows.measure import Score
@@ -43,7 +43,8 @@ FINALISTS = 3
 GIVEN_UP = 2.0
 """How many times the loss of what stands in brick.toml a candidate may reach before the rest of it is not measured."""
 
-_WHAT = {"before": "what stands in brick.toml", "after": "what was found"}
+WINNER = ".winner"
+"""The folder of what was found, beside that of the target: no target is called so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +100,10 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
         BrickctlError: as `build` raises.
     """
     text = (session.root / MANIFEST).read_bytes().decode("utf-8")
-    checks, materials = checks_of(session, wish.target), read_material(wish.data)
-    refuse_held_out(session, materials, checks)
     spaces = spaces_of(session.manifest, text, wish)
     (here,) = spaces_of(session.manifest, text, replace(wish, methods=()))
+    checks, materials = checks_of(session, wish.target), read_material(wish.data)
+    refuse_held_out(session, materials, checks)
     lock = lock_for(session, mode, [here.recipe(here.start)])
     workplace = Workplace(session=session, lock=lock, budget=budget)
     with _place(session) as (scratch, measured):
@@ -203,14 +204,17 @@ def _most_right(finalists: Sequence[Trial], candidates: Candidates) -> tuple[Tri
     return possible[at], (reached[0], reached[at])
 
 
-def _decided(workplace: Workplace, found: Found, checks: Sequence[Check], scratch: Path) -> tuple[HeldOut, ...]:
+def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch: Path) -> tuple[HeldOut, ...]:
     """What start and winner reach on held-out data, each built and loaded as anybody would."""
     session, lock, budget = workplace.session, workplace.lock, workplace.budget
     reached: list[list[Score]] = []
-    for name, trial in (("before", found.start), ("after", found.winner))[: 1 + found.is_new]:
-        session.events.note(f"measuring what held-out data says of {_WHAT[name]}")
+    for what, trial in (("what stands in brick.toml", found.start), ("what was found", found.winner))[
+        : 1 + found.is_new
+    ]:
+        session.events.note(f"measuring what held-out data says of {what}")
         recipe = trial.space.recipe(trial.values)
-        built = build(session, recipe, scratch / name, lock, budget)
+        folder = scratch / (recipe.name if trial is found.start else WINNER)  # the first is there already
+        built = build(session, recipe, folder, lock, budget)
         reached.append(scores_of(session, recipe, built.folder, checks, budget.threads))
     return tuple(HeldOut(before=before, after=after) for before, after in zip(reached[0], reached[-1], strict=True))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from brickctl.analysis.checks.check import read_gates
 from brickctl.analysis.examples import bytes_of, decoded, parse_examples
 from brickctl.core.document import shown
 from brickctl.errors import NotFound, Place, UsageFault
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from brickctl.analysis.checks.check import Gate
     from brickctl.analysis.examples import Example
-    from brickctl.core.manifest import Check
     from brickctl.core.names import Alias
     from brickctl.workflows.session import Session
 
@@ -80,28 +81,42 @@ def read_material(files: Sequence[Path]) -> tuple[Material, ...]:
     )
 
 
-def checks_of(session: Session, target: Alias) -> tuple[Check, ...]:
-    """The checks whose data decides.
+def checks_of(session: Session, target: Alias) -> tuple[Gate, ...]:
+    """The checks whose data decides; those that only hold another one against an earlier result are left out.
 
     Raises:
         NotFound: the target has none, or the data of one is not there.
+        ManifestInvalid: one cannot be read.
     """
-    checks = tuple(check for check in session.manifest.checks if check.target == target)
+    gates = read_gates(session.manifest.checks)
+    checks = tuple(gate for gate in gates if gate.target == target and gate.kind.follows() is None)
     if not checks:
         hint = f'add [[checks]] with target = "{target}": their data decides, and is never tuned by'
         raise NotFound(f"`{target}` has no check", causes=("nothing would tell whether it is better",), hint=hint)
-    for check in checks:
-        if not (session.root / check.data).is_file():
-            message = f"the data of check `{check.name}` is not there: {session.root / check.data}"
-            raise NotFound(message, place=check.place, hint="`data` is relative to brick.toml")
     return checks
 
 
-def refuse_held_out(session: Session, materials: Sequence[Material], checks: Sequence[Check]) -> None:
+def held_out_data(session: Session, check: Gate) -> Sequence[Any]:
+    """The examples of a check, as its kind reads them.
+
+    Raises:
+        NotFound, UsageFault: they are not there, or cannot be read.
+    """
+    if check.data is None:
+        return ()
+    place = session.root / check.data
+    if not place.exists():
+        message = f"the data of check `{check.name}` is not there: {place}"
+        raise NotFound(message, place=check.place, hint="`data` is relative to brick.toml")
+    return check.kind.read_data(place, check.data)
+
+
+def refuse_held_out(session: Session, materials: Sequence[Material], checks: Sequence[Gate]) -> None:
     """Make sure that no example stands in the data of a check too: what was tuned by can decide nothing.
 
     Raises:
         UsageFault: one does, with both of its places.
+        NotFound: the data of a check is not there.
     """
     held = _held_out(session, checks)
     for material in materials:
@@ -114,11 +129,12 @@ def refuse_held_out(session: Session, materials: Sequence[Material], checks: Seq
                 raise UsageFault("an example to tune by is held out", causes=(cause,), place=place, hint=hint)
 
 
-def _held_out(session: Session, checks: Sequence[Check]) -> Mapping[str, Place]:
-    """What checks ask, and where; of texts, the whole."""
+def _held_out(session: Session, checks: Sequence[Gate]) -> Mapping[str, Place]:
+    """What checks ask, and where: an example is a text, or has a prompt, or is something that nobody can compare."""
     found: dict[str, Place] = {}
     for check in checks:
-        examples = parse_examples(decoded((session.root / check.data).read_bytes(), check.data), name=check.data)
-        for line, example in enumerate(examples, start=1):
-            found.setdefault(example.prompt or example.completion, Place(file=check.data, line=line))
+        for line, one in enumerate(held_out_data(session, check), start=1):
+            asked = getattr(one, "prompt", one)
+            if isinstance(asked, str):
+                found.setdefault(asked, Place(file=str(check.data), line=line))
     return found
