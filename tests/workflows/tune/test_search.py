@@ -1,0 +1,81 @@
+"""Which candidates are tried follows from the seed and from what was said of those before."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from brickctl.core.manifest_format import parse_manifest
+from brickctl.core.names import Alias
+from brickctl.workflows.tune.search import Trial, best, search
+from brickctl.workflows.tune.space import Space, spaces_of
+from brickctl.workflows.tune.wish import Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+MANIFEST = """\
+[project]
+name = "p"
+[base]
+source = "path:base"
+[bricks]
+sql = { source = "path:sql" }
+mail = { source = "path:mail" }
+[targets.t]
+apply = [{ op = "merge", method = "task_arithmetic", bricks = { sql = 1.0, mail = 1.0 } }]
+"""
+BEST = (0.4, 0.9)
+
+
+def space(text: str = MANIFEST) -> Space:
+    (found,) = spaces_of(parse_manifest(text), text, Wish(target=Alias("t"), data=()))
+    return found
+
+
+def distance(values: Sequence[float]) -> float:
+    return math.dist(values, BEST[: len(values)])
+
+
+def trials(sampler: Literal["cmaes", "tpe"], seed: int = 0, count: int = 40, text: str = MANIFEST) -> list[Trial]:
+    return [*search(space(text), distance, sampler=sampler, seed=seed, trials=count)]
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
+def test_it_comes_near_to_what_is_best(sampler: Literal["cmaes", "tpe"]) -> None:
+    found = trials(sampler)
+
+    assert (found[0].number, found[0].values, len(found)) == (0, (1.0, 1.0), 41)
+    assert best(found, 1)[0].objective < 0.15
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
+def test_the_seed_decides(sampler: Literal["cmaes", "tpe"]) -> None:
+    first, again, other = ([trial.values for trial in trials(sampler, seed, 12)] for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+    assert [trial.values for trial in trials(sampler, 3, 6)] == first[:7]
+
+
+def test_a_single_number_is_searched_for_too() -> None:
+    text = MANIFEST.replace(", mail = 1.0 }", " }")
+    assert best(trials("cmaes", text=text), 1)[0].objective < 0.05
+
+
+def test_candidates_without_a_number_are_passed_over() -> None:
+    def broken(values: Sequence[float]) -> float:
+        return math.inf if values[0] > 0.5 else distance(values)
+
+    found = [*search(space(), broken, sampler="cmaes", seed=0, trials=30)]
+    assert best(found, 1)[0].objective < 0.3
+
+
+def test_of_equals_the_first_is_best_and_none_comes_twice() -> None:
+    own = space()
+    told = [
+        Trial(space=own, number=at, values=values, objective=1.0) for at, values in enumerate([(1, 1), (2, 2), (1, 1)])
+    ]
+    assert [trial.number for trial in best(told, 3)] == [0, 1]
