@@ -20,6 +20,7 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 2], [3, 4], [6, 2, 2, 2])
 _LONGEST_LABEL = 110  # pixels
 _COLUMNS = 3
+_LONG_NAME = 20  # letters
 _SMALL = 12  # pixels, as all text in a plot
 _LEGEND = {"orient": "bottom", "title": None, "labelLimit": 220, "columnPadding": 24, "rowPadding": 4}
 
@@ -144,13 +145,19 @@ def _plot(parts: Mapping[str, Any]) -> Spec:
     return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "background": None, "config": config, **parts}
 
 
+def _abreast(names: Sequence[str], width: int) -> int:
+    """How many names a legend has beside one another; long ones would make the whole plot wide."""
+    if max(map(len, names)) > _LONG_NAME:
+        return max(1, width // 260)
+    return max(_COLUMNS if len(names) <= _COLUMNS else 1, width // 120)
+
+
 def _line_encoding(drawn: Sequence[Line], x: Axis, y: Axis, width: int) -> dict[str, Any]:
     names = [line.name for line in drawn]
     loud = iter(range(len(drawn)))
     shades = [named("muted" if line.quiet else f"line-{next(loud) % LINES}") for line in drawn]
     dashes = [_DASHES[at % len(_DASHES)] for at in range(len(drawn))]
-    columns = max(_COLUMNS if len(drawn) <= _COLUMNS else 1, width // 120)
-    legend = _LEGEND | {"columns": columns, "symbolType": "stroke", "symbolSize": 300}
+    legend = _LEGEND | {"columns": _abreast(names, width), "symbolType": "stroke", "symbolSize": 300}
     shared = {"field": "line", "type": "nominal", "legend": legend}
     return {
         "x": _number("x", x, grid=False),

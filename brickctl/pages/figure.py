@@ -21,11 +21,15 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """A table: what its rows are about, the names of its columns, and its cells as they are shown."""
+    """A table: what its rows are about, the names of its columns, and its cells as they are shown.
+
+    `words` are the columns that hold words, which begin at the left as the first one does; numbers end at the right.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,13 +64,13 @@ class ProjectTree:
         words = [str(step[key]) for key in ("op", "method") if key in step]
         parts = () if "brick" in step else step.get("bricks", ())  # those of a prune are names that its brick knows
         known = ("op", "method", *(["bricks"] if parts else []))
-        words += [f"{key}={_value(value)}" for key, value in step.items() if key not in known and value is not None]
+        words += [f"{key}={worded(value)}" for key, value in step.items() if key not in known and value is not None]
         return Branch(" ".join(words), tuple(map(self._part, parts)))
 
     def _part(self, part: Any) -> Branch:
         if isinstance(part, str):
             return Branch(self._brick(part))
-        more = [f"{key}={_value(value)}" for key, value in part.items() if key != "brick"]
+        more = [f"{key}={worded(value)}" for key, value in part.items() if key != "brick"]
         return Branch(" ".join([self._brick(part["brick"]), *more]))
 
     def _brick(self, alias: str) -> str:
@@ -115,14 +115,16 @@ def _steps(recipe: Recipe) -> Iterator[Mapping[str, Any]]:
     return (operation.document() for operation in recipe.operations)
 
 
-def _value(value: Any) -> str:
-    """A parameter as short as it can be told: a number, numbers over depth, or rules."""
+def worded(value: Any) -> str:
+    """A parameter as short as it can be told: a number, numbers over depth, rules, or tables such as slices."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
         return f"{value:g}"
     if isinstance(value, list):
-        return "[" + ", ".join(_value(entry) for entry in value) + "]"
+        return "[" + ", ".join(worded(entry) for entry in value) + "]"
+    if isinstance(value, dict) and "value" in value:
+        return f"{value.get('filter', 'else')}: {worded(value['value'])}"
     if isinstance(value, dict):
-        return f"{value.get('filter', 'else')}: {_value(value['value'])}"
+        return "(" + ", ".join(f"{key} {worded(entry)}" for key, entry in value.items()) + ")"
     return str(value)

@@ -91,6 +91,15 @@ def test_tree_leaves_out_what_a_step_leaves_to_its_bricks(project: Sandbox) -> N
     assert "rank" not in text
 
 
+def test_tree_tells_the_slices_of_a_stitch(project: Sandbox) -> None:
+    slices = '[{ layers = [0, 2], brick = "base" }]'
+    stitch = f'\n[targets.tall]\napply = [{{ op = "stitch", slices = {slices} }}]\n'
+    project.write({"brick.toml": project.manifest + stitch})
+    outcome = project.run("tree")
+    assert outcome.code == 0, outcome
+    assert "slices=[(method passthrough, scale 1, bricks [(brick base, layers [0, 2])])]" in outcome.out
+
+
 def test_info_of_an_adapter_tells_rank_and_interface(project: Sandbox) -> None:
     answer = project.run("info", "sql", "--json").json
     assert (answer["kind"], answer["type"], answer["rank"], answer["alpha"]) == ("adapter", "LoRA", 2, 4.0)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from brickctl.errors import Unsupported
-from brickctl.pages.analysis import MOST_ROWS, page, pictures
+from brickctl.pages.analysis import page, pictures
+from brickctl.pages.rendering import MOST_ROWS
 from brickctl.pages.sections import sections
 from tests.support.analyses import BRICKS, LABELS, analysis
 from tests.support.markup import Element, read

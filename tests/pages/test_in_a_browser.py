@@ -8,46 +8,12 @@ import pytest
 
 from brickctl.pages.analysis import page
 from tests.support.analyses import LABELS, analysis
-from tests.support.browser import browser_path, needs_browser
+from tests.support.browser import NARROW, WIDE, needs_browser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = needs_browser
-
-NARROW, WIDE = 400, 1400
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])  # CI is root
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    context = chromium.new_context()
-
-    def visited(text: str, *, width: int = WIDE, scheme: str = "light") -> Any:
-        file = tmp_path / "report.html"
-        file.write_text(text, encoding="utf-8")
-        tab = context.new_page()
-        tab.set_viewport_size({"width": width, "height": 900})
-        tab.emulate_media(color_scheme=scheme)
-        tab.seen = []
-        tab.on("console", lambda message: tab.seen.append(message.text))
-        tab.on("pageerror", lambda error: tab.seen.append(str(error)))
-        tab.on("request", lambda request: tab.seen.append(request.url))
-        tab.goto(file.as_uri())
-        return tab
-
-    yield visited
-    context.close()
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
