@@ -12,7 +12,7 @@ from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
-    from brickctl.workflows.measure import Score
+    from brickctl.workflows.checking.score import Score
     from brickctl.workflows.tune.tune import Found, Tuned
     from brickctl.workflows.tune.wish import Sampler
 

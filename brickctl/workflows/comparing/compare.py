@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brickctl.core.ports import Events
-    from brickctl.workflows.analysis_subject import Workplace
+    from brickctl.workflows.analyzing.subject import Workplace
     from brickctl.workflows.comparing.sides import Desk, Side
 
 _FEWEST = 2

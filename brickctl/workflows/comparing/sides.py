@@ -19,7 +19,7 @@ from brickctl.operations.stack import FOLDER
 from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
-from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.assemble import locked_brick
 from brickctl.workflows.build import build
 from brickctl.workflows.derived import require_derived

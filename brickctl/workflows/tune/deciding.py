@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.workflows.checking.score import Score
 from brickctl.workflows.load_built import load_built
-from brickctl.workflows.measure import Score
 from brickctl.workflows.tune.wish import held_out_data
 
 if TYPE_CHECKING:

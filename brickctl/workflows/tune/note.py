@@ -10,7 +10,7 @@ from brickctl.core.document import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brickctl.workflows.measure import Score
+    from brickctl.workflows.checking.score import Score
     from brickctl.workflows.tune.deciding import HeldOut
     from brickctl.workflows.tune.tune import Found
     from brickctl.workflows.tune.wish import Material, Wish

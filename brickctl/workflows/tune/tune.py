@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.step_edit import change_steps
 from brickctl.errors import Busy
-from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import build
 from brickctl.workflows.files import refuse_link, write_texts_of_user
 from brickctl.workflows.lock import lock_for
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from brickctl.analysis.checks.check import Gate
     from brickctl.tensors.executor import Budget
+    from brickctl.workflows.checking.score import Score
     from brickctl.workflows.lock import LockMode
-    from brickctl.workflows.measure import Score
     from brickctl.workflows.session import Session
     from brickctl.workflows.tune.measured import Measured
     from brickctl.workflows.tune.space import Space

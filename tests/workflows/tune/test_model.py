@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from brickctl.workflows.analysis_subject import Workplace
 from safetensors.torch import load_file
 
 from brickctl.core.names import Alias
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import build
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.tune.model import opened_model
