@@ -1,4 +1,4 @@
-"""`brickctl registry check|snapshot`."""
+"""`brickctl registry check|snapshot|site`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Look after the folder of a registry: check it before it is published, and make it searchable."""
+    """Look after the folder of a registry: check it before it is published, make it searchable, show it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -62,6 +62,47 @@ def snapshot(*, folder: Path, console: Console) -> None:
     )
     size = f"{_count(made.bricks, 'brick')}, {format_size(made.bytes)}"
     console.show(f"{made.path}: {size}" if made.written else f"{made.path} is up to date: {size}")
+
+
+@command.command("site")
+@_folder
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    required=True,
+    help="Folder of the site: new, or one that an earlier run has made.",
+)
+@click.option("--title", metavar="TEXT", help="What the site calls the registry.  [default: its name]")
+@click.option("--name", metavar="NAME", help="What brick.toml calls it in lines to copy.  [default: its folder]")
+@click.option("--url", metavar="URL", help="Where it is served: lines to copy then declare it too.")
+@options.console
+def site(*, folder: Path, output: Path, title: str | None, name: str | None, url: str | None, console: Console) -> None:
+    """Write the registry in DIR as a static site: a list to search, and one page a brick.
+
+    Each page has lines to copy, versions, licence, base, sizes and digests. Works from a disk as from any web server,
+    loads nothing from elsewhere, and lists everything without JavaScript too. The same registry gives the same bytes;
+    what did not change is not written again. Checks the registry first, as `brickctl registry check` does.
+    """
+    from brickctl.core.sizes import format_size
+    from brickctl.workflows.catalogue_site.make import about_registry, make_site
+
+    about = about_registry(folder, title=title, name=name, url=url)
+    made = make_site(folder, output.absolute(), about, console)
+    console.answer(
+        {
+            "folder": str(made.folder),
+            "bricks": made.bricks,
+            "versions": made.versions,
+            "files": made.files,
+            "bytes": made.bytes,
+            "written": made.written,
+        }
+    )
+    size = f"{_count(made.bricks, 'brick')}, {_count(made.files, 'file')}, {format_size(made.bytes)}"
+    place = made.folder / "index.html"
+    console.show(f"{place}: {size}" if made.written else f"{place} is up to date: {size}")
 
 
 def _count(number: int, what: str) -> str:

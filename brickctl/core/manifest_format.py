@@ -34,6 +34,8 @@ _REGISTRY_ADDRESS = re.compile(
     r"|file:///[^?#]+"
 )
 
+ADDRESS_HINT = "write `https://...`, `file:///...`, or a folder such as `./index`; http, passwords and `?` are refused"
+
 
 def parse_manifest(text: str, *, file: str = "brick.toml", numbered: bool = True) -> Manifest:
     """Read a manifest; errors name its lines, if they are `numbered`.
@@ -119,11 +121,15 @@ def _read_registry(table: Table, name: str) -> str:
         raise table.error(message, key=name, hint="choose another name for this registry")
     check_alias(table, name, "a registry")
     address = table.string(name)
-    is_folder = address.startswith(("./", "../", "/")) and "\\" not in address
-    if not is_folder and _REGISTRY_ADDRESS.fullmatch(address) is None:
-        hint = "write `https://...`, `file:///...`, or a folder such as `./index`; http, passwords and `?` are refused"
-        raise table.error(f"`{shown(address)}` is no address of a registry", key=name, hint=hint)
+    if not is_registry_address(address):
+        raise table.error(f"`{shown(address)}` is no address of a registry", key=name, hint=ADDRESS_HINT)
     return address.rstrip("/") or "/"
+
+
+def is_registry_address(text: str) -> bool:
+    """Whether a registry may be declared at this address, or in this folder."""
+    is_folder = text.startswith(("./", "../", "/")) and "\\" not in text
+    return is_folder or _REGISTRY_ADDRESS.fullmatch(text) is not None
 
 
 def _read_bricks(

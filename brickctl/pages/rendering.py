@@ -30,6 +30,15 @@ def render(template: str, **values: Any) -> str:
     return _templates().get_template(template).render(values)
 
 
+def render_text(template: str) -> str:
+    """A style sheet or a script, which shows nothing from outside.
+
+    Raises:
+        Unsupported: as `render`.
+    """
+    return render(template)
+
+
 @cache
 def _templates() -> jinja2.Environment:
     """What templates know beside their own values: the colours, how to draw, and who made the page."""

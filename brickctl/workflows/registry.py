@@ -24,10 +24,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from brickctl.core.advisories import Advisory
     from brickctl.core.registry_line import RegistryEntry
 
 CONFIG = "config.json"
 _MOST_TOLD = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """What a sound registry says: the versions of each brick, in the order of names, and what is known to be bad."""
+
+    bricks: tuple[tuple[RegistryEntry, ...], ...]
+    listings: tuple[Listing, ...]
+    advisories: tuple[Advisory, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +71,30 @@ def check_registry(root: Path) -> Checked:
         IntegrityFault: something in it is not sound; the causes name files and lines.
     """
     config = _config(root)
+    found = read_registry(root)
+    path = None if "snapshot" not in config else _snapshot_path(root, config["snapshot"])
+    current = None if path is None else _is_current(root, path, list(found.listings))
+    return Checked(bricks=len(found.bricks), versions=sum(map(len, found.bricks)), snapshot=current)
+
+
+def read_registry(root: Path) -> Registry:
+    """Every line of a registry in a folder, and its advisories.
+
+    Raises:
+        NotFound, Unsupported, IntegrityFault: as `check_registry`, but for its snapshot, which is not looked at.
+    """
+    _config(root)
     bricks, listings, faults = _read(root)
-    advisories = _content(root / ADVISORIES)
-    if advisories is not None:
+    advisories: tuple[Advisory, ...] = ()
+    content = _content(root / ADVISORIES)
+    if content is not None:
         try:
-            parse_advisories(advisories, file=ADVISORIES)
+            advisories = parse_advisories(content, file=ADVISORIES)
         except (IntegrityFault, Unsupported) as fault:
             faults.append(f"{ADVISORIES}: {'; '.join((fault.message, *fault.causes))}")
     if faults:
         raise _unsound(root, faults)
-    path = None if "snapshot" not in config else _snapshot_path(root, config["snapshot"])
-    current = None if path is None else _is_current(root, path, listings)
-    return Checked(bricks=len(bricks), versions=sum(map(len, bricks)), snapshot=current)
+    return Registry(bricks=tuple(bricks), listings=tuple(listings), advisories=advisories)
 
 
 def write_snapshot(root: Path) -> Written:

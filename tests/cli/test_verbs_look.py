@@ -83,14 +83,6 @@ def test_tree_tells_weights_in_every_form_and_where_a_target_starts(project: San
     assert "weight=[*norm*: 0.5, else: 1]" in text
 
 
-def test_tree_leaves_out_what_a_step_leaves_to_its_bricks(project: Sandbox) -> None:
-    route = 'op = "route", method = "arrow", bricks = ["sql", "mail"]'
-    project.write({"brick.toml": project.manifest + f"[targets.routed]\napply = [{{ {route} }}]\n"})
-    text = project.run("tree").out
-    assert "route arrow" in text
-    assert "rank" not in text
-
-
 def test_tree_tells_the_slices_of_a_stitch(project: Sandbox) -> None:
     slices = '[{ layers = [0, 2], brick = "base" }]'
     stitch = f'\n[targets.tall]\napply = [{{ op = "stitch", slices = {slices} }}]\n'
@@ -98,6 +90,14 @@ def test_tree_tells_the_slices_of_a_stitch(project: Sandbox) -> None:
     outcome = project.run("tree")
     assert outcome.code == 0, outcome
     assert "slices=[(method passthrough, scale 1, bricks [(brick base, layers [0, 2])])]" in outcome.out
+
+
+def test_tree_leaves_out_what_a_step_leaves_to_its_bricks(project: Sandbox) -> None:
+    route = 'op = "route", method = "arrow", bricks = ["sql", "mail"]'
+    project.write({"brick.toml": project.manifest + f"[targets.routed]\napply = [{{ {route} }}]\n"})
+    text = project.run("tree").out
+    assert "route arrow" in text
+    assert "rank" not in text
 
 
 def test_info_of_an_adapter_tells_rank_and_interface(project: Sandbox) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EMPTY = ("meta", "link", "br", "img", "path", "line", "rect", "circle")
+_EMPTY = ("meta", "link", "br", "img", "path", "line", "rect", "circle", "input")
 
 
 @dataclass(slots=True, kw_only=True)
