@@ -39,6 +39,7 @@ GUIDES_TO_PROJECTS = [
     "stitch-layers",
     "switch-tasks-with-masks",
     "train-a-brick",
+    "tune-weights",
     "verify-and-reproduce",
     "work-without-a-network",
 ]
