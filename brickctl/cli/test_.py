@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,15 +11,25 @@ from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from brickctl.cli.console import Console
-    from brickctl.workflows.measure import Score
+    from brickctl.workflows.checking.score import Score
+    from brickctl.workflows.session import Session
+
+_CHANGE = "change the recipe, or the bar"
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[CHECK|TARGET]...", shell_complete=suggestions.checks_and_targets)
 @click.option("--bricks", is_flag=True, help="Also measure the base and each brick alone, as a table of skills.")
+@click.option("--accept", is_flag=True, help="Write what was reached to brick.results.toml, for regression checks.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a report for CI there, also when a check misses its bar.",
+)
+@click.option("--force", is_flag=True, help="Measure again what an earlier run measured.")
 @options.project
 @options.locked
 @options.frozen
@@ -31,6 +41,9 @@ def command(
     *,
     names: tuple[str, ...],
     bricks: bool,
+    accept: bool,
+    junit: Path | None,
+    force: bool,
     project: Path,
     locked: bool,
     frozen: bool,
@@ -41,8 +54,10 @@ def command(
 ) -> None:
     """Run the [[checks]] of brick.toml on what their targets build to.
 
-    Locks, installs and builds first where that is needed. Exit code 8 when a check misses its bar.
+    Locks, installs and builds first where that is needed. What was measured before of the same bytes, with the same
+    data, is not measured again. Exit code 8 when a check misses its bar.
     """
+    from brickctl.cli import scores as telling
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import measure
     from brickctl.workflows.lock import lock_for, mode_for
@@ -53,68 +68,35 @@ def command(
     checks = measure.read_checks(session, names)
     lock = lock_for(session, mode, measure.recipes_of(session, checks))
     run = measure.skills if bricks else measure.gate
-    scores = list(run(session, lock, checks, Budget(threads=threads, memory=memory)))
-    gates = [score for score in scores if score.model == score.check.target]
+    scores = list(run(session, lock, checks, Budget(threads=threads, memory=memory), again=force))
+    gates = [score for score in scores if score.gates]
+    missed = [score for score in gates if not score.passed and not (accept and score.check.followed is not None)]
     if bricks:
-        _show_skills(console, scores)
+        telling.show_skills(console, scores)
     else:
-        _show_gates(console, gates)
-    documents = tuple(map(_document, scores))
-    _fail_if_missed(gates, documents)
-    console.answer({"passed": True, "scores": documents})
+        telling.show_gates(console, gates, missed)
+    telling.note_cached(console, scores)
+    _report(session, junit, gates)
+    documents = tuple(map(telling.document, scores))
+    telling.fail_if_missed(missed, len(gates), documents, f"{_CHANGE}; nothing was accepted" if accept else _CHANGE)
+    answer = {"passed": True, "scores": documents}
+    console.answer({**answer, "accepted": _accept(session, console, gates)} if accept else answer)
 
 
-def _document(score: Score) -> dict[str, Any]:
-    gated = score.model == score.check.target
-    return {
-        "check": score.check.name,
-        "kind": score.check.kind_name,
-        "model": score.model,
-        "value": score.value if math.isfinite(score.value) else None,
-        "count": score.count,
-        "passed": score.passed if gated else None,
-        "worst": [{"prompt": wrong.prompt, "wanted": wrong.wanted, "got": wrong.got} for wrong in score.worst],
-    }
+def _report(session: Session, file: Path | None, gates: Sequence[Score]) -> None:
+    """Write the report for CI, if one is asked for."""
+    from brickctl.workflows.checking.junit import junit
+    from brickctl.workflows.files import write_texts_of_user
+
+    if file is not None:
+        write_texts_of_user({file: junit(session.manifest.project.name, gates)})
 
 
-def _show_skills(console: Console, scores: Sequence[Score]) -> None:
-    """A row for each model, a column for each check."""
-    checks = list(dict.fromkeys(score.check.name for score in scores))
-    models = list(dict.fromkeys(score.model for score in scores))
-    cells = {(score.model, score.check.name): _figure(score) for score in scores}
-    console.table(("model", *checks), [(model, *(cells[model, check] for check in checks)) for model in models])
+def _accept(session: Session, console: Console, gates: Sequence[Score]) -> bool:
+    """Write down what was reached; whether that is news."""
+    from brickctl.core.accepted import FILE
+    from brickctl.workflows.checking.accept import accept
 
-
-def _show_gates(console: Console, scores: Sequence[Score]) -> None:
-    rows = [
-        (score.check.name, score.model, _figure(score), _bar(score), "ok" if score.passed else "MISSED")
-        for score in scores
-    ]
-    console.table(("check", "target", "reached", "bar", ""), rows)
-
-
-def _figure(score: Score) -> str:
-    return score.check.kind.figure(score.value)
-
-
-def _bar(score: Score) -> str:
-    bar = score.check.bar
-    return "-" if bar is None else f"{'>=' if bar.good == 'min' else '<='} {score.check.kind.figure(bar.value)}"
-
-
-def _fail_if_missed(gates: Sequence[Score], documents: tuple[dict[str, Any], ...]) -> None:
-    """Raise CheckFailed with each figure, its bar, and what went wrong."""
-    from brickctl.errors import CheckFailed
-
-    missed = [score for score in gates if not score.passed]
-    if not missed:
-        return
-    causes = [
-        f"`{score.check.name}` on `{score.model}` reached {_figure(score)}, not {_bar(score)}" for score in missed
-    ]
-    causes += [score.check.kind.told(wrong) for score in missed for wrong in score.worst]
-    message = f"{len(missed)} of {len(gates)} checks missed the bar"
-    place = missed[0].check.place
-    failed = CheckFailed(message, causes=tuple(causes), place=place, hint="change the recipe, or the bar")
-    failed.scores = documents
-    raise failed
+    written = accept(session, gates)
+    console.note(f"{FILE} holds what was reached; commit it" if written else f"{FILE} holds these results already")
+    return written

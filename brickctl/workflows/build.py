@@ -117,10 +117,10 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     """
     check_replaceable(folder)
     require_derived(session.manifest, lock, recipe.aliases, compare=False)
-    _notice_edits(session, recipe, lock)
-    definition = _definition(recipe, lock)
+    notice_edits(session, recipe, lock)
+    definition = definition_of(recipe, lock)
     bench = Workbench(folder)
-    digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
+    digest = None if force else up_to_date(session, folder, definition, card_of(recipe, lock))
     if digest is not None:
         bench.clear()
         return Built(target=recipe.name, folder=folder, digest=digest, fresh=False)
@@ -129,7 +129,7 @@ def build(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget: Bu
     part = provide(plan, budget)  # what does not fit is refused before anything is fetched
     _note_whole_matrices(session, recipe, plan, budget, part)
     with bench.opened(session.events.note):
-        digest = None if force else up_to_date(session, folder, definition, _card(recipe, lock))
+        digest = None if force else up_to_date(session, folder, definition, card_of(recipe, lock))
         if digest is not None:  # somebody else has built it while this one waited
             return Built(target=recipe.name, folder=folder, digest=digest, fresh=False, notes=plan.notes)
         refuse_strangers(folder)
@@ -175,7 +175,7 @@ def make_plan(session: Session, recipe: Recipe, lock: Lock) -> Plan:
     """Everything that a build will write; reads headers and no weights."""
     ingredients = assemble(session, lock, recipe.aliases)
     artifact = recipe.artifact(ingredients)
-    card = Text(path=model_card.FILE, content=_card(recipe, lock))
+    card = Text(path=model_card.FILE, content=card_of(recipe, lock))
     tasks = (*lay_out(artifact, recipe.shard_size, ingredients.plain_files()), card)
     ordered = sorted(tasks, key=lambda task: (task.path.endswith(WEIGHTS), task.path))
     return Plan(tasks=tuple(ordered), reproducible=_weakest(recipe, artifact), notes=artifact.notes)
@@ -194,7 +194,7 @@ def outline(
     """What `build` would do; fetches nothing but headers."""
     from brickctl.workflows.estimate import estimate
 
-    definition, card = _definition(recipe, lock), _card(recipe, lock)
+    definition, card = definition_of(recipe, lock), card_of(recipe, lock)
     fresh = force or up_to_date(session, folder, definition, card) is None
     plan = make_plan(session, recipe, lock)
     pins = [lock.entries[alias].pin for alias in (BASE, *recipe.aliases)]
@@ -235,16 +235,18 @@ def _digest_now(session: Session, place: Path) -> Sha256 | None:
         return None
 
 
-def _definition(recipe: Recipe, lock: Lock) -> dict[str, Any]:
+def definition_of(recipe: Recipe, lock: Lock) -> dict[str, Any]:
+    """What decides every byte of an artifact but its card: equal ones, equal artifacts."""
     bricks = [lock.entries[alias] for alias in recipe.aliases]
     return provenance.definition(recipe, lock.base, bricks, [lock.inputs[one.path] for one in recipe.inputs])
 
 
-def _card(recipe: Recipe, lock: Lock) -> bytes:
+def card_of(recipe: Recipe, lock: Lock) -> bytes:
+    """The model card of an artifact."""
     return model_card.model_card(recipe, lock.base, [lock.entries[alias] for alias in recipe.aliases])
 
 
-def _notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
+def notice_edits(session: Session, recipe: Recipe, lock: Lock) -> None:
     """Look at files of this machine even when nothing has to be built: people edit them and expect an effect."""
     for one in recipe.inputs:
         read_input(session, lock, one)

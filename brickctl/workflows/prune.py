@@ -18,7 +18,7 @@ from brickctl.workflows.analysis_pieces import outlived
 from brickctl.workflows.caches import walk
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.made_shards import MadeShards
-from brickctl.workflows.session import ANALYSES, SCRATCH, SKILLS
+from brickctl.workflows.session import ANALYSES, RESULTS, SCRATCH, SKILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,16 +120,17 @@ def _of_project(caches: Caches) -> Iterator[Path]:
 
 
 def _outlived(caches: Caches, lock: Lock | None) -> Iterator[Path]:
-    """What the project has made, and neither its lock nor an analysis needs; nothing that only a lock could tell."""
+    """What the project has made, and no lock, analysis or check needs; nothing that only a lock could tell."""
     if caches.project is None:
         return
-    derived, analyses = derived_folder(caches.project.parent), caches.project / ANALYSES
-    refuse_link(caches.project, derived, analyses)
+    derived, stored = derived_folder(caches.project.parent), [caches.project / name for name in (ANALYSES, RESULTS)]
+    refuse_link(caches.project, derived, *stored)
     if lock is not None and derived.is_dir():
         needed = {locked.pin.digest for locked in lock.derived.values()}
         yield from sorted(path for path in derived.iterdir() if _is_version(path) and path.name not in needed)
-    if analyses.is_dir():
-        yield from outlived(analyses)
+    for pieces in stored:
+        if pieces.is_dir():
+            yield from outlived(pieces)
 
 
 def _is_version(path: Path) -> bool:

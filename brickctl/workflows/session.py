@@ -29,6 +29,9 @@ LOCK = "brick.lock"
 CACHES = ".brickctl"
 SKILLS = "skills"
 SCRATCH = "deriving"
+RESULTS = "results"
+"""The folder of a cache that holds what checks measured."""
+
 ANALYSES = "analyses"
 """The folder of a cache that holds pieces of analyses, and models while they are analysed."""
 

@@ -15,7 +15,7 @@ from brickctl.cli import app
 from brickctl.core.names import Alias
 from brickctl.sources.open import builtin_registry
 from brickctl.workflows import measure
-from brickctl.workflows.measure import Score
+from brickctl.workflows.checking.score import Score
 from tests.support.keys import make_key
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def test_every_verb_is_tried() -> None:
         "options",
         "output",
         "progress",
+        "scores",
         "suggestions",
     }
     known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "train", "tune", "unlearn"}

@@ -7,9 +7,10 @@ import pytest
 
 from brickctl.errors import NotFound, UsageFault
 from brickctl.tensors.executor import Budget
-from brickctl.workflows import measure
+from brickctl.workflows.checking.run import Run
+from brickctl.workflows.checking.score import Score
 from brickctl.workflows.lock import LockMode, current_lock
-from brickctl.workflows.measure import Score, gate, read_checks, skills
+from brickctl.workflows.measure import gate, read_checks, skills
 from tests.support.projects import opened, rewrite, starter_project
 
 BUDGET = Budget(threads=1)
@@ -93,7 +94,7 @@ def test_models_of_skills_go_through_no_link_and_nothing_that_was_refused_is_rem
 def test_skills_remove_the_models_that_they_made_and_nothing_else(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "_scores", lambda *_: ())
+    monkeypatch.setattr(Run, "scores", lambda *_: ())
     beside = project / ".brickctl" / "skills" / "mine"
     beside.mkdir(parents=True)
     (beside / "thesis.txt").write_text("years of work")
@@ -108,7 +109,7 @@ def test_skills_remove_the_models_that_they_made_and_nothing_else(
 def test_a_folder_of_the_user_where_a_target_would_go_is_refused_before_anything_is_measured(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "build", lambda *_: pytest.fail("something is built"))
+    monkeypatch.setattr("brickctl.workflows.checking.run.build", lambda *_: pytest.fail("something is built"))
     users = project / "dist" / "assistant"
     users.mkdir(parents=True)
     (users / "thesis.txt").write_text("years of work")

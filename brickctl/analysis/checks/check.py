@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from brickctl.analysis.checks.measured import Bar
@@ -119,6 +119,7 @@ class Gate:
     Attributes:
         data: the file or folder of its examples, relative to brick.toml; None where it has none of its own.
         bar: what the target must reach; None where that depends on other results.
+        followed: the check that is measured in the place of this one, if it has no figure of its own.
     """
 
     name: str
@@ -127,7 +128,13 @@ class Gate:
     kind_name: str
     data: str | None = None
     bar: Bar | None = None
+    followed: Gate | None = None
     place: Place | None = field(default=None, compare=False)
+
+    @property
+    def measured(self) -> Gate:
+        """The check whose data and settings decide the figure."""
+        return self if self.followed is None else self.followed
 
 
 _KINDS: Plugins[type[CheckKind]] = Plugins("brickctl.analysis.checks")
@@ -170,15 +177,15 @@ def read_gates(checks: Sequence[Check]) -> tuple[Gate, ...]:
         ManifestInvalid: as `read_gate`; or a check that is not there, or is about something else.
     """
     gates = {check.name: read_gate(check) for check in checks}
-    for gate in gates.values():
-        followed = gate.kind.follows()
-        if followed is not None:
-            _check_followed(gate, gates.get(followed), followed, gates)
-    return tuple(gates.values())
+    return tuple(
+        gate if (name := gate.kind.follows()) is None else replace(gate, followed=_followed(gate, name, gates))
+        for gate in gates.values()
+    )
 
 
-def _check_followed(gate: Gate, found: Gate | None, name: str, gates: Mapping[str, Gate]) -> None:
-    """Refuse a check that goes by none, by one of another target, or by one that has no figure of its own."""
+def _followed(gate: Gate, name: str, gates: Mapping[str, Gate]) -> Gate:
+    """The check that one goes by: it has a figure of its own, and the same target."""
+    found = gates.get(name)
     others = [each for each in gates if each != gate.name]
     if found is None or found is gate:
         hint = did_you_mean(name, others) or f"there are {', '.join(others) or 'no others'}"
@@ -189,6 +196,7 @@ def _check_followed(gate: Gate, found: Gate | None, name: str, gates: Mapping[st
     if found.target != gate.target:
         message = f"check `{gate.name}` is about `{gate.target}`, and `{name}` about `{found.target}`"
         raise ManifestInvalid(message, place=gate.place, hint="one target can only be held against itself")
+    return found
 
 
 def safe_path(table: Table, key: str, path: str) -> str:

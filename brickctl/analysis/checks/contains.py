@@ -40,8 +40,8 @@ class Contains(CheckKind):
     Upper and lower case are not the same. The worst examples are the first that were answered wrongly.
 
     Args:
-        max_tokens: tokens of an answer, at most; 64 unless it says otherwise. It ends before where the model ends it, or where
-            the model's context ends behind the longest prompt.
+        max_tokens: tokens of an answer, at most; 64 unless it says otherwise. It ends before where the model ends it,
+            or where the model's context ends behind the longest prompt.
         chat_template: `true`: prompts are turns of a user in the model's own chat template; raw unless it says so.
     """
 

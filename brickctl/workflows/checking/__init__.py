@@ -1,0 +1,1 @@
+"""What `brickctl test` does beside running models: results that are kept, accepted, and reported."""

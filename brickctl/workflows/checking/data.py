@@ -1,0 +1,44 @@
+"""The data of checks: files and folders of the project, and their digests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brickctl.core.digests import sha256_bytes, tree_digest
+from brickctl.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brickctl.analysis.checks.check import Gate
+    from brickctl.core.digests import Sha256
+    from brickctl.workflows.session import Session
+
+
+def read_data(session: Session, check: Gate) -> Sequence[Any]:
+    """The examples of a check, or of the one that is measured in its place; none where it has no data of its own.
+
+    Raises:
+        NotFound: the file or folder is not there.
+        UsageFault: it cannot be read; the place is named.
+    """
+    asked = check.measured
+    if asked.data is None:
+        return ()
+    path = session.root / asked.data
+    if not path.exists():
+        hint = "`data` is relative to brick.toml"
+        raise NotFound(f"the data of check `{asked.name}` is not there: {path}", hint=hint)
+    return asked.kind.read_data(path, asked.data)
+
+
+def digest_of(session: Session, check: Gate) -> Sha256 | None:
+    """The digest of the data: of a file its sha256, of a folder its tree digest; None where it has none of its own."""
+    asked = check.measured
+    if asked.data is None:
+        return None
+    path = session.root / asked.data
+    if not path.is_dir():
+        return sha256_bytes(path.read_bytes())
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return tree_digest((file.relative_to(path).as_posix(), sha256_bytes(file.read_bytes())) for file in files)
