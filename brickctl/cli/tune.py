@@ -118,7 +118,7 @@ def command(
 
 def _show(console: Console, tuned: Tuned) -> None:
     """A table of the numbers, and one of what held-out data says of both."""
-    from brickctl.workflows.tune.note import figure
+    from brickctl.workflows.checking.telling import figure
 
     rows = [(name, before, after) for name, before, after in _numbers(tuned.found)]
     console.table((tuned.found.winner.space.label, "before", "after"), rows)

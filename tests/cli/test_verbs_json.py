@@ -83,6 +83,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "train": (("mail", "--data", "none.jsonl"), 2, "usage"),
     "transplant": (("./models/base", "./models/base", "-o", "out"), 4, "integrity"),
     "tree": (("--project", "models"), 1, "not-found"),
+    "tune": (("assistant",), 1, "not-found"),
     "unlearn": (("./models/base", "./bricks/sql", "--facts", "f", "--calibration", "t", "-o", "out"), 1, "not-found"),
     "update": (("sqll",), 1, "not-found"),
     "vendor": (("--tar", "bricks.zip"), 2, "usage"),
@@ -167,7 +168,7 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "export", "test", "mirror", "train", "unlearn"}
+    known = set(SUCCESSES) | {"analyze", "derive", "edit", "export", "mirror", "test", "train", "tune", "unlearn"}
     assert set(FAILURES) == known == verbs - frame
 
 

@@ -42,6 +42,7 @@ GUIDES_TO_PROJECTS = [
     "switch-tasks-with-masks",
     "train-a-brick",
     "troubleshoot",
+    "tune-weights",
     "verify-and-reproduce",
     "work-without-a-network",
 ]

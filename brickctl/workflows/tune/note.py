@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from brickctl import __version__
 from brickctl.core.document import shown
+from brickctl.workflows.checking.telling import figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brickctl.workflows.checking.score import Score
     from brickctl.workflows.tune.deciding import HeldOut
     from brickctl.workflows.tune.tune import Found
     from brickctl.workflows.tune.wish import Material, Wish
@@ -30,11 +30,6 @@ def note(wish: Wish, found: Found, held_out: Sequence[HeldOut], materials: Seque
         f"by {count} examples of {names}: loss {before:.3f} -> {after:.3f}",
         f"held out: {'; '.join(map(_pair, held_out))}",
     ]
-
-
-def figure(score: Score) -> str:
-    """What a check reached, as people read it."""
-    return score.check.kind.figure(score.value)
 
 
 def _unusual(wish: Wish) -> Iterator[str]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from brickctl.core.step_edit import change_steps
 from brickctl.errors import Busy
 from brickctl.workflows.analyzing.subject import Workplace
-from brickctl.workflows.build import build
+from brickctl.workflows.checking.run import open_run
 from brickctl.workflows.files import refuse_link, write_texts_of_user
 from brickctl.workflows.lock import lock_for
 from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import MANIFEST, TUNING
 from brickctl.workflows.tune.candidates import Candidates
-from brickctl.workflows.tune.deciding import HeldOut, is_better, scores_of
+from brickctl.workflows.tune.deciding import HeldOut, is_better
 from brickctl.workflows.tune.measured import opened
 from brickctl.workflows.tune.model import opened_model
 from brickctl.workflows.tune.note import MARK, note
@@ -206,7 +206,8 @@ def _most_right(finalists: Sequence[Trial], candidates: Candidates) -> tuple[Tri
 
 def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch: Path) -> tuple[HeldOut, ...]:
     """What start and winner reach on held-out data, each built and loaded as anybody would."""
-    session, lock, budget = workplace.session, workplace.lock, workplace.budget
+    session = workplace.session
+    run = open_run(session, workplace.lock, workplace.budget, again=False)
     reached: list[list[Score]] = []
     for what, trial in (("what stands in brick.toml", found.start), ("what was found", found.winner))[
         : 1 + found.is_new
@@ -214,8 +215,7 @@ def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch
         session.events.note(f"measuring what held-out data says of {what}")
         recipe = trial.space.recipe(trial.values)
         folder = scratch / (recipe.name if trial is found.start else WINNER)  # the first is there already
-        built = build(session, recipe, folder, lock, budget)
-        reached.append(scores_of(session, recipe, built.folder, checks, budget.threads))
+        reached.append(list(run.scores(recipe, folder, checks)))
     return tuple(HeldOut(before=before, after=after) for before, after in zip(reached[0], reached[-1], strict=True))
 
 

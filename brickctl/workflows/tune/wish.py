@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from brickctl.analysis.checks.check import read_gates
 from brickctl.analysis.examples import bytes_of, decoded, parse_examples
 from brickctl.core.document import shown
 from brickctl.errors import NotFound, Place, UsageFault
+from brickctl.workflows.checking.data import read_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,30 +86,15 @@ def checks_of(session: Session, target: Alias) -> tuple[Gate, ...]:
     """The checks whose data decides; those that only hold another one against an earlier result are left out.
 
     Raises:
-        NotFound: the target has none, or the data of one is not there.
+        NotFound: the target has none.
         ManifestInvalid: one cannot be read.
     """
     gates = read_gates(session.manifest.checks)
-    checks = tuple(gate for gate in gates if gate.target == target and gate.kind.follows() is None)
+    checks = tuple(gate for gate in gates if gate.target == target and gate.followed is None)
     if not checks:
         hint = f'add [[checks]] with target = "{target}": their data decides, and is never tuned by'
         raise NotFound(f"`{target}` has no check", causes=("nothing would tell whether it is better",), hint=hint)
     return checks
-
-
-def held_out_data(session: Session, check: Gate) -> Sequence[Any]:
-    """The examples of a check, as its kind reads them.
-
-    Raises:
-        NotFound, UsageFault: they are not there, or cannot be read.
-    """
-    if check.data is None:
-        return ()
-    place = session.root / check.data
-    if not place.exists():
-        message = f"the data of check `{check.name}` is not there: {place}"
-        raise NotFound(message, place=check.place, hint="`data` is relative to brick.toml")
-    return check.kind.read_data(place, check.data)
 
 
 def refuse_held_out(session: Session, materials: Sequence[Material], checks: Sequence[Gate]) -> None:
@@ -133,7 +119,7 @@ def _held_out(session: Session, checks: Sequence[Gate]) -> Mapping[str, Place]:
     """What checks ask, and where: an example is a text, or has a prompt, or is something that nobody can compare."""
     found: dict[str, Place] = {}
     for check in checks:
-        for line, one in enumerate(held_out_data(session, check), start=1):
+        for line, one in enumerate(read_data(session, check), start=1):
             asked = getattr(one, "prompt", one)
             if isinstance(asked, str):
                 found.setdefault(asked, Place(file=str(check.data), line=line))
