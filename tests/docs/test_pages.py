@@ -131,12 +131,17 @@ def hub_environment(environment: Mapping[str, str], tmp_path: Path) -> Iterator[
         yield own | {key: settings[key] for key in settings if key.startswith("HF_") or key.lower() == "no_proxy"}
 
 
+def lay_adapters(folder: Path) -> None:
+    """A base and two adapters for it, as one's own."""
+    for name, here in (("base", "base"), ("upper", "adapters/upper"), ("next", "adapters/next")):
+        shutil.copytree(brick(name), folder / here)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Mapping[str, str]) -> None:
     if page.stem == "your-adapters-into-one-model":
-        for name, here in (("base", "base"), ("upper", "adapters/upper"), ("next", "adapters/next")):
-            shutil.copytree(brick(name), folder / here)
+        lay_adapters(folder)
     run(page, folder, environment)
 
 
@@ -180,6 +185,19 @@ def test_the_guide_to_recipes_does_what_it_says(folder: Path, hub_environment: M
     run(how_to("import-a-mergekit-recipe"), folder, hub_environment)
 
 
+@pytest.mark.full
+def test_the_guide_for_who_comes_from_mergekit_does_what_it_says(
+    folder: Path, hub_environment: Mapping[str, str]
+) -> None:
+    run(how_to("move-from-mergekit"), folder, hub_environment)
+
+
+@pytest.mark.full
+def test_the_guide_for_who_comes_from_scripts_does_what_it_says(folder: Path, environment: Mapping[str, str]) -> None:
+    lay_adapters(folder)
+    run(how_to("move-from-peft-scripts"), folder, environment)
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
 def test_every_manifest_on_a_page_can_be_read(page: Path) -> None:
     for text in marked(page.read_text(encoding="utf-8"), "toml"):
@@ -195,6 +213,8 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "build-without-a-manifest",
         "import-a-mergekit-recipe",
         "merge-adapters-of-the-hub",
+        "move-from-mergekit",
+        "move-from-peft-scripts",
         "publish-a-brick",
         "use-a-private-registry",
     }
