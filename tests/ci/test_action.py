@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -108,9 +109,10 @@ def test_torch_is_the_same_wherever_it_is_installed() -> None:
 @pytest.mark.full
 def test_the_steps_bring_a_project_from_its_lock_to_verified_artifacts(workspace: Path, runner: dict[str, str]) -> None:
     subprocess.run([*BRICKCTL, "lock", "--project", "my models"], cwd=workspace, env=runner, check=True)
-    done = list(run_steps(inputs(project="my models", junit=""), workspace, runner))
+    done = list(run_steps(inputs(project="my models"), workspace, runner))
     assert [step.returncode for step in done] == [0] * 6, done[-1].stderr
     assert (workspace / "my models/dist/assistant/model.safetensors").is_file()
+    assert ET.parse(workspace / "my models/brickctl-junit.xml").getroot().findall(".//testcase")  # noqa: S314 - ours
     asked = (Path(runner["RUNNER_TEMP"]) / "pip").read_text()
     assert "torch==2.13.0" in asked
     assert (Path(asked.splitlines()[-1]) / "pyproject.toml").samefile(ROOT / "pyproject.toml")
