@@ -97,7 +97,7 @@ def test_the_readme_is_a_script_that_works_far_from_any_checkout(
     first, *others = done.stdout.split("@@\n")[1:]
     assert_skills(first)
     assert [block.line for block, out in zip(todo[1:], others, strict=True) if not fits(out, block.printed or "")] == []
-    assert (folder / "demo/dist/assistant.gguf").read_bytes().startswith(b"GGUF")
+    assert (folder / "demo/dist/assistant.gguf/assistant.gguf").read_bytes().startswith(b"GGUF")
 
 
 def test_the_readme_builds_tests_explains_and_exports_in_ten_commands_or_fewer() -> None:

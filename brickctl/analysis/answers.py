@@ -38,7 +38,7 @@ def greedy_answers(
     _require_context(model, prompts, limits)
     order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
     texts = [""] * len(prompts)
-    with _greedy(model, tokenizer) as ends:
+    with own_ways_set_aside(model, tokenizer, do_sample=False) as ends:
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             rows = _continuations(model, [prompts[at] for at in batch], max(limits[at] for at in batch))
@@ -59,8 +59,8 @@ def _continuations(model: Any, prompts: Sequence[Sequence[int]], limit: int) -> 
 
 
 @contextmanager
-def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[frozenset[int]]:
-    """Set aside the model's own ways to generate (sampling, penalties); gives the ids that end an answer.
+def own_ways_set_aside(model: Any, tokenizer: PreTrainedTokenizerBase, **chosen: Any) -> Iterator[frozenset[int]]:
+    """Generate by what is `chosen` and not in the model's own ways; gives the ids that end an answer.
 
     `generate` fills what a caller leaves open from `model.generation_config`, so that has to go, not only be
     overruled.
@@ -70,7 +70,7 @@ def _greedy(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[frozense
     owner = _owner(model)
     own, ends = owner.generation_config, ends_of(model, tokenizer)
     config: Any = transformers.GenerationConfig  # whose constructor has no types
-    owner.generation_config = config(do_sample=False, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0)
+    owner.generation_config = config(eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0, **chosen)
     try:
         yield frozenset(ends)
     finally:

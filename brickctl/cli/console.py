@@ -31,6 +31,7 @@ class Console:
         self.quiet = quiet
         self._display = display(quiet=quiet)
         self._answer: str | None = None
+        self._is_mid_line = False
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +61,19 @@ class Console:
         """The result for people: text on stdout, or nothing under `--json`."""
         if not self.as_json:
             self._write(output.plain(text))
+
+    def stream(self, piece: str) -> None:
+        """The next piece of a text for people, at once and without a line break behind it; nothing under `--json`."""
+        if not self.as_json and piece:
+            self._display.close()
+            output.write_piece(output.tabbed(piece))
+            self._is_mid_line = not piece.endswith("\n")
+
+    def end_stream(self) -> None:
+        """Nothing more comes: end the line, if one has begun."""
+        if self._is_mid_line:
+            output.write_piece("\n")
+            self._is_mid_line = False
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """The result for people as aligned columns; without a row, nothing but the head is written."""

@@ -25,8 +25,17 @@ def write(text: str) -> None:
         NoSpace, BrickctlError: it goes to a disk that is full, or that fails.
         BrokenPipeError: nobody reads it any more.
     """
+    write_piece(f"{text}\n")
+
+
+def write_piece(text: str) -> None:
+    """Write data to stdout, as `write` does, and nothing behind it.
+
+    Raises:
+        NoSpace, BrickctlError, BrokenPipeError: as `write`.
+    """
     try:
-        click.echo(text, color=_color())
+        click.echo(text, color=_color(), nl=False)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -53,6 +62,11 @@ def say(text: str) -> None:
 def plain(text: str) -> str:
     """A text for people, of which a part may come from files: what does not print is escaped, line breaks stay."""
     return "\n".join(map(one_line, text.split("\n")))
+
+
+def tabbed(text: str) -> str:
+    """As `plain`, for the text of a model: tabs stay too, without which code would not be code."""
+    return "\t".join(map(plain, text.split("\t")))
 
 
 def one_line(text: str) -> str:

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Where the page goes.  [default: reports/TARGET.html]",
 )
+@click.option("--no-interference", is_flag=True, help="Read no weights: leave out what bricks do to each other.")
 @options.project
 @options.console
-def command(*, target: str | None, output: Path | None, project: Path, console: Console) -> None:
+def command(*, target: str | None, output: Path | None, no_interference: bool, project: Path, console: Console) -> None:
     """Show what TARGET is made of, on one HTML page that needs nothing else.
 
-    The recipe as a graph, weights over the layers, licences of the whole chain, provenance, sizes, and what of the base
-    changes. TARGET is the first one of brick.toml if none is named. Builds nothing, runs nothing and uses no network:
-    what cannot be told without is said on the page.
+    The recipe as a graph, what `brickctl test` has measured, what merged bricks do to each other, weights over the
+    layers, licences of the whole chain, provenance, sizes, and what of the base changes. TARGET is the first one of
+    brick.toml if none is named. Builds nothing, runs nothing and uses no network: what is missing is said on the page.
     """
     from brickctl.core.sizes import format_size
     from brickctl.workflows.build import read_recipes
@@ -41,7 +42,7 @@ def command(*, target: str | None, output: Path | None, project: Path, console: 
     recipe = read_recipes(session, () if target is None else (target,))[0]
     path = project / FOLDER / f"{recipe.name}.html" if output is None else output.absolute()
     check_place(path)
-    report = gather(session, recipe)
+    report = gather(session, recipe, with_interference=not no_interference)
     size = write_report(path, report)
     console.answer({"file": str(path), "bytes": size, "report": report.document()})
     for note in report.notes:

@@ -75,6 +75,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "registry": (("check", "."), 1, "not-found"),
     "remove": (("sql",), 2, "usage"),
     "report": (("nothing",), 1, "not-found"),
+    "run": (("chat", "hello"), 1, "not-found"),
     "search": (("--registry", "corp"), 2, "usage"),
     "sign": (("models/base",), 2, "usage"),
     "stack": (("./models/base", "sql", "-o", "out"), 2, "usage"),
@@ -168,7 +169,7 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "export", "mirror", "test", "train", "tune", "unlearn"}
+    known = set(SUCCESSES) | {"analyze", "derive", "edit", "export", "mirror", "run", "test", "train", "tune", "unlearn"}
     assert set(FAILURES) == known == verbs - frame
 
 

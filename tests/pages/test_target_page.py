@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from brickctl.pages.target.contents import NOT_BUILT, OUTDATED, Artifact, Report
+from brickctl.pages.target.contents import NOT_BUILT, OUTDATED, Artifact
 from brickctl.pages.target.page import page
 from tests.support.markup import Element, read
-from tests.support.target_reports import report
+from tests.support.target_reports import report, with_skills_and_pairs
 
 HOSTILE = "</svg></style><script>alert(1)</script>\" onload='alert(1)' {{ 7 * 7 }} &lt;b&gt;]]><!--`"
 PARTS = ["recipe", "weights", "licences", "provenance", "sizes"]
@@ -142,9 +142,9 @@ def hostile(value: Any) -> Any:
     return f"{value}{HOSTILE}" if isinstance(value, str) else value
 
 
-def test_what_comes_from_outside_is_text_and_nothing_else(root: Element) -> None:
-    made: Report = hostile(report())
-    spoilt = read(page(made))
+def test_what_comes_from_outside_is_text_and_nothing_else() -> None:
+    honest = with_skills_and_pairs(report())
+    root, spoilt = read(page(honest)), read(page(hostile(honest)))
     assert {one.name for one in spoilt.all()} == {one.name for one in root.all()}
     names = {name for one in spoilt.all() for name in one.attributes}
     assert names == {name for one in root.all() for name in one.attributes}

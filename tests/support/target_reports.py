@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import combinations
+
 from brickctl.pages.target.contents import (
     BUILT,
     Amount,
     Artifact,
     Brick,
     Change,
+    Check,
     Clash,
     Curve,
+    Pair,
     Report,
+    Score,
+    Skills,
     Spot,
     Step,
     Use,
@@ -83,3 +90,40 @@ def report(bricks: int = 3) -> Report:
         notes=("run `brickctl lock`.",),
         unasked=("corp",),
     )
+
+
+def with_skills_and_pairs(made: Report) -> Report:
+    """The same report, with checks that were measured of everything, and each brick beside each other."""
+    names = [one.name for one in made.bricks]
+    checks = tuple(
+        Check(name=f"check-{at}", kind="exact-match", target=made.target, bar=">= 90.0%") for at in range(len(names))
+    )
+    models = (made.target, "base", *names)
+    scores = tuple(
+        Score(
+            check=check.name,
+            model=model,
+            value=(row * column % 10) / 10,
+            words=f"{(row * column % 10) * 10:.1f}%",
+            count=24,
+            passed=bool(column % 3) if model == made.target else None,
+            worst=("after 'sql: all users' came 'SELECT', not 'SELECT * FROM users'",),
+        )
+        for row, model in enumerate(models)
+        for column, check in enumerate(checks)
+    )
+    pairs = tuple(
+        Pair(
+            one=one,
+            other=other,
+            cosine=(at % 21) / 10 - 1,
+            reads=(at % 11) / 10,
+            writes=0.1,
+            conflicts=0.5,
+            norms=(1.0, 2.5),
+            advice="stack" if at % 2 else "merge",
+            reasons=("neither is much louder (x2.5), signs are no trouble",),
+        )
+        for at, (one, other) in enumerate(combinations(names, 2))
+    )
+    return dataclasses.replace(made, skills=Skills(checks=checks, models=models, scores=scores), pairs=pairs)

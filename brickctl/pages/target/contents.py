@@ -162,6 +162,75 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A check that is about the target, or was measured of it.
+
+    Attributes:
+        target: the target that must reach the bar.
+        bar: in words, `>= 90.0%`; empty where there is none, or none is known.
+        share: whether what is measured is a share of 1.
+    """
+
+    name: str
+    kind: str
+    target: str
+    bar: str = ""
+    share: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one model reached in a check: the target, the base, or the base with one brick.
+
+    Attributes:
+        words: the value as people read it.
+        count: of examples or tokens.
+        passed: whether the target keeps to the bar; None for other models.
+        worst: examples that speak against the model, a sentence each.
+    """
+
+    check: str
+    model: str
+    value: float
+    words: str
+    count: int
+    passed: bool | None = None
+    worst: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skills:
+    """The checks of the project that concern the target, and what is known of them; `models` are all that could be."""
+
+    checks: tuple[Check, ...]
+    models: tuple[str, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """How much two bricks are in each other's way; None is a figure that cannot be known.
+
+    Attributes:
+        cosine: of the two deltas.
+        reads, writes: overlap of what they read and write, 0 to 1.
+        conflicts: share of the entries that are large in both whose signs differ.
+        norms: of the two deltas.
+        advice: what to try first; `reasons` why.
+    """
+
+    one: str
+    other: str
+    cosine: float | None
+    reads: float | None
+    writes: float | None
+    conflicts: float | None
+    norms: tuple[float, float]
+    advice: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A target of a project, with everything that is known of it without running or building anything.
 
@@ -172,6 +241,8 @@ class Report:
         change: None where the headers of some brick are not on this machine.
         notes: what could not be told, and what to do about it.
         unasked: registries whose advisories are not known here.
+        skills: None where the project has no checks of the target.
+        pairs: the bricks that are merged, each with each; none where fewer than two are, or nobody asked.
     """
 
     project: str
@@ -188,6 +259,8 @@ class Report:
     change: Change | None = None
     notes: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
+    skills: Skills | None = None
+    pairs: tuple[Pair, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The report as JSON."""

@@ -10,10 +10,12 @@ from brickctl.pages.numerals import count, several
 from brickctl.pages.rendering import render
 from brickctl.pages.target.contents import BUILT, NOT_BUILT
 from brickctl.pages.target.graph import graph
+from brickctl.pages.target.interference import interference
 from brickctl.pages.target.licenses import licenses
 from brickctl.pages.target.parts import Part
 from brickctl.pages.target.provenance import provenance
 from brickctl.pages.target.sizes import sizes
+from brickctl.pages.target.skills import skills
 from brickctl.pages.target.weights import weights
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ def _parts(report: Report) -> tuple[Part, ...]:
     found = weights(report)
     lead = "What each merge takes of each brick, from the first layer (0) to the last."
     over_depth = (Part(name="weights", title="Weights by layer", lead=lead, figures=found),) if found else ()
-    return (_recipe(report), *over_depth, licenses(report), provenance(report), sizes(report))
+    known = () if report.skills is None else (skills(report, report.skills),)
+    paired = (interference(report.pairs),) if report.pairs else ()
+    return (_recipe(report), *known, *paired, *over_depth, licenses(report), provenance(report), sizes(report))
 
 
 def _recipe(report: Report) -> Part:

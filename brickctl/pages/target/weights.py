@@ -54,7 +54,7 @@ def _ends(curve: Curve) -> str:
     if not known:
         return UNKNOWN
     low, high = min(known), max(known)
-    return f"{low:g}" if low == high else f"from {low:g} to {high:g}"
+    return f"{low:.3g}" if low == high else f"from {low:.3g} to {high:.3g}"
 
 
 def _panels(weights: Weights) -> Iterator[Panel]:

@@ -11,14 +11,16 @@ from brickctl.core.licenses import UNKNOWN
 from brickctl.core.manifest import BUILTIN
 from brickctl.core.names import BASE
 from brickctl.core.staleness import stale_reasons
-from brickctl.errors import Gated, IntegrityFault, NotFound, TransportFault, Unsupported
+from brickctl.errors import Gated, IntegrityFault, Misfit, NotFound, TransportFault, Unsupported
 from brickctl.pages.target.contents import Brick, Clash, Report
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.inventory import inventory
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.report.artifact import artifact
+from brickctl.workflows.report.interference import pairs
 from brickctl.workflows.report.outline import outline
 from brickctl.workflows.report.recipe import steps
+from brickctl.workflows.report.skills import skills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
 
 _NO_LOCK = "There is no brick.lock, so nothing is pinned: run `brickctl lock`."
 _ABSENT = "Weights and changes cannot be told without what is not on this machine ({}): run `brickctl install`."
+_NO_WEIGHTS = "Interference cannot be told without weights that are not on this machine ({}): run `brickctl install`."
+_NOT_COMPARED = "The bricks cannot be held against one another: {}."
 _STALE = "brick.lock does not say what brick.toml says ({}): run `brickctl lock`."
 
 
-def gather(session: Session, recipe: Recipe) -> Report:
+def gather(session: Session, recipe: Recipe, *, with_interference: bool = True) -> Report:
     """What is known of a target without building, running or fetching anything.
+
+    `with_interference` reads the weights of the bricks that are merged; all else reads headers and small files.
 
     What cannot be told, because there is no lock or a brick is not on this machine, is told in a note.
 
@@ -62,10 +68,13 @@ def gather(session: Session, recipe: Recipe) -> Report:
         engine=None if lock is None else lock.engine,
         notes=tuple(_lock_notes(session, lock)),
         unasked=unasked,
+        skills=skills(session, recipe, lock),
     )
     if lock is None or any(item.locked is None for item in taking_part):
         return plain
-    return _with_outline(session, recipe, lock, plain)
+    outlined = _with_outline(session, recipe, lock, plain)
+    whole = with_interference and outlined.change is not None
+    return _with_interference(session, recipe, lock, outlined) if whole else outlined
 
 
 def _with_outline(session: Session, recipe: Recipe, lock: Lock, plain: Report) -> Report:
@@ -83,6 +92,16 @@ def _with_outline(session: Session, recipe: Recipe, lock: Lock, plain: Report) -
         weights=told.weights,
         change=told.change,
     )
+
+
+def _with_interference(session: Session, recipe: Recipe, lock: Lock, plain: Report) -> Report:
+    """The report with each pair of merged bricks; without them, and with a note, where weights are not here."""
+    try:
+        return replace(plain, pairs=pairs(session, recipe, lock))
+    except (TransportFault, NotFound) as missing:
+        return replace(plain, notes=(*plain.notes, _NO_WEIGHTS.format(missing.message)))
+    except (Misfit, Unsupported) as unfit:  # such as a brick that changes nothing that can be compared
+        return replace(plain, notes=(*plain.notes, _NOT_COMPARED.format(unfit.message)))
 
 
 def _counted(brick: Brick, ingredients: Ingredients) -> Brick:
