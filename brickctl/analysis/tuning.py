@@ -39,21 +39,27 @@ def exercise(loaded: Loaded, examples: Sequence[Example], *, file: str) -> Exerc
     """The rows of some examples, which `file` holds line by line.
 
     An answer ends where `exact_match` has it end: at the last line break of its completion, or else where the model
-    says so, which then is one more token to predict.
+    says so, which then is one more token to predict. A text has no end, as for perplexity.
 
     Raises:
         UsageFault: an example is longer than the model reads, or nothing of it can be predicted.
     """
     longest = min(LONGEST, context_length(loaded.model) or LONGEST)
     ends = ends_of(loaded.model, loaded.tokenizer)
-    rows: list[Row] = []
-    for is_closed in (True, False):
-        chosen = [one for one in examples if one.completion.endswith("\n") is is_closed]
-        end = ends[0] if ends and not is_closed else None
-        rows += [row for own in rows_of(loaded.tokenizer, chosen, longest=longest, end=end, file=file) for row in own]
+    ended, plain = (
+        rows_of(loaded.tokenizer, examples, longest=longest, end=end, file=file)
+        for end in (ends[0] if ends else None, None)
+    )
+    chosen = zip(examples, ended, plain, strict=True)
+    rows = [row for one, with_end, without in chosen for row in (with_end if _is_open(one) else without)]
     if not any(row.predicted for row in rows):
         raise UsageFault(f"`{file}` has nothing to predict", hint="a text needs two tokens at least")
     return Exercise(rows=tuple(rows), asked=tuple(one for one in examples if one.prompt))
+
+
+def _is_open(example: Example) -> bool:
+    """Whether the model has to say itself where its answer ends."""
+    return bool(example.prompt) and not example.completion.endswith("\n")
 
 
 def loss(model: Any, exercise: Exercise) -> float:

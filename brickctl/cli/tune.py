@@ -146,7 +146,8 @@ def _mark(score: Score) -> str:
 def _verdict(target: str, tuned: Tuned, *, dry_run: bool) -> str:
     """What became of brick.toml, and why."""
     if not tuned.found.is_new:
-        return f"{target}: nothing better was found in {tuned.found.tried} trials: brick.toml stays as it is"
+        more = "more `--trials`, another `--seed` or `--method` may find it"
+        return f"{target}: nothing better was found in {tuned.found.tried} trials, brick.toml stays as it is; {more}"
     if tuned.written:
         rest = "" if tuned.is_better else ", though held-out data is against it (--force)"
         return f"{target}: brick.toml has what was found{rest}"
