@@ -58,6 +58,7 @@ class Session:
         ledger: which files were verified before.
         made_shards: what earlier builds on this machine made.
         events: who hears of progress, notes and warnings.
+        offline: whether no network is to be used.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class Session:
     ledger: Ledger
     made_shards: MadeShards
     events: Events
+    offline: bool = False
 
     @property
     def caches(self) -> Path:
@@ -160,4 +162,12 @@ def session_for(root: Path, manifest: Manifest, events: Events, *, offline: bool
     ledger = Ledger(cache / "ledger", events)
     sources = open_sources(root, manifest.registries, offline=offline, cache=cache, ledger=ledger)
     made_shards = MadeShards(cache / "shards")
-    return Session(root=root, manifest=manifest, sources=sources, ledger=ledger, made_shards=made_shards, events=events)
+    return Session(
+        root=root,
+        manifest=manifest,
+        sources=sources,
+        ledger=ledger,
+        made_shards=made_shards,
+        events=events,
+        offline=offline,
+    )

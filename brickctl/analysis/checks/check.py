@@ -73,6 +73,10 @@ class CheckKind:
         """The name of another check that is measured in the place of this one; None for all kinds but `regression`."""
         return None
 
+    def fetches(self) -> bool:
+        """Whether it asks the network for questions where it has no `data`."""
+        return False
+
     def read_data(self, path: Path, file: str) -> Sequence[Any]:
         """The examples in the file at `path`, which errors call `file`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import sha256_bytes, tree_digest
-from brickctl.errors import NotFound
+from brickctl.errors import NotFound, OfflineMiss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +20,14 @@ def read_data(session: Session, check: Gate) -> Sequence[Any]:
 
     Raises:
         NotFound: the file or folder is not there.
+        OfflineMiss: it would have to be fetched.
         UsageFault: it cannot be read; the place is named.
     """
     asked = check.measured
     if asked.data is None:
+        if asked.kind.fetches() and session.offline:
+            hint = "leave out `--offline`, or give it the task of a folder of this project as `data`"
+            raise OfflineMiss(f"the questions of check `{asked.name}` are fetched from the Hub", hint=hint)
         return ()
     path = session.root / asked.data
     if not path.exists():

@@ -26,7 +26,7 @@ def refused(*checks: str) -> ManifestInvalid:
 
 
 def test_kinds_are_found_by_import() -> None:
-    assert list(check_kinds()) == ["contains", "exact-match", "multiple-choice", "perplexity", "regression"]
+    assert list(check_kinds()) == ["contains", "exact-match", "lm-eval", "multiple-choice", "perplexity", "regression"]
 
 
 def test_a_check_has_the_keys_of_its_kind() -> None:
