@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.checks.measured import Measured, Wrong
 from brickctl.core.digests import is_sha256, json_digest, sha256_bytes
-from brickctl.workflows.analysis_pieces import Pieces
+from brickctl.workflows.analyzing.pieces import Pieces
 from brickctl.workflows.build import card_of, definition_of
 from brickctl.workflows.provenance import read_statement
 
