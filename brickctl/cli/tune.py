@@ -13,8 +13,8 @@ from brickctl.cli import options, suggestions
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
     from brickctl.workflows.checking.score import Score
-    from brickctl.workflows.tune.tune import Found, Tuned
-    from brickctl.workflows.tune.wish import Sampler
+    from brickctl.workflows.tuning.tune import Found, Tuned
+    from brickctl.workflows.tuning.wish import Sampler
 
 
 @click.command()
@@ -92,8 +92,8 @@ def command(
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.lock import mode_for
     from brickctl.workflows.session import open_session
-    from brickctl.workflows.tune.tune import tune
-    from brickctl.workflows.tune.wish import Wish
+    from brickctl.workflows.tuning.tune import tune
+    from brickctl.workflows.tuning.wish import Wish
 
     wish = Wish(
         target=Alias(target),

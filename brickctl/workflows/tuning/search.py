@@ -12,8 +12,8 @@ from brickctl.errors import Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from brickctl.workflows.tune.space import Space, Values
-    from brickctl.workflows.tune.wish import Sampler
+    from brickctl.workflows.tuning.space import Space, Values
+    from brickctl.workflows.tuning.wish import Sampler
 
 _TWO = 2
 """Dials from which on there is a covariance."""

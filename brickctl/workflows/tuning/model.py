@@ -23,7 +23,7 @@ from brickctl.tensors.whole_tensors import WholeTensors
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.build import build
 from brickctl.workflows.install import bring
-from brickctl.workflows.suggest_measure import dtype_for
+from brickctl.workflows.suggesting.measure import dtype_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from brickctl.core.nodes import Node
     from brickctl.operations.operation import Ingredients
     from brickctl.operations.target import Recipe
-    from brickctl.workflows.analysis_subject import Workplace
-    from brickctl.workflows.tune.space import Space
+    from brickctl.workflows.analyzing.subject import Workplace
+    from brickctl.workflows.tuning.space import Space
 
 
 @dataclass(slots=True, kw_only=True)

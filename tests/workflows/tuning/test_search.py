@@ -9,9 +9,9 @@ import pytest
 
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
-from brickctl.workflows.tune.search import Trial, best, search
-from brickctl.workflows.tune.space import Space, spaces_of
-from brickctl.workflows.tune.wish import Wish
+from brickctl.workflows.tuning.search import Trial, best, search
+from brickctl.workflows.tuning.space import Space, spaces_of
+from brickctl.workflows.tuning.wish import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from brickctl.core.names import Alias
-from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import build
 from brickctl.workflows.lock import LockMode, current_lock
-from brickctl.workflows.tune.model import opened_model
-from brickctl.workflows.tune.space import Space, spaces_of
-from brickctl.workflows.tune.wish import Wish
+from brickctl.workflows.tuning.model import opened_model
+from brickctl.workflows.tuning.space import Space, spaces_of
+from brickctl.workflows.tuning.wish import Wish
 from tests.support.projects import opened, rewrite
-from tests.workflows.tune.conftest import BUDGET
+from tests.workflows.tuning.conftest import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pytest
     from torch import Tensor
 
-    from brickctl.workflows.tune.model import ModelInMemory
-    from brickctl.workflows.tune.space import Values
+    from brickctl.workflows.tuning.model import ModelInMemory
+    from brickctl.workflows.tuning.space import Values
 
 TIES = ('method = "task_arithmetic", bricks = { upper', 'method = "ties", density = 0.5, bricks = { upper')
 

@@ -12,9 +12,9 @@ from brickctl.analysis import tuning
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.step_edit import steps_of
 from brickctl.errors import BrickctlError, Busy, NotFound, Unsupported, UsageFault
-from brickctl.workflows.tune import tune as tuning_workflow
+from brickctl.workflows.tuning import tune as tuning_workflow
 from tests.support.projects import Listener, rewrite
-from tests.workflows.tune.conftest import tuned, wish
+from tests.workflows.tuning.conftest import tuned, wish
 
 
 def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project: Path) -> None:

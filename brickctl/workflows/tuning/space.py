@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Manifest, Target
     from brickctl.merging.method import Declared
     from brickctl.operations.dials import Dial
-    from brickctl.workflows.tune.wish import Wish
+    from brickctl.workflows.tuning.wish import Wish
 
 _MERGE = "merge"
 

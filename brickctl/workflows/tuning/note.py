@@ -11,9 +11,9 @@ from brickctl.workflows.checking.telling import figure
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brickctl.workflows.tune.deciding import HeldOut
-    from brickctl.workflows.tune.tune import Found
-    from brickctl.workflows.tune.wish import Material, Wish
+    from brickctl.workflows.tuning.deciding import HeldOut
+    from brickctl.workflows.tuning.tune import Found
+    from brickctl.workflows.tuning.wish import Material, Wish
 
 MARK = "tuned: "
 """What each line of such a comment begins with."""

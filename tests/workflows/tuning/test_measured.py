@@ -9,7 +9,7 @@ import pytest
 
 from brickctl.core.digests import sha256_bytes
 from brickctl.errors import UsageFault
-from brickctl.workflows.tune.measured import FILE, opened
+from brickctl.workflows.tuning.measured import FILE, opened
 from tests.support.projects import Listener
 
 if TYPE_CHECKING:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from brickctl.core.step_edit import change_steps
 from brickctl.errors import Busy
-from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.checking.run import open_run
 from brickctl.workflows.files import refuse_link, write_texts_of_user
 from brickctl.workflows.lock import lock_for
 from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import MANIFEST, TUNING
-from brickctl.workflows.tune.candidates import Candidates
-from brickctl.workflows.tune.deciding import HeldOut, is_better
-from brickctl.workflows.tune.measured import opened
-from brickctl.workflows.tune.model import opened_model
-from brickctl.workflows.tune.note import MARK, note
-from brickctl.workflows.tune.search import Trial, best, search
-from brickctl.workflows.tune.space import spaces_of
-from brickctl.workflows.tune.wish import checks_of, read_material, refuse_held_out
+from brickctl.workflows.tuning.candidates import Candidates
+from brickctl.workflows.tuning.deciding import HeldOut, is_better
+from brickctl.workflows.tuning.measured import opened
+from brickctl.workflows.tuning.model import opened_model
+from brickctl.workflows.tuning.note import MARK, note
+from brickctl.workflows.tuning.search import Trial, best, search
+from brickctl.workflows.tuning.space import spaces_of
+from brickctl.workflows.tuning.wish import checks_of, read_material, refuse_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from brickctl.workflows.checking.score import Score
     from brickctl.workflows.lock import LockMode
     from brickctl.workflows.session import Session
-    from brickctl.workflows.tune.measured import Measured
-    from brickctl.workflows.tune.space import Space
-    from brickctl.workflows.tune.wish import Material, Wish
+    from brickctl.workflows.tuning.measured import Measured
+    from brickctl.workflows.tuning.space import Space
+    from brickctl.workflows.tuning.wish import Material, Wish
 
 FINALISTS = 3
 """Candidates with the least loss, of which the one that answers most right is taken."""

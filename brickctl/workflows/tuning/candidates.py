@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from brickctl.analysis.tuning import Exercise
     from brickctl.operations.target import Recipe
-    from brickctl.workflows.tune.measured import Measured
-    from brickctl.workflows.tune.model import ModelInMemory
-    from brickctl.workflows.tune.space import Space, Values
-    from brickctl.workflows.tune.wish import Material
+    from brickctl.workflows.tuning.measured import Measured
+    from brickctl.workflows.tuning.model import ModelInMemory
+    from brickctl.workflows.tuning.space import Space, Values
+    from brickctl.workflows.tuning.wish import Material
 
 VERSION = 1
 """Of how candidates are measured: another one measures other numbers."""
