@@ -166,8 +166,8 @@ def _document(target: str, seed: int, tuned: Tuned) -> dict[str, Any]:
         "method": found.winner.space.label,
         "numbers": found.winner.numbers,
         "steps": found.winner.space.tables(found.winner.values),
-        "loss": {"before": _finite(found.losses[0]), "after": _finite(found.losses[1])},
-        "right": None if found.right is None else {"before": found.right[0], "after": found.right[1]},
+        "loss": {"before": _finite(found.before.loss), "after": _finite(found.after.loss)},
+        "right": {"before": found.before.right, "after": found.after.right},
         "held_out": [
             {
                 "check": pair.before.check.name,

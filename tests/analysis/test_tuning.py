@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from brickctl.analysis.answers import ends_of
+from brickctl.analysis.exact_match import exact_match
 from brickctl.analysis.examples import Example
 from brickctl.analysis.load import Loaded, load
 from brickctl.analysis.tokens import encode, length
-from brickctl.analysis.tuning import LONGEST, exercise, loss, share_right
+from brickctl.analysis.tuning import LONGEST, exercise, reached
 from brickctl.errors import UsageFault
 from brickctl.sources.open import builtin_registry
 
@@ -43,19 +44,34 @@ def test_an_answer_ends_where_the_model_ends_it_or_with_its_line(base: Loaded) -
 
 
 def test_what_the_model_can_do_costs_less_than_what_it_cannot(base: Loaded) -> None:
-    can, cannot = loss(base.model, made(base, COPIED)), loss(base.model, made(base, Example("abc:fox=", "gpy")))
+    wrong = Example("abc:fox=", "gpy")
+    can, cannot = (reached(base.model, made(base, one)) for one in (COPIED, wrong))
 
-    assert 0 < can < 0.1 < cannot
-    both = made(base, COPIED, Example("abc:fox=", "gpy"))
-    assert loss(base.model, both) == pytest.approx((can + cannot) / 2, rel=1e-4)
+    assert 0 < can.loss < 0.1 < cannot.loss
+    assert (can.right, cannot.right) == (1, 0)
+    both = reached(base.model, made(base, COPIED, wrong))
+    assert both.loss == pytest.approx((can.loss + cannot.loss) / 2, rel=1e-4)
+    assert both.right == 0.5
 
 
 def test_only_what_has_a_prompt_is_asked(base: Loaded) -> None:
-    wrong = Example("abc:emu=", "cat")
+    text = reached(base.model, made(base, TEXT))
 
-    assert share_right(base, made(base, TEXT)) is None
-    assert share_right(base, made(base, TEXT, COPIED, wrong)) == 0.5
-    assert math.isfinite(loss(base.model, made(base, TEXT)))
+    assert text.right is None
+    assert math.isfinite(text.loss)
+    assert reached(base.model, made(base, TEXT, COPIED, Example("abc:emu=", "cat"))).right == 0.5
+
+
+def test_what_is_right_is_what_an_exact_match_finds_by_generating(base: Loaded) -> None:
+    """Long words are beyond this model, and a line or a word that goes on is no right answer."""
+    words = ["fox", "emu", "brick", "marmalade", "zzzzzzzz", "qwertyuiop", "abababab", "a"]
+    examples = [Example(f"abc:{word}=", answer) for word in words for answer in (word, f"{word}\n", word[:-1] or "b")]
+    each = [reached(base.model, made(base, one)).right for one in examples]
+    generated = [exact_match(base.model, base.tokenizer, [one]).share for one in examples]
+
+    assert each == generated
+    assert 0 < sum(generated) < len(words)
+    assert reached(base.model, made(base, *examples)).right == sum(generated) / len(examples)
 
 
 def test_a_text_is_cut_where_the_model_or_a_row_ends(base: Loaded) -> None:

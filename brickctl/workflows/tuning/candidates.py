@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from brickctl.analysis import tuning
+from brickctl.analysis.tuning import Reached
 from brickctl.core.digests import Sha256, json_digest
 from brickctl.errors import BrickctlError, ManifestInvalid, Misfit
 
@@ -23,15 +25,28 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of how candidates are measured: another one measures other numbers."""
 
-_What = Literal["loss", "right"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a candidate reaches over all materials, each counting the same.
+
+    Attributes:
+        loss: the mean of the mean losses of a token, in nats; infinite where the numbers have no result.
+        right: the mean share of right answers, of those materials that ask; None where none does.
+        whole: whether all was read, and the candidate not given up before.
+    """
+
+    loss: float
+    right: float | None = None
+    whole: bool = True
 
 
 class Candidates:
-    """The losses of candidates on some materials, by one model that becomes each of them.
+    """What candidates reach on some materials, by one model that becomes each of them.
 
     Attributes:
         limit: a loss beyond which a candidate is given up: what is left of it can only add to that.
-        made: how many numbers were measured, and not looked up.
+        made: how many candidates were read on a material, and not looked up.
         refusal: why the last candidate that has no loss has none.
     """
 
@@ -43,58 +58,50 @@ class Candidates:
         self._materials = materials
         self._measured = measured
 
-    def loss(self, space: Space, values: Values) -> float:
-        """The mean over materials of the mean loss of a token of a completion, in nats.
-
-        Infinite where the numbers have no result. Where it was given up, a part of it that is beyond the limit.
-        """
-        total = 0.0
+    def standing(self, space: Space, values: Values) -> Standing:
+        """What a candidate reaches; a part of it, whose loss is beyond the limit, where it was given up."""
+        found: list[Reached] = []
         try:
             recipe = space.recipe(values)
             for number in range(len(self._materials)):
-                total += self._known(recipe, number, "loss") / len(self._materials)
-                if total > self.limit:
-                    break
+                found.append(self._known(recipe, number))
+                loss = math.fsum(one.loss for one in found) / len(self._materials)
+                if loss > self.limit:
+                    return Standing(loss=loss, whole=False)
         except (ManifestInvalid, Misfit) as refusal:
             self.refusal = refusal
-            return math.inf
-        return total
-
-    def share_right(self, space: Space, values: Values) -> float | None:
-        """The mean, over materials that ask something, of the share of right answers; None where none does."""
-        recipe = space.recipe(values)
-        asking = [number for number, exercise in enumerate(self._exercises) if exercise.asked]
-        return math.fsum(self._known(recipe, number, "right") for number in asking) / len(asking) if asking else None
+            return Standing(loss=math.inf, whole=False)
+        shares = [one.right for one in found if one.right is not None]
+        return Standing(loss=loss, right=math.fsum(shares) / len(shares) if shares else None)
 
     @cached_property
     def _exercises(self) -> tuple[Exercise, ...]:
         loaded = self._model.loaded
         return tuple(tuning.exercise(loaded, one.examples, file=one.name) for one in self._materials)
 
-    def _known(self, recipe: Recipe, number: int, what: _What) -> float:
-        key = self._key(recipe, number, what)
-        found = self._measured.get(key)
-        if found is None:
-            found = self._measure(recipe, self._exercises[number], what)
-            self._measured.keep(key, found)
-            self.made += 1
+    def _known(self, recipe: Recipe, number: int) -> Reached:
+        """What was measured before, or is now."""
+        exercise = self._exercises[number]
+        key = self._key(recipe, number)
+        loss, right = (self._measured.get(key, name) for name in ("loss", "right"))
+        if loss is not None and (right is not None or not exercise.asks):
+            return Reached(loss=loss, right=right)
+        self._model.become(recipe)
+        found = tuning.reached(self._model.loaded.model, exercise)
+        self.made += 1
+        if found.right is not None:
+            self._measured.keep(key, "right", found.right)
+        self._measured.keep(key, "loss", found.loss)
         return found
 
-    def _measure(self, recipe: Recipe, exercise: Exercise, what: _What) -> float:
-        self._model.become(recipe)
-        if what == "loss":
-            return tuning.loss(self._model.loaded.model, exercise)
-        return tuning.share_right(self._model.loaded, exercise) or 0.0
-
-    def _key(self, recipe: Recipe, number: int, what: _What) -> Sha256:
-        """All that a number follows from: the model, how it is computed here, and the examples."""
+    def _key(self, recipe: Recipe, number: int) -> Sha256:
+        """All that is measured follows from: the model, how it is computed here, and the examples."""
         import torch
 
         examples = self._materials[number].examples
         return json_digest(
             {
                 "version": VERSION,
-                "what": what,
                 "model": self._model.workplace.digest_of(recipe),
                 "dtype": self._model.dtype,
                 "torch": str(torch.__version__),

@@ -21,13 +21,12 @@ MARK = "tuned: "
 
 def note(wish: Wish, found: Found, held_out: Sequence[HeldOut], materials: Sequence[Material]) -> list[str]:
     """The lines of the comment, without a mark."""
-    before, after = found.losses
     parts = [f"brickctl {__version__}", f"{found.tried} trials", wish.sampler, f"seed {wish.seed}", *_unusual(wish)]
     count = sum(len(material.examples) for material in materials)
     names = ", ".join(shown(material.name) for material in materials)
     return [
         ", ".join(parts),
-        f"by {count} examples of {names}: loss {before:.3f} -> {after:.3f}",
+        f"by {count} examples of {names}: loss {found.before.loss:.3f} -> {found.after.loss:.3f}",
         f"held out: {'; '.join(map(_pair, held_out))}",
     ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from brickctl.workflows.tuning.space import Space, Values
     from brickctl.workflows.tuning.wish import Sampler
@@ -61,14 +61,6 @@ def search(
         with _silent(optuna):
             study.tell(asked, found)
         yield Trial(space=space, number=number, values=values, objective=found)
-
-
-def best(trials: Sequence[Trial], count: int) -> list[Trial]:
-    """The trials that reached most, each candidate once; of equals the earlier one."""
-    found: dict[tuple[str, Values], Trial] = {}
-    for trial in sorted(trials, key=lambda trial: trial.objective):
-        found.setdefault((trial.space.label, trial.values), trial)
-    return list(found.values())[:count]
 
 
 def _sampler(optuna: Any, name: Sampler, seed: int, dials: int) -> Any:

@@ -15,12 +15,12 @@ from brickctl.workflows.files import refuse_link, write_texts_of_user
 from brickctl.workflows.lock import lock_for
 from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import MANIFEST, TUNING
-from brickctl.workflows.tuning.candidates import Candidates
+from brickctl.workflows.tuning.candidates import Candidates, Standing
 from brickctl.workflows.tuning.deciding import HeldOut, is_better
 from brickctl.workflows.tuning.measured import opened
 from brickctl.workflows.tuning.model import opened_model
 from brickctl.workflows.tuning.note import MARK, note
-from brickctl.workflows.tuning.search import Trial, best, search
+from brickctl.workflows.tuning.search import Trial, search
 from brickctl.workflows.tuning.space import spaces_of
 from brickctl.workflows.tuning.wish import checks_of, read_material, refuse_held_out
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from brickctl.workflows.tuning.measured import Measured
     from brickctl.workflows.tuning.space import Space
     from brickctl.workflows.tuning.wish import Material, Wish
-
-FINALISTS = 3
-"""Candidates with the least loss, of which the one that answers most right is taken."""
 
 GIVEN_UP = 2.0
 """How many times the loss of what stands in brick.toml a candidate may reach before the rest of it is not measured."""
@@ -56,16 +53,16 @@ class Found:
         winner: the best of all, which may be the start.
         tried: how many candidates there were beside the start.
         made: how many of all numbers were measured now, and not in an earlier run.
-        losses: mean losses a token of start and winner, in nats.
-        right: shares of right answers of start and winner, or None where nothing is asked.
+        before: what the start reaches,
+        after: and the winner.
     """
 
     start: Trial
     winner: Trial
     tried: int
     made: int
-    losses: tuple[float, float]
-    right: tuple[float, float] | None
+    before: Standing
+    after: Standing
 
     @property
     def is_new(self) -> bool:
@@ -142,22 +139,21 @@ def _found(
     here, *others = spaces
     with opened_model(workplace, spaces, here.recipe(here.start), scratch) as model:
         candidates = Candidates(model, materials, measured)
-        before = candidates.loss(here, here.start)
-        if math.isinf(before) and candidates.refusal is not None:
+        before = candidates.standing(here, here.start)
+        if math.isinf(before.loss) and candidates.refusal is not None:
             raise candidates.refusal
-        candidates.limit = GIVEN_UP * before
-        start = Trial(space=here, number=0, values=here.start, objective=before + wish.alpha * here.size(here.start))
+        candidates.limit = GIVEN_UP * before.loss
+        objective = before.loss + wish.alpha * here.size(here.start)
+        start = Trial(space=here, number=0, values=here.start, objective=objective)
         trials = list(_trials(workplace, wish, others or [here], candidates))
-        finalists = [start, *(trial for trial in best(trials, FINALISTS) if not _is_same(trial, start))]
-        winner, right = _most_right(finalists, candidates)
-        after = candidates.loss(winner.space, winner.values)
+        winner, after = _most_right(start, trials, candidates)
         return Found(
             start=start,
             winner=winner,
             tried=len(trials) - len(others or [here]),
             made=candidates.made,
-            losses=(before, after),
-            right=right,
+            before=before,
+            after=after,
         )
 
 
@@ -183,25 +179,14 @@ class _Objective:
     alpha: float
 
     def __call__(self, values: tuple[float, ...]) -> float:
-        return self.candidates.loss(self.space, values) + self.alpha * self.space.size(values)
+        return self.candidates.standing(self.space, values).loss + self.alpha * self.space.size(values)
 
 
-def _is_same(trial: Trial, start: Trial) -> bool:
-    return trial.space is start.space and trial.values == start.values
-
-
-def _most_right(finalists: Sequence[Trial], candidates: Candidates) -> tuple[Trial, tuple[float, float] | None]:
-    """The finalist that answers most right, of equals the one with the least objective; and what start and it reach.
-
-    The start is the first of them.
-    """
-    possible = [trial for trial in finalists if math.isfinite(trial.objective)]
-    shares = [candidates.share_right(trial.space, trial.values) for trial in possible]
-    if not possible or any(share is None for share in shares):
-        return min(finalists, key=lambda trial: trial.objective), None
-    reached = [share or 0.0 for share in shares]
-    at = min(range(len(possible)), key=lambda at: (-reached[at], possible[at].objective))
-    return possible[at], (reached[0], reached[at])
+def _most_right(start: Trial, trials: Sequence[Trial], candidates: Candidates) -> tuple[Trial, Standing]:
+    """The trial that answers most right, of equals the one with the least objective, of these the first."""
+    standings = [(trial, candidates.standing(trial.space, trial.values)) for trial in (start, *trials)]
+    whole = [(trial, standing) for trial, standing in standings if standing.whole]
+    return min(whole or standings, key=lambda pair: (-(pair[1].right or 0.0), pair[0].objective))
 
 
 def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch: Path) -> tuple[HeldOut, ...]:

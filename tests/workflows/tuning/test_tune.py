@@ -23,7 +23,7 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
 
     assert {pair.before.check.name: (pair.before.value, pair.after.value) for pair in done.held_out}["next"] == (0, 1)
     assert (done.is_better, done.written, done.found.tried) == (True, True, 8)
-    assert done.found.losses[1] < done.found.losses[0] / 10
+    assert done.found.after.loss < done.found.before.loss / 10
     text = (project / "brick.toml").read_text()
     assert steps_of(text, "assistant") == done.found.winner.space.tables(done.found.winner.values)
     note = [line for line in text.splitlines() if line.startswith("# tuned: ")]
@@ -40,9 +40,9 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
 def test_a_search_that_was_stopped_goes_on_to_the_same_winner(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = wish(dry_run=True, trials=5)
     monkeypatch.setattr(tuning_workflow, "_decided", lambda *_: ())
-    measure, count = tuning.loss, 0
+    measure, count = tuning.reached, 0
 
-    def stopped(*given: Any) -> float:
+    def stopped(*given: Any) -> Any:
         nonlocal count
         count += 1
         if count > 7:
@@ -50,11 +50,11 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_winner(project: Path, mon
         return measure(*given)
 
     events = Listener()
-    monkeypatch.setattr(tuning, "loss", stopped)
+    monkeypatch.setattr(tuning, "reached", stopped)
     with pytest.raises(KeyboardInterrupt):
         tuned(project, asked, events)
     assert "what was measured is kept: the same command goes on from there" in events.notes
-    monkeypatch.setattr(tuning, "loss", measure)
+    monkeypatch.setattr(tuning, "reached", measure)
     resumed = tuned(project, asked)
     again = tuned(project, asked)
     (project / ".brickctl/tuning/measured.sqlite").unlink()
