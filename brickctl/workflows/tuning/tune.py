@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from brickctl.workflows.tuning.space import Space
     from brickctl.workflows.tuning.wish import Material, Wish
 
-GIVEN_UP = 2.0
-"""How many times the loss of what stands in brick.toml a candidate may reach before the rest of it is not measured."""
+GIVEN_UP = 1.0
+"""By how many nats a token a candidate may be worse than what stands in brick.toml before the rest of it is not read: from
+there on nothing is right, and which of two such candidates is worse tells a sampler little."""
 
 WINNER = ".winner"
 """The folder of what was found, beside that of the target: no target is called so."""
@@ -142,7 +143,7 @@ def _found(
         before = candidates.standing(here, here.start)
         if math.isinf(before.loss) and candidates.refusal is not None:
             raise candidates.refusal
-        candidates.limit = GIVEN_UP * before.loss
+        candidates.limit = before.loss + GIVEN_UP
         objective = before.loss + wish.alpha * here.size(here.start)
         start = Trial(space=here, number=0, values=here.start, objective=objective)
         trials = list(_trials(workplace, wish, others or [here], candidates))
