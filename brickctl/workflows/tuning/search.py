@@ -70,6 +70,15 @@ def _sampler(optuna: Any, name: Sampler, seed: int, dials: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed)
 
 
+def require_samplers() -> None:
+    """Make sure that a search can be made.
+
+    Raises:
+        Unsupported: Optuna, or what it calls, is not there.
+    """
+    _optuna()
+
+
 def _optuna() -> Any:
     try:
         import cmaes  # noqa: F401 - which Optuna asks for only in the middle of a search

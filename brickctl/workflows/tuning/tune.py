@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.step_edit import change_steps
-from brickctl.errors import Busy
+from brickctl.errors import Busy, ManifestInvalid
 from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.checking.run import open_run
 from brickctl.workflows.files import refuse_link, write_texts_of_user
@@ -20,7 +20,7 @@ from brickctl.workflows.tuning.deciding import HeldOut, is_better
 from brickctl.workflows.tuning.measured import opened
 from brickctl.workflows.tuning.model import opened_model
 from brickctl.workflows.tuning.note import MARK, note
-from brickctl.workflows.tuning.search import Trial, search
+from brickctl.workflows.tuning.search import Trial, require_samplers, search
 from brickctl.workflows.tuning.space import spaces_of
 from brickctl.workflows.tuning.wish import checks_of, read_material, refuse_held_out
 
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from brickctl.workflows.tuning.wish import Material, Wish
 
 GIVEN_UP = 1.0
-"""By how many nats a token a candidate may be worse than what stands in brick.toml before the rest of it is not read: from
-there on nothing is right, and which of two such candidates is worse tells a sampler little."""
+"""By how many nats a token a candidate may be worse than what stands in brick.toml before the rest of it is not read.
+
+Beyond that nothing is right, and which of two such candidates is worse tells a sampler little.
+"""
 
 WINNER = ".winner"
 """The folder of what was found, beside that of the target: no target is called so."""
@@ -53,7 +55,7 @@ class Found:
         start: what stands in brick.toml.
         winner: the best of all, which may be the start.
         tried: how many candidates there were beside the start.
-        made: how many of all numbers were measured now, and not in an earlier run.
+        made: how often a file of examples was read now, and not in an earlier run.
         before: what the start reaches,
         after: and the winner.
     """
@@ -94,6 +96,7 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
         NotFound: there is no such target, no check of it, or no such file.
         UsageFault: there is nothing to tune, an example is held out, or cannot be read.
         Unsupported: Optuna is not there, or the target is not one model.
+        ManifestInvalid: brick.toml cannot be read, or not be edited safely.
         Busy: brick.toml was saved by somebody else in the meantime.
         BrickctlError: as `build` raises.
     """
@@ -102,6 +105,9 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
     (here,) = spaces_of(session.manifest, text, replace(wish, methods=()))
     checks, materials = checks_of(session, wish.target), read_material(wish.data)
     refuse_held_out(session, materials, checks)
+    require_samplers()
+    if not wish.dry_run:
+        _require_editable(text, here)
     lock = lock_for(session, mode, [here.recipe(here.start)])
     workplace = Workplace(session=session, lock=lock, budget=budget)
     with _place(session) as (scratch, measured):
@@ -195,14 +201,26 @@ def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch
     session = workplace.session
     run = open_run(session, workplace.lock, workplace.budget, again=False)
     reached: list[list[Score]] = []
-    for what, trial in (("what stands in brick.toml", found.start), ("what was found", found.winner))[
-        : 1 + found.is_new
-    ]:
+    compared = {"what stands in brick.toml": found.start, **({"what was found": found.winner} if found.is_new else {})}
+    for what, trial in compared.items():
         session.events.note(f"measuring what held-out data says of {what}")
         recipe = trial.space.recipe(trial.values)
         folder = scratch / (recipe.name if trial is found.start else WINNER)  # the first is there already
         reached.append(list(run.scores(recipe, folder, checks)))
     return tuple(HeldOut(before=before, after=after) for before, after in zip(reached[0], reached[-1], strict=True))
+
+
+def _require_editable(text: str, here: Space) -> None:
+    """Make sure, before minutes of work, that what is found can be written.
+
+    Raises:
+        ManifestInvalid: brick.toml is written in a way that cannot be edited safely.
+    """
+    try:
+        change_steps(text, here.target.name, here.tables(here.start), ["whatever is found"], MARK)
+    except ManifestInvalid as invalid:
+        hint = f"write the steps of [targets.{here.target.name}] below it, or search with --dry-run and write by hand"
+        raise ManifestInvalid(invalid.message, place=invalid.place, hint=hint) from None
 
 
 def _write(

@@ -11,7 +11,7 @@ import pytest
 from brickctl.analysis import tuning
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.step_edit import steps_of
-from brickctl.errors import BrickctlError, Busy, NotFound, Unsupported, UsageFault
+from brickctl.errors import BrickctlError, Busy, ManifestInvalid, NotFound, Unsupported, UsageFault
 from brickctl.workflows.tuning import tune as tuning_workflow
 from tests.support.projects import Listener, rewrite
 from tests.workflows.tuning.conftest import tuned, wish
@@ -131,6 +131,16 @@ def test_brick_toml_that_somebody_saved_meanwhile_is_left_alone(project: Path, m
     with pytest.raises(Busy):
         tuned(project, wish(trials=4))
     assert "# tuned" not in (project / "brick.toml").read_text()
+
+
+def test_a_file_that_cannot_be_edited_is_refused_before_the_work(project: Path) -> None:
+    """One check stands above everything else, and tomlkit would move it."""
+    head, first, second = (project / "brick.toml").read_text().split("[[checks]]")
+    (project / "brick.toml").write_text(f"[[checks]]{first}{head}[[checks]]{second}")
+    with pytest.raises(ManifestInvalid, match="cannot be edited safely") as caught:
+        tuned(project, wish())
+    assert "--dry-run" in str(caught.value.hint)
+    assert not (project / ".brickctl/tuning").exists()
 
 
 @pytest.mark.parametrize("library", ["optuna", "cmaes"])
