@@ -69,9 +69,10 @@ def test_a_single_number_is_searched_for_too() -> None:
     assert least(trials("cmaes", text=text)) < 0.05
 
 
-def test_candidates_without_a_number_are_passed_over() -> None:
+@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
+def test_candidates_without_a_number_are_passed_over(sampler: Literal["cmaes", "tpe"]) -> None:
     def broken(values: Sequence[float]) -> float:
         return math.inf if values[0] > 0.5 else distance(values)
 
-    found = [*search(space(), broken, sampler="cmaes", seed=0, trials=30)]
+    found = [*search(space(), broken, sampler=sampler, seed=0, trials=30)]
     assert least(found) < 0.3
