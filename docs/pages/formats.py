@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from pages import plugins
 from pages.markdown import code, filled, listed, prose, table
 
 import brickctl
@@ -54,6 +55,7 @@ def manifest() -> str:
         methods=listed(methods()),
         kinds=listed(kinds()),
         checks=listed(check_kinds()),
+        check_kinds=plugins.check_sections(),
         ranges=_table_of(prose(versions)),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pages.markdown import arguments, document, filled, listed, prose, sentence, table
 
+from brickctl.analysis.checks.check import CheckKind, check_kinds
 from brickctl.core.nodes import Op
 from brickctl.core.parameters import Parameter, describe
 from brickctl.derivations.derivation import readers as derivation_readers
@@ -30,6 +31,8 @@ The `method` of a merge step; how weights are written stands under [operations](
 running model. With the law `permutation` the order of the bricks does not matter: `bricks` may be a table, and the
 arithmetic follows their digests. `bitwise` methods give the same bytes on every machine, `numeric` ones the same within
 the bound that `build --check` allows; `exact` arithmetic gives the same bits on every CPU."""
+
+_BARS = {"share": "a share from 0 to 1", "perplexity": "at least 1"}
 
 _LAWS = {
     "idempotence": "equal inputs give that input",
@@ -92,6 +95,20 @@ def _section(name: str, reader: Any) -> str:
     told = sentence(sys.modules[reader.__module__]).partition(": ")[2]
     form = prose(reader).removeprefix("Read ")
     return f"## {name}\n\n{told[:1].upper()}{told[1:]}\n\nWritten {form}"
+
+
+def check_sections() -> str:
+    """What the page of brick.toml says of each kind of check."""
+    return "\n\n".join(_check_kind(name, kind) for name, kind in check_kinds().items())
+
+
+def _check_kind(name: str, kind: type[CheckKind]) -> str:
+    line = f"A line of `data`: `{kind.line}`." if kind.line else ""
+    bar = "" if kind.good is None else f"The bar is `{kind.good}`, {_BARS[kind.unit]}."
+    keys = [(f"`{key.replace('_', '-')}`", meaning) for key, meaning in arguments(kind).items()]
+    facts = " ".join(filter(None, (line, bar)))
+    parts = (f"### {name}", prose(kind), facts, table(("key", "meaning"), keys) if keys else "")
+    return "\n\n".join(filter(None, parts))
 
 
 def kinds() -> str:

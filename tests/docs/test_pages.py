@@ -38,6 +38,7 @@ GUIDES_TO_PROJECTS = [
     "sign-and-verify",
     "stitch-layers",
     "switch-tasks-with-masks",
+    "test-what-was-built",
     "train-a-brick",
     "tune-weights",
     "verify-and-reproduce",

@@ -27,39 +27,53 @@ if TYPE_CHECKING:
     from brickctl.workflows.build import Built
     from brickctl.workflows.checking.score import Origin
 
+_ARTIFACT = "(artifact)"
+"""Instead of the name of a check, which it cannot be, for what a model was built into."""
+
 
 class Results:
-    """What earlier runs found out of one model, in a folder that many models share; with `again` all is forgotten."""
+    """What earlier runs found out of one model, in a folder that all models share; with `again` all is forgotten.
 
-    def __init__(self, folder: Path, *, again: bool = False) -> None:
-        self._pieces = Pieces(folder)
+    What the last run of a check rests on is marked, so that what is older can be pruned.
+    """
+
+    def __init__(self, folder: Path, model: str, *, again: bool = False) -> None:
+        self._folder = folder
+        self._model = model
         self._again = again
 
     def measured(self, check: Gate, origin: Origin) -> Measured | None:
         """What was measured before; None where nothing was, or where nobody can say that it was the same."""
         if self._again or origin.data is None:
             return None
-        return _parsed(self._pieces.get(_key(check, origin)))
+        return _parsed(self._stored(check.name, _key(check, origin)))
 
     def keep(self, check: Gate, origin: Origin, measured: Measured) -> None:
         """Remember a result, if it is a number and of data that is known."""
         if origin.data is not None and math.isfinite(measured.value):
-            self._pieces.keep(_key(check, origin), _document(measured))
+            self._keep(check.name, _key(check, origin), _document(measured))
 
     def artifact(self, recipe: Recipe, lock: Lock) -> Sha256 | None:
         """The digest of what a recipe was built into before, where every machine builds it into the same bytes."""
-        known = None if self._again else self._pieces.get(_recipe_key(recipe, lock))
+        known = None if self._again else self._stored(_ARTIFACT, _recipe_key(recipe, lock))
         return known if isinstance(known, str) and is_sha256(known) else None  # type: ignore[return-value]
 
     def remember(self, recipe: Recipe, lock: Lock, built: Built) -> None:
         """Remember what a recipe was built into, unless other machines may build other bytes."""
         statement = read_statement(built.folder)
         if statement is not None and statement[0]["internalParameters"] == {"reproducible": "bitwise"}:
-            self._pieces.keep(_recipe_key(recipe, lock), built.digest)
+            self._keep(_ARTIFACT, _recipe_key(recipe, lock), built.digest)
 
-    def close(self, model: str) -> None:
-        """Mark what was asked for of this model: all else may be pruned."""
-        self._pieces.mark(model)
+    def _stored(self, name: str, key: Mapping[str, Any]) -> Any:
+        pieces = Pieces(self._folder)
+        found = pieces.get(key)
+        if found is not None:
+            pieces.mark(f"{self._model} {name}")
+        return found
+
+    def _keep(self, name: str, key: Mapping[str, Any], value: Any) -> None:
+        Pieces(self._folder).keep(key, value)
+        self._stored(name, key)
 
 
 def _key(check: Gate, origin: Origin) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ class Run:
     def scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate]) -> Iterator[Score]:
         """Checks on what a recipe builds into a folder."""
         asked = {check.measured.name: check.measured for check in checks}
-        results = Results(self.folder, again=self.again)
+        results = Results(self.folder, recipe.name, again=self.again)
         origins, known = self._known(recipe, folder, tuple(asked.values()), results)
         if len(known) < len(asked):
             built = build(self.session, recipe, folder, self.lock, self.budget)
@@ -64,7 +64,6 @@ class Run:
         for check in checks:
             name = check.measured.name
             yield self._score(check, recipe.name, measured[name], origins[name], cached=name in known)
-        results.close(recipe.name)
 
     def _known(
         self, recipe: Recipe, folder: Path, asked: Sequence[Gate], results: Results

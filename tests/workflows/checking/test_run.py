@@ -9,6 +9,7 @@ import pytest
 from brickctl.core.accepted import FILE
 from brickctl.errors import LockInvalid, UsageFault
 from brickctl.tensors.executor import Budget
+from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.checking import results
 from brickctl.workflows.checking.accept import accept
 from brickctl.workflows.checking.run import Run
@@ -126,6 +127,20 @@ def test_a_stored_result_of_another_shape_is_measured_again(stored: str, project
         piece.write_text(json.dumps({**document, "value": json.loads(stored)}))
     assert one(project, "next").value == 1
     assert loads == ["next", "next"]
+
+
+def test_results_of_models_that_are_no_more_can_be_pruned(project: Path) -> None:
+    scores(project, "next", "text")
+    scores(project, "next")
+    folder = project / ".brickctl" / "results"
+    assert outlived(folder) == ()
+
+    rewrite(project, MERGED, "{ upper = 0.5, next = 0.5 }")
+    scores(project, "next")
+    assert len(outlived(folder)) == 2  # what was built, and what it reached; `text` was not measured since
+
+    rewrite(project, "{ upper = 0.5, next = 0.5 }", MERGED)
+    assert one(project, "text").cached
 
 
 def test_skills_of_bricks_are_kept_as_well(project: Path, loads: list[str]) -> None:
