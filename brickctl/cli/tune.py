@@ -13,8 +13,8 @@ from brickctl.cli import options, suggestions
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
     from brickctl.workflows.checking.score import Score
-    from brickctl.workflows.tune.tune import Found, Tuned
-    from brickctl.workflows.tune.wish import Sampler
+    from brickctl.workflows.tuning.tune import Found, Tuned
+    from brickctl.workflows.tuning.wish import Sampler
 
 
 @click.command()
@@ -92,8 +92,8 @@ def command(
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.lock import mode_for
     from brickctl.workflows.session import open_session
-    from brickctl.workflows.tune.tune import tune
-    from brickctl.workflows.tune.wish import Wish
+    from brickctl.workflows.tuning.tune import tune
+    from brickctl.workflows.tuning.wish import Wish
 
     wish = Wish(
         target=Alias(target),
@@ -146,7 +146,8 @@ def _mark(score: Score) -> str:
 def _verdict(target: str, tuned: Tuned, *, dry_run: bool) -> str:
     """What became of brick.toml, and why."""
     if not tuned.found.is_new:
-        return f"{target}: nothing better was found in {tuned.found.tried} trials: brick.toml stays as it is"
+        more = "more `--trials`, another `--seed` or `--method` may find it"
+        return f"{target}: nothing better was found in {tuned.found.tried} trials, brick.toml stays as it is; {more}"
     if tuned.written:
         rest = "" if tuned.is_better else ", though held-out data is against it (--force)"
         return f"{target}: brick.toml has what was found{rest}"
@@ -165,8 +166,8 @@ def _document(target: str, seed: int, tuned: Tuned) -> dict[str, Any]:
         "method": found.winner.space.label,
         "numbers": found.winner.numbers,
         "steps": found.winner.space.tables(found.winner.values),
-        "loss": {"before": _finite(found.losses[0]), "after": _finite(found.losses[1])},
-        "right": None if found.right is None else {"before": found.right[0], "after": found.right[1]},
+        "loss": {"before": _finite(found.before.loss), "after": _finite(found.after.loss)},
+        "right": {"before": found.before.right, "after": found.after.right},
         "held_out": [
             {
                 "check": pair.before.check.name,

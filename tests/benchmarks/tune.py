@@ -9,8 +9,8 @@ searched for too, and of task arithmetic. Each is `brickctl tune` as a user runs
 own, so nothing is known before.
 
 Printed: seconds of each search, its numbers, and the share of greedy answers that are right to the character on the
-half that decides, before and after. `--again` runs the last one once more, anew, and once more upon what it has
-measured: both must find the same winner.
+half that decides, before and after. `--again` runs the last one once more upon what it has measured, and
+once more anew: both must find the same winner.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapters", type=Path, nargs="+", required=True)
     parser.add_argument("--half", type=int, choices=(0, 1), default=0)
-    parser.add_argument("--few", type=int, default=8)
+    parser.add_argument("--few", type=int, default=16)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", default=METHODS)
@@ -96,10 +96,10 @@ def main() -> None:
             anew = Path(place) / "anew"
             anew.mkdir()
             make_project(anew, given.base.resolve(), adapters, given.half, given.few)
-            for folder in (anew, project):
+            for folder in (project, anew):
                 again = tuned(folder, [*arguments, "--method", given.methods[-1]])
                 same = "the same" if again["steps"] == last["steps"] else "ANOTHER"
-                print(f"{again['measured']} measured, {again['seconds']:.0f} s: {same} winner")
+                print(f"{again['measured']} measured, {again['seconds']:.0f} s: {same} winner", flush=True)
 
 
 def report(found: Mapping[str, Any], skills: Mapping[str, Path], *, first: bool) -> None:

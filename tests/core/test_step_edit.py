@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from brickctl.core.step_edit import change_steps, inline, steps_of
 from brickctl.errors import ManifestInvalid
@@ -87,3 +90,27 @@ def test_a_file_that_tomlkit_would_reorder_is_left_to_its_author() -> None:
 )
 def test_inline_values_mean_what_they_are(value: object) -> None:
     assert tomli.loads(f"x = {inline(value)}")["x"] == value
+
+
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**62), 2**62)
+_VALUES = st.recursive(
+    _NUMBERS | st.booleans() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    old=st.dictionaries(st.sampled_from(["op", "bricks", "density"]), _VALUES),
+    new=st.dictionaries(st.sampled_from(["op", "bricks", "method"]), _VALUES),
+)
+@settings(max_examples=60)
+def test_whatever_is_written_is_what_is_read_or_it_is_refused(old: dict[str, Any], new: dict[str, Any]) -> None:
+    text = f"# mine\n[targets.t]\napply = [{inline(old)}]  # why\n"
+    try:
+        edited = change_steps(text, "t", [new], ["note"], MARK)
+    except ManifestInvalid:
+        return
+    assert steps_of(edited, "t") == [new]
+    assert edited.startswith("# mine\n[targets.t]\n# tuned: note\n")
+    assert edited.endswith("  # why\n")

@@ -21,25 +21,28 @@ if TYPE_CHECKING:
     from brickctl.core.ports import Events
 
 FILE = "measured.sqlite"
-_TABLE = "CREATE TABLE IF NOT EXISTS measured (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID"
+_TABLE = """CREATE TABLE IF NOT EXISTS measured (
+    key TEXT, name TEXT, value REAL NOT NULL, PRIMARY KEY (key, name)
+) WITHOUT ROWID"""
 _PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 
 
 class Measured:
-    """Numbers by the digest of all that they follow from."""
+    """Named numbers, by the digest of all that they follow from."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def get(self, key: Sha256) -> float | None:
+    def get(self, key: Sha256, name: str) -> float | None:
         """What was measured; infinite where there was no number."""
-        row = self._connection.execute("SELECT value FROM measured WHERE key = ?", (key,)).fetchone()
+        found = self._connection.execute("SELECT value FROM measured WHERE key = ? AND name = ?", (key, name))
+        row = found.fetchone()
         return row[0] if row is not None and isinstance(row[0], float) else None
 
-    def keep(self, key: Sha256, value: float) -> None:
+    def keep(self, key: Sha256, name: str, value: float) -> None:
         """Store a number at once, whole or not at all; NaN is none."""
-        self._connection.execute("INSERT OR REPLACE INTO measured VALUES (?, ?)", (key, value))
+        self._connection.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?)", (key, name, value))
 
 
 @contextmanager
@@ -67,7 +70,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
         connection.execute(_TABLE)
-        connection.execute("SELECT count(*) FROM measured").fetchone()
+        connection.execute("SELECT key, name, value FROM measured LIMIT 1").fetchone()
     except sqlite3.DatabaseError:
         connection.close()
         raise

@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brickctl.core.step_edit import change_steps
-from brickctl.errors import Busy
+from brickctl.errors import Busy, ManifestInvalid
 from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.checking.run import open_run
 from brickctl.workflows.files import refuse_link, write_texts_of_user
 from brickctl.workflows.lock import lock_for
 from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import MANIFEST, TUNING
-from brickctl.workflows.tune.candidates import Candidates
-from brickctl.workflows.tune.deciding import HeldOut, is_better
-from brickctl.workflows.tune.measured import opened
-from brickctl.workflows.tune.model import opened_model
-from brickctl.workflows.tune.note import MARK, note
-from brickctl.workflows.tune.search import Trial, best, search
-from brickctl.workflows.tune.space import spaces_of
-from brickctl.workflows.tune.wish import checks_of, read_material, refuse_held_out
+from brickctl.workflows.tuning.candidates import Candidates, Standing
+from brickctl.workflows.tuning.deciding import HeldOut, is_better
+from brickctl.workflows.tuning.measured import opened
+from brickctl.workflows.tuning.model import opened_model
+from brickctl.workflows.tuning.note import MARK, note
+from brickctl.workflows.tuning.search import Trial, require_samplers, search
+from brickctl.workflows.tuning.space import spaces_of
+from brickctl.workflows.tuning.wish import checks_of, read_material, refuse_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from brickctl.workflows.checking.score import Score
     from brickctl.workflows.lock import LockMode
     from brickctl.workflows.session import Session
-    from brickctl.workflows.tune.measured import Measured
-    from brickctl.workflows.tune.space import Space
-    from brickctl.workflows.tune.wish import Material, Wish
+    from brickctl.workflows.tuning.measured import Measured
+    from brickctl.workflows.tuning.space import Space
+    from brickctl.workflows.tuning.wish import Material, Wish
 
-FINALISTS = 3
-"""Candidates with the least loss, of which the one that answers most right is taken."""
+GIVEN_UP = 1.0
+"""By how many nats a token a candidate may be worse than what stands in brick.toml before the rest of it is not read.
 
-GIVEN_UP = 2.0
-"""How many times the loss of what stands in brick.toml a candidate may reach before the rest of it is not measured."""
+Beyond that nothing is right, and which of two such candidates is worse tells a sampler little.
+"""
 
 WINNER = ".winner"
 """The folder of what was found, beside that of the target: no target is called so."""
@@ -55,17 +55,17 @@ class Found:
         start: what stands in brick.toml.
         winner: the best of all, which may be the start.
         tried: how many candidates there were beside the start.
-        made: how many of all numbers were measured now, and not in an earlier run.
-        losses: mean losses a token of start and winner, in nats.
-        right: shares of right answers of start and winner, or None where nothing is asked.
+        made: how often a file of examples was read now, and not in an earlier run.
+        before: what the start reaches,
+        after: and the winner.
     """
 
     start: Trial
     winner: Trial
     tried: int
     made: int
-    losses: tuple[float, float]
-    right: tuple[float, float] | None
+    before: Standing
+    after: Standing
 
     @property
     def is_new(self) -> bool:
@@ -96,6 +96,7 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
         NotFound: there is no such target, no check of it, or no such file.
         UsageFault: there is nothing to tune, an example is held out, or cannot be read.
         Unsupported: Optuna is not there, or the target is not one model.
+        ManifestInvalid: brick.toml cannot be read, or not be edited safely.
         Busy: brick.toml was saved by somebody else in the meantime.
         BrickctlError: as `build` raises.
     """
@@ -104,6 +105,9 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
     (here,) = spaces_of(session.manifest, text, replace(wish, methods=()))
     checks, materials = checks_of(session, wish.target), read_material(wish.data)
     refuse_held_out(session, materials, checks)
+    require_samplers()
+    if not wish.dry_run:
+        _require_editable(text, here)
     lock = lock_for(session, mode, [here.recipe(here.start)])
     workplace = Workplace(session=session, lock=lock, budget=budget)
     with _place(session) as (scratch, measured):
@@ -142,22 +146,21 @@ def _found(
     here, *others = spaces
     with opened_model(workplace, spaces, here.recipe(here.start), scratch) as model:
         candidates = Candidates(model, materials, measured)
-        before = candidates.loss(here, here.start)
-        if math.isinf(before) and candidates.refusal is not None:
+        before = candidates.standing(here, here.start)
+        if math.isinf(before.loss) and candidates.refusal is not None:
             raise candidates.refusal
-        candidates.limit = GIVEN_UP * before
-        start = Trial(space=here, number=0, values=here.start, objective=before + wish.alpha * here.size(here.start))
+        candidates.limit = before.loss + GIVEN_UP
+        objective = before.loss + wish.alpha * here.size(here.start)
+        start = Trial(space=here, number=0, values=here.start, objective=objective)
         trials = list(_trials(workplace, wish, others or [here], candidates))
-        finalists = [start, *(trial for trial in best(trials, FINALISTS) if not _is_same(trial, start))]
-        winner, right = _most_right(finalists, candidates)
-        after = candidates.loss(winner.space, winner.values)
+        winner, after = _most_right(start, trials, candidates)
         return Found(
             start=start,
             winner=winner,
             tried=len(trials) - len(others or [here]),
             made=candidates.made,
-            losses=(before, after),
-            right=right,
+            before=before,
+            after=after,
         )
 
 
@@ -183,25 +186,14 @@ class _Objective:
     alpha: float
 
     def __call__(self, values: tuple[float, ...]) -> float:
-        return self.candidates.loss(self.space, values) + self.alpha * self.space.size(values)
+        return self.candidates.standing(self.space, values).loss + self.alpha * self.space.size(values)
 
 
-def _is_same(trial: Trial, start: Trial) -> bool:
-    return trial.space is start.space and trial.values == start.values
-
-
-def _most_right(finalists: Sequence[Trial], candidates: Candidates) -> tuple[Trial, tuple[float, float] | None]:
-    """The finalist that answers most right, of equals the one with the least objective; and what start and it reach.
-
-    The start is the first of them.
-    """
-    possible = [trial for trial in finalists if math.isfinite(trial.objective)]
-    shares = [candidates.share_right(trial.space, trial.values) for trial in possible]
-    if not possible or any(share is None for share in shares):
-        return min(finalists, key=lambda trial: trial.objective), None
-    reached = [share or 0.0 for share in shares]
-    at = min(range(len(possible)), key=lambda at: (-reached[at], possible[at].objective))
-    return possible[at], (reached[0], reached[at])
+def _most_right(start: Trial, trials: Sequence[Trial], candidates: Candidates) -> tuple[Trial, Standing]:
+    """The trial that answers most right, of equals the one with the least objective, of these the first."""
+    standings = [(trial, candidates.standing(trial.space, trial.values)) for trial in (start, *trials)]
+    whole = [(trial, standing) for trial, standing in standings if standing.whole]
+    return min(whole or standings, key=lambda pair: (-(pair[1].right or 0.0), pair[0].objective))
 
 
 def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch: Path) -> tuple[HeldOut, ...]:
@@ -209,14 +201,26 @@ def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch
     session = workplace.session
     run = open_run(session, workplace.lock, workplace.budget, again=False)
     reached: list[list[Score]] = []
-    for what, trial in (("what stands in brick.toml", found.start), ("what was found", found.winner))[
-        : 1 + found.is_new
-    ]:
+    compared = {"what stands in brick.toml": found.start, **({"what was found": found.winner} if found.is_new else {})}
+    for what, trial in compared.items():
         session.events.note(f"measuring what held-out data says of {what}")
         recipe = trial.space.recipe(trial.values)
         folder = scratch / (recipe.name if trial is found.start else WINNER)  # the first is there already
         reached.append(list(run.scores(recipe, folder, checks)))
     return tuple(HeldOut(before=before, after=after) for before, after in zip(reached[0], reached[-1], strict=True))
+
+
+def _require_editable(text: str, here: Space) -> None:
+    """Make sure, before minutes of work, that what is found can be written.
+
+    Raises:
+        ManifestInvalid: brick.toml is written in a way that cannot be edited safely.
+    """
+    try:
+        change_steps(text, here.target.name, here.tables(here.start), ["whatever is found"], MARK)
+    except ManifestInvalid as invalid:
+        hint = f"write the steps of [targets.{here.target.name}] below it, or search with --dry-run and write by hand"
+        raise ManifestInvalid(invalid.message, place=invalid.place, hint=hint) from None
 
 
 def _write(

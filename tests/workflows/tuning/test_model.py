@@ -12,11 +12,11 @@ from brickctl.core.names import Alias
 from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import build
 from brickctl.workflows.lock import LockMode, current_lock
-from brickctl.workflows.tune.model import opened_model
-from brickctl.workflows.tune.space import Space, spaces_of
-from brickctl.workflows.tune.wish import Wish
+from brickctl.workflows.tuning.model import opened_model
+from brickctl.workflows.tuning.space import Space, spaces_of
+from brickctl.workflows.tuning.wish import Wish
 from tests.support.projects import opened, rewrite
-from tests.workflows.tune.conftest import BUDGET
+from tests.workflows.tuning.conftest import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     import pytest
     from torch import Tensor
 
-    from brickctl.workflows.tune.model import ModelInMemory
-    from brickctl.workflows.tune.space import Values
+    from brickctl.core.nodes import Node
+    from brickctl.workflows.tuning.model import ModelInMemory
+    from brickctl.workflows.tuning.space import Values
 
+NAME = "model.layers.0.self_attn.q_proj.weight"
 TIES = ('method = "task_arithmetic", bricks = { upper', 'method = "ties", density = 0.5, bricks = { upper')
 
 
@@ -70,6 +72,18 @@ def test_a_weighted_sum_differs_from_a_build_by_a_rounding_at_most(project: Path
             others += int((parameters[name].to(tensor.dtype) != tensor).sum())
             total += tensor.numel()
         assert others <= total / 1000
+
+
+def test_other_weights_of_a_sum_cost_no_kernel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_memory(project) as (model, space, _):
+        model.become(space.recipe((1.1, 0.3)))
+        made: list[Node] = []
+        monkeypatch.setattr(model.whole, "tensor", made.append)
+        for values in ((0.7, 1.2), (0.0, 1.0)):
+            before = model.parameters[NAME].clone()
+            model.become(space.recipe(values))
+            assert not torch.equal(model.parameters[NAME], before)
+        assert made == []
 
 
 def test_only_what_differs_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

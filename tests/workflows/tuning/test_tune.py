@@ -11,10 +11,10 @@ import pytest
 from brickctl.analysis import tuning
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.step_edit import steps_of
-from brickctl.errors import BrickctlError, Busy, NotFound, Unsupported, UsageFault
-from brickctl.workflows.tune import tune as tuning_workflow
+from brickctl.errors import BrickctlError, Busy, ManifestInvalid, NotFound, Unsupported, UsageFault
+from brickctl.workflows.tuning import tune as tuning_workflow
 from tests.support.projects import Listener, rewrite
-from tests.workflows.tune.conftest import tuned, wish
+from tests.workflows.tuning.conftest import tuned, wish
 
 
 def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project: Path) -> None:
@@ -23,7 +23,7 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
 
     assert {pair.before.check.name: (pair.before.value, pair.after.value) for pair in done.held_out}["next"] == (0, 1)
     assert (done.is_better, done.written, done.found.tried) == (True, True, 8)
-    assert done.found.losses[1] < done.found.losses[0] / 10
+    assert done.found.after.loss < done.found.before.loss / 10
     text = (project / "brick.toml").read_text()
     assert steps_of(text, "assistant") == done.found.winner.space.tables(done.found.winner.values)
     note = [line for line in text.splitlines() if line.startswith("# tuned: ")]
@@ -40,9 +40,9 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
 def test_a_search_that_was_stopped_goes_on_to_the_same_winner(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = wish(dry_run=True, trials=5)
     monkeypatch.setattr(tuning_workflow, "_decided", lambda *_: ())
-    measure, count = tuning.loss, 0
+    measure, count = tuning.reached, 0
 
-    def stopped(*given: Any) -> float:
+    def stopped(*given: Any) -> Any:
         nonlocal count
         count += 1
         if count > 7:
@@ -50,11 +50,11 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_winner(project: Path, mon
         return measure(*given)
 
     events = Listener()
-    monkeypatch.setattr(tuning, "loss", stopped)
+    monkeypatch.setattr(tuning, "reached", stopped)
     with pytest.raises(KeyboardInterrupt):
         tuned(project, asked, events)
     assert "what was measured is kept: the same command goes on from there" in events.notes
-    monkeypatch.setattr(tuning, "loss", measure)
+    monkeypatch.setattr(tuning, "reached", measure)
     resumed = tuned(project, asked)
     again = tuned(project, asked)
     (project / ".brickctl/tuning/measured.sqlite").unlink()
@@ -131,6 +131,16 @@ def test_brick_toml_that_somebody_saved_meanwhile_is_left_alone(project: Path, m
     with pytest.raises(Busy):
         tuned(project, wish(trials=4))
     assert "# tuned" not in (project / "brick.toml").read_text()
+
+
+def test_a_file_that_cannot_be_edited_is_refused_before_the_work(project: Path) -> None:
+    """One check stands above everything else, and tomlkit would move it."""
+    head, first, second = (project / "brick.toml").read_text().split("[[checks]]")
+    (project / "brick.toml").write_text(f"[[checks]]{first}{head}[[checks]]{second}")
+    with pytest.raises(ManifestInvalid, match="cannot be edited safely") as caught:
+        tuned(project, wish())
+    assert "--dry-run" in str(caught.value.hint)
+    assert not (project / ".brickctl/tuning").exists()
 
 
 @pytest.mark.parametrize("library", ["optuna", "cmaes"])

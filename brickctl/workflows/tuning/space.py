@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.document import Table
+from brickctl.core.document import Table, shown
 from brickctl.core.manifest import Step
 from brickctl.core.names import did_you_mean
 from brickctl.core.step_edit import steps_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brickctl.core.manifest import Manifest, Target
     from brickctl.merging.method import Declared
     from brickctl.operations.dials import Dial
-    from brickctl.workflows.tune.wish import Wish
+    from brickctl.workflows.tuning.wish import Wish
 
 _MERGE = "merge"
 
@@ -107,7 +107,7 @@ def spaces_of(manifest: Manifest, text: str, wish: Wish) -> tuple[Space, ...]:
     target = manifest.targets.get(wish.target)
     if target is None:
         hint = did_you_mean(wish.target, manifest.targets) or f"there are {', '.join(manifest.targets) or 'none'}"
-        raise NotFound(f"`{wish.target}` is no target of this project", hint=hint)
+        raise NotFound(f"`{shown(wish.target)}` is no target of this project", hint=hint)
     read_recipe(manifest, target)
     steps = steps_of(text, wish.target)
     if not any(step["op"] == _MERGE for step in steps):
@@ -128,7 +128,7 @@ _MERGES = "name a target that merges bricks: their weights are what is tuned"
 
 def _dials_hint(wish: Wish) -> str:
     if wish.only:
-        return f"it has no number of the kind {' or '.join(wish.only)}: leave `--only` out, or name another"
+        return f"it has no number of the kind {shown(' or '.join(wish.only))}: leave `--only` out, or name another"
     return "its method has no weights, and no parameter with two bounds"
 
 
@@ -136,7 +136,7 @@ def _method(name: str) -> Declared:
     found = method_named(name)
     if found is None:
         hint = did_you_mean(name, methods()) or f"this brickctl has {', '.join(methods())}"
-        raise UsageFault(f"there is no merge method `{name}`", hint=hint)
+        raise UsageFault(f"there is no merge method `{shown(name)}`", hint=hint)
     return found
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from brickctl.operations.operation import Ingredients
     from brickctl.operations.target import Recipe
     from brickctl.workflows.analyzing.subject import Workplace
-    from brickctl.workflows.tune.space import Space
+    from brickctl.workflows.tuning.space import Space
 
 
 @dataclass(slots=True, kw_only=True)

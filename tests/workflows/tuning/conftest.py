@@ -10,8 +10,8 @@ import pytest
 from brickctl.core.names import Alias
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.lock import LockMode
-from brickctl.workflows.tune.tune import Tuned, tune
-from brickctl.workflows.tune.wish import Wish
+from brickctl.workflows.tuning.tune import Tuned, tune
+from brickctl.workflows.tuning.wish import Wish
 from tests.support.projects import Listener, opened, rewrite, starter_project
 
 WORDS = ("brick", "tune", "river", "stone", "maple", "quiz")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from brickctl.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from brickctl.workflows.tune.space import Space, Values
-    from brickctl.workflows.tune.wish import Sampler
+    from brickctl.workflows.tuning.space import Space, Values
+    from brickctl.workflows.tuning.wish import Sampler
 
 _TWO = 2
 """Dials from which on there is a covariance."""
@@ -63,19 +63,20 @@ def search(
         yield Trial(space=space, number=number, values=values, objective=found)
 
 
-def best(trials: Sequence[Trial], count: int) -> list[Trial]:
-    """The trials that reached most, each candidate once; of equals the earlier one."""
-    found: dict[tuple[str, Values], Trial] = {}
-    for trial in sorted(trials, key=lambda trial: trial.objective):
-        found.setdefault((trial.space.label, trial.values), trial)
-    return list(found.values())[:count]
-
-
 def _sampler(optuna: Any, name: Sampler, seed: int, dials: int) -> Any:
     """With one dial there is no covariance to adapt, and Optuna's CMA-ES would draw at random."""
     if name == "cmaes" and dials >= _TWO:
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     return optuna.samplers.TPESampler(seed=seed)
+
+
+def require_samplers() -> None:
+    """Make sure that a search can be made.
+
+    Raises:
+        Unsupported: Optuna, or what it calls, is not there.
+    """
+    _optuna()
 
 
 def _optuna() -> Any:

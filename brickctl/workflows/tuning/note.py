@@ -11,9 +11,9 @@ from brickctl.workflows.checking.telling import figure
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from brickctl.workflows.tune.deciding import HeldOut
-    from brickctl.workflows.tune.tune import Found
-    from brickctl.workflows.tune.wish import Material, Wish
+    from brickctl.workflows.tuning.deciding import HeldOut
+    from brickctl.workflows.tuning.tune import Found
+    from brickctl.workflows.tuning.wish import Material, Wish
 
 MARK = "tuned: "
 """What each line of such a comment begins with."""
@@ -21,13 +21,12 @@ MARK = "tuned: "
 
 def note(wish: Wish, found: Found, held_out: Sequence[HeldOut], materials: Sequence[Material]) -> list[str]:
     """The lines of the comment, without a mark."""
-    before, after = found.losses
     parts = [f"brickctl {__version__}", f"{found.tried} trials", wish.sampler, f"seed {wish.seed}", *_unusual(wish)]
     count = sum(len(material.examples) for material in materials)
     names = ", ".join(shown(material.name) for material in materials)
     return [
         ", ".join(parts),
-        f"by {count} examples of {names}: loss {before:.3f} -> {after:.3f}",
+        f"by {count} examples of {names}: loss {found.before.loss:.3f} -> {found.after.loss:.3f}",
         f"held out: {'; '.join(map(_pair, held_out))}",
     ]
 
