@@ -2,10 +2,10 @@
 
     python tests/benchmarks/export_gguf.py BASE ADAPTERS [--engine PYTHON] [--converter convert_hf_to_gguf.py]
 
-BASE is the folder that `make_base.py` makes, ADAPTERS that in which `date` and `reverse` lie (`shared/real`). The two are
-merged (sum x 0.7), exported in each type, and asked twenty prompts: ten held-out ones of each skill. A stack of the two
-is asked with each adapter beside the model. llama.cpp is the one in `xllamacpp`; with `--engine` a Python that has
-`llama-cpp-python`. With `--converter` the tensors and keys of llama.cpp's own converter are compared with ours.
+BASE is the folder that `make_base.py` makes, ADAPTERS that in which `date` and `reverse` lie (`shared/real`). The two
+are merged (sum x 0.7), exported in each type, and asked twenty prompts: ten held-out ones of each skill. A stack of
+the two is asked with each adapter beside the model. llama.cpp is the one in `xllamacpp`; with `--engine` a Python that
+has `llama-cpp-python`. With `--converter` the tensors and keys of llama.cpp's own converter are compared with ours.
 """
 
 from __future__ import annotations

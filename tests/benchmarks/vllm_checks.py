@@ -4,8 +4,8 @@
     python tests/benchmarks/vllm_checks.py vllm-0.33.0 dist/TARGET.vllm
 
 `vllm/lora/peft_helper.py` reads each `adapter_config.json` and holds it against the largest rank of the command that
-the export tells; `parse_fine_tuned_lora_name` of `vllm/lora/utils.py` says which module each tensor is of, and every one
-of them must be a module of the model. What these files import of vLLM is replaced by stubs, which decide nothing.
+the export tells; `parse_fine_tuned_lora_name` of `vllm/lora/utils.py` says which module each tensor is of, and every
+one of them must be a module of the model. What these files import of vLLM is replaced by stubs, which decide nothing.
 """
 
 from __future__ import annotations
