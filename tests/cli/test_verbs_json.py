@@ -100,6 +100,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "completions": ("bash",),
     "diff": ("base", "sql"),
     "doctor": ("--offline",),
+    "export": ("assistant", "--format", "oci"),
     "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
     "grow": ("depth", STARTER, "--layers", "5", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
@@ -169,7 +170,18 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "export", "mirror", "run", "test", "train", "tune", "unlearn"}
+    known = set(SUCCESSES) | {
+        "analyze",
+        "derive",
+        "edit",
+        "export",
+        "mirror",
+        "run",
+        "test",
+        "train",
+        "tune",
+        "unlearn",
+    }
     assert set(FAILURES) == known == verbs - frame
 
 

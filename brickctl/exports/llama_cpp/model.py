@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from gguf import GGUFWriter
+    from gguf import GGUFWriter, SpecialVocab
 
     from brickctl.exports.export_format import Subject
     from brickctl.exports.llama_cpp.element_types import ElementType
@@ -80,7 +80,8 @@ def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str
         writer.add_file_type(element.file_type)
         _tell_sizes(writer, tensors)
         tokens.tell(writer)
-        _tell_specials(writer, subject.folder, model.shape.rows, merges=tokens.merges is None)
+        specials = specials_of(subject.folder, rows=model.shape.rows, merges=tokens.merges is None)
+        specials.add_to_gguf(writer, quiet=True)
         label = f"writing {path.name}"
         subject.progress.start(label, sum(tensor.nbytes for tensor in tensors))
         write_file(writer, path, tensors, lambda amount: subject.progress.advance(label, amount))
@@ -96,16 +97,20 @@ def _tell_sizes(writer: GGUFWriter, tensors: Sequence[Tensor]) -> None:
     writer.add_quantization_version(GGML_QUANT_VERSION)
 
 
-def _tell_specials(writer: GGUFWriter, folder: Path, rows: int, *, merges: bool) -> None:
-    """Merges, tokens with a role, and the chat template, as the `gguf` package reads them from a folder."""
+def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) -> SpecialVocab:
+    """Merges, tokens with a role, and the chat template, as the `gguf` package reads them from a folder.
+
+    Raises:
+        IntegrityFault: it cannot read them.
+    """
     from gguf import SpecialVocab
 
     logging.getLogger("gguf").setLevel(logging.ERROR)  # it says what it makes of unusual templates, for its developers
     try:
-        specials = SpecialVocab(folder, load_merges=merges, n_vocab=rows)
+        found = SpecialVocab(folder, load_merges=merges, n_vocab=rows)
     except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
         cause = f"the `gguf` package cannot read them: {error}"
         hint = "look at tokenizer_config.json and chat_template.jinja of the base"
         raise IntegrityFault("the tokenizer files are damaged", causes=(cause,), hint=hint) from None
-    specials.add_special_token.setdefault("bos", False)  # some tokenizers of llama.cpp begin texts with one unless told
-    specials.add_to_gguf(writer, quiet=True)
+    found.add_special_token.setdefault("bos", False)  # some tokenizers of llama.cpp begin texts with one unless told
+    return found

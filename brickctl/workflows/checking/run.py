@@ -68,7 +68,7 @@ class Run:
     def known_scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate]) -> Iterator[Score]:
         """What earlier runs have found out of the same bytes; builds nothing, measures nothing, and forgets nothing."""
         asked = {check.measured.name: check.measured for check in checks}
-        results = Results(self.folder)
+        results = Results(self.folder, recipe.name)
         artifact = self._artifact(recipe, folder, results)
         if artifact is None:
             return
