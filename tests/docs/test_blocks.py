@@ -28,6 +28,7 @@ NOT_RUN = {
     ],
     "docs/how-to/run-in-ci.md": ["a test machine has no containers; hadolint has looked at the file"],
     "docs/how-to/see-inside-a-model.md": ["it needs a GPU, and there is no such folder here"],
+    "docs/how-to/show-a-target.md": ["it measures every brick, which takes half a minute"],
     "docs/how-to/sign-and-verify.md": [INSTALLED],
     "docs/how-to/train-a-brick.md": ["it is stopped by hand"],
     "docs/how-to/work-without-a-network.md": ["it would offer what is on this machine to the network"],
@@ -72,3 +73,12 @@ def test_a_command_stands_in_a_block_that_is_run(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_the_language_of_a_block_is_one_that_the_tests_know(page: Path) -> None:
     assert {language for language, _, _ in fences(page.read_text(encoding="utf-8"))} <= LANGUAGES
+
+
+def test_every_operation_and_derivation_is_shown_in_a_guide() -> None:
+    """A step that the reference lists and no guide uses would be known to its author only."""
+    guides = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/how-to").glob("*.md"))
+    references = (ROOT / f"docs/reference/{name}.md" for name in ("operations", "derivations"))
+    names = [name for path in references for name in re.findall(r"^## ([a-z-]+)$", path.read_text(), re.MULTILINE)]
+    assert len(names) > 20
+    assert [name for name in names if f'op = "{name}"' not in guides and f"`{name}`" not in guides] == []
