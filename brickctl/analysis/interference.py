@@ -158,6 +158,11 @@ class Interference:
         return math.sqrt(square) if square > _ROUNDING * sum(self.squares) else 0.0
 
     @property
+    def joint_norm(self) -> float:
+        """The norm of the sum of the two: how far a model with both is from the base."""
+        return math.sqrt(max(0.0, sum(self.squares) + 2.0 * self.dot))
+
+    @property
     def norm_ratio(self) -> float | None:
         """The norm of the second beside that of the first; None where that does nothing."""
         first, second = self.norms

@@ -110,7 +110,7 @@ def _values(what: str, before: Any, after: Any) -> str:
 
 
 def _show_bricks(console: Console, found: BrickDifference, *, layers: bool) -> None:
-    columns = ("norms", "ratio", "cosine", "read alike", "write alike", "opposite signs")
+    columns = ("norms", "together", "cosine", "read alike", "write alike", "opposite signs")
     console.table(
         ("bricks", *columns), [(f"{one.one} + {one.other}", *_interference(one.total)) for one in found.pairs]
     )
@@ -121,6 +121,9 @@ def _show_bricks(console: Console, found: BrickDifference, *, layers: bool) -> N
     console.show("")
     for pair in found.pairs:
         console.show(_advised(pair))
+    if len(found.pairs) > 1:
+        best = min(found.pairs, key=lambda pair: pair.total.joint_norm)
+        console.note(f"begin with {best.one} + {best.other}: together they are the least far from the base")
     console.note("figures of weights do not promise that a skill stays: `brickctl test --bricks` says what each keeps")
 
 
@@ -135,7 +138,7 @@ def _interference(sums: Interference) -> tuple[str, ...]:
     first, second = sums.norms
     return (
         f"{first:.3g}, {second:.3g}",
-        _number(sums.norm_ratio, 2),
+        f"{sums.joint_norm:.3g}",
         _number(sums.cosine, 3),
         _number(sums.input_overlap, 3),
         _number(sums.output_overlap, 3),

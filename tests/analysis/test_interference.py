@@ -28,6 +28,8 @@ def test_figures_are_those_of_the_formulas() -> None:
     mine, theirs = one.left @ one.right, other.left @ other.right
     assert found.norms == pytest.approx((float(mine.norm()), float(theirs.norm())))
     assert found.cosine == pytest.approx(float((mine * theirs).sum() / mine.norm() / theirs.norm()))
+    assert found.joint_norm == pytest.approx(float((mine + theirs).norm()))
+    assert found.distance == pytest.approx(float((mine - theirs).norm()))
     lengths = (mine.T @ mine).norm() * (theirs.T @ theirs).norm()
     assert found.input_overlap == pytest.approx(float((mine @ theirs.T).norm() ** 2 / lengths))
     assert found.output_overlap == pytest.approx(float((mine.T @ theirs).norm() ** 2 / lengths))
@@ -47,6 +49,7 @@ def test_a_delta_is_itself_and_the_opposite_of_its_negative() -> None:
         assert found.loudness == pytest.approx((ratio, 1.0 / ratio))
         assert found.norm_ratio == pytest.approx(ratio)
     assert (same.conflicts, opposite.conflicts) == (0.0, 1.0)
+    assert (same.distance, same.joint_norm) == (0.0, pytest.approx(2.0 * same.norms[0]))
 
 
 def test_deltas_that_read_and_write_elsewhere_have_nothing_in_common() -> None:

@@ -157,6 +157,7 @@ def figures(material: Material, frailty: Mapping[str, float]) -> dict[str, dict[
         ratio = total.norm_ratio or 1.0
         found["norm ratio"][names] = max(ratio, 1.0 / ratio)
         found["louder norm"][names] = max(total.norms)
+        found["joint norm"][names] = total.joint_norm
         found["cosine"][names] = total.cosine or 0.0
         found["input overlap"][names] = total.input_overlap or 0.0
         found["output overlap"][names] = total.output_overlap or 0.0

@@ -51,8 +51,9 @@ def test_bricks_are_compared_in_pairs_with_what_to_try_first(project: Sandbox) -
     assert [pair["bricks"] for pair in found] == [["mail", "other"], ["mail", "sql"], ["other", "sql"]]
     assert found[2]["cosine"] == pytest.approx(1.0)
     assert found[2]["advice"]["action"] == "average"
+    assert "begin with mail + sql: together they are the least far from the base" in project.run("diff", "--bricks").err
     outcome = project.run("diff", "other", "sql", "--layers")
-    assert outcome.lines[0].split()[:3] == ["bricks", "norms", "ratio"]
+    assert outcome.lines[0].split()[:3] == ["bricks", "norms", "together"]
     assert "other + sql: merge their mean, weights of 0.5; their deltas point the same way (cosine 1.00)" in outcome.out
     assert "`brickctl test --bricks` says what each keeps" in outcome.err
 

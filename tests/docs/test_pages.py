@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
     "add-tokens",
+    "compare-and-predict",
     "edit-facts",
     "export-a-lock",
     "extract-a-brick",

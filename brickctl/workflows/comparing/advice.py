@@ -1,8 +1,9 @@
 """What follows from the interference of two bricks: how to bring them together, and why.
 
-Careful on purpose. Of sixteen pairs of bricks of two models that were merged and measured (tests/benchmarks/README.md)
-no figure of the weights ranked both sets as the merged models did: a cosine near 0 promised nothing. So the advice is
-what to try first, and what speaks for it; what a merge keeps, only a check says.
+Careful on purpose. Sixteen pairs of bricks of two models were merged and measured (tests/benchmarks/README.md). How far
+both together are from the base, their joint norm, ranked the pairs of either model as what the merges kept did;
+cosines, overlaps and signs did not, and no figure has a bound that holds for two models. So the advice is what to try
+first, and what speaks for it; what a merge keeps, only a check says.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from brickctl.analysis.interference import Interference, Known, Thin, Whole, int
 from brickctl.core.dtypes import DType
 from brickctl.core.names import BASE
 from brickctl.core.numbers import layer_of
+from brickctl.errors import Misfit
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.factored import as_stored, product_of
@@ -80,7 +81,7 @@ def pairs_of(
     names = [name for name in _names(ingredients) if any(name in own for own in deltas.values())]
     progress.start(_LABEL, len(names), "tensors")
     for name in names:
-        found = {alias: _known(own[name], tensors) for alias, own in deltas.items() if name in own}
+        found = {alias: _measured(alias, name, own[name], tensors) for alias, own in deltas.items() if name in own}
         for one, other in pairs:
             if one in found or other in found:
                 sums = layers[one, other]
@@ -97,6 +98,7 @@ def figures(sums: Interference) -> dict[str, Any]:
     loudness = sums.loudness
     return {
         "norms": [first, second],
+        "joint-norm": sums.joint_norm,
         "norm-ratio": sums.norm_ratio,
         "distance": sums.distance,
         "cosine": sums.cosine,
@@ -126,6 +128,19 @@ def _deltas(ingredients: Ingredients, alias: Alias) -> Iterator[tuple[str, Node]
         tied = changes.get(ties.get(name, ""))
         if change.delta is not None and (tied is None or tied.delta != change.delta):
             yield name, change.delta
+
+
+def _measured(alias: Alias, name: str, delta: Node, tensors: WholeTensors) -> Known:
+    """A delta, measured.
+
+    Raises:
+        Misfit: it holds NaN or infinity.
+    """
+    try:
+        return _known(delta, tensors)
+    except Misfit as fault:
+        message = f"what `{alias}` does to `{name}` is not finite"
+        raise Misfit(message, causes=fault.causes, hint=fault.hint) from None
 
 
 def _known(delta: Node, tensors: WholeTensors) -> Known:

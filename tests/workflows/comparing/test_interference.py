@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
+from brickctl.errors import Misfit
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.whole_tensors import WholeTensors
 from brickctl.workflows.comparing.interference import interference_of, pairs_of
 from brickctl.workflows.lock import LockMode, current_lock
 from tests.support.building import gather, manifest
-from tests.support.models import adapter, tiny_model, tuned
+from tests.support.models import adapter, edit_tensors, tiny_model, tuned
 from tests.support.projects import Listener, opened, starter_project
 
 if TYPE_CHECKING:
@@ -96,3 +98,13 @@ def test_every_pair_of_a_project_is_compared_and_its_order_changes_nothing(
     for pair in pairs:
         assert -1.0 <= (pair.total.cosine or 0.0) <= 1.0
         assert 0.0 <= (pair.total.input_overlap or 0.0) <= 1.0
+
+
+def test_a_brick_that_is_not_finite_is_named_with_its_tensor(bricks: Mapping[str, Path], tmp_path: Path) -> None:
+    spoilt = edit_tensors(
+        shutil.copytree(bricks["plain"], tmp_path / "spoilt"),
+        lambda tensors: {name: tensor.fill_(float("nan")) for name, tensor in tensors.items()},
+    )
+    with pytest.raises(Misfit, match=r"what `spoilt` does to `model\.layers\.0\..*` is not finite") as raised:
+        compared({**bricks, "spoilt": spoilt}, ("plain", "spoilt"), tmp_path / "scratch")
+    assert "adapter_model.safetensors holds NaN" in str(raised.value)
