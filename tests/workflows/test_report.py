@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import sandbox as bricks
+
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox
 
@@ -122,3 +124,26 @@ def test_a_clash_of_licences_is_in_the_report(project: Sandbox) -> None:
     assert project.run("lock").code == 0
     (clash,) = reported(project)["clashes"]
     assert (clash["first"], clash["second"]) == ("base", "sql")
+
+
+def test_a_derived_brick_that_was_never_made_is_said_with_what_makes_it(project: Sandbox) -> None:
+    derived = '[derived.small]\nop = "extract-delta"\nfrom = "sql"\nbits = 8\n'
+    merge = 'op = "merge", method = "task_arithmetic", bricks = { small = 1 }'
+    project.write({"brick.toml": f"{project.manifest}\n{derived}\n[targets.light]\napply = [{{ {merge} }}]\n"})
+    assert project.run("lock").code == 0
+    report = reported(project, "light")
+    assert report["notes"] == [
+        "small was never made, or of something else than would be used now: run `brickctl derive small`."
+    ]
+    assert (report["change"], report["steps"][0]["uses"][0]["brick"]) == (None, "small")
+
+
+def test_a_number_of_the_whole_step_is_shown_where_it_varies(project: Sandbox) -> None:
+    project.write(bricks.model(fill=9), "bricks/full")
+    manifest = project.manifest.replace("[bricks]", '[bricks]\nfull = { source = "path:bricks/full" }')
+    merge = 'op = "merge", method = "slerp", t = [0.0, 1.0], bricks = ["base", "full"]'
+    project.write({"brick.toml": f"{manifest}\n[targets.between]\napply = [{{ {merge} }}]\n"})
+    assert project.run("lock").code == 0
+    (weights,) = reported(project, "between")["weights"]
+    assert weights["parameter"] == "t"
+    assert [curve["values"] for curve in weights["curves"]] == [[0.0, 1.0]]

@@ -38,8 +38,14 @@ def licenses(report: Report) -> Part:
 
 
 def _verdict(report: Report) -> str:
-    unknown = [brick.name for brick in (report.base, *report.bricks) if brick.license == _UNKNOWN]
+    everyone = (report.base, *report.bricks)
+    if any(brick.digest is None for brick in everyone):
+        return "The licence of the whole is not known before everything is locked: run `brickctl lock`."
+    unknown = [brick.name for brick in everyone if brick.license == _UNKNOWN]
     if unknown:
         return f"The licence of the whole is not known: nobody says what that of {listed(unknown)} is."
     whole = f"The licence of the whole is {report.license}."
-    return f"{whole} Not all of it can be kept." if report.clashes else f"{whole} No two of them contradict each other."
+    if report.clashes:
+        return f"{whole} Not all of it can be kept."
+    several = len(dict.fromkeys(brick.license for brick in everyone)) > 1
+    return f"{whole} No two licences in it contradict each other." if several else whole

@@ -12,6 +12,7 @@ from brickctl.core.manifest import BUILTIN
 from brickctl.core.names import BASE
 from brickctl.core.staleness import stale_reasons
 from brickctl.errors import Gated, IntegrityFault, Misfit, NotFound, TransportFault, Unsupported
+from brickctl.pages.numerals import listed
 from brickctl.pages.target.contents import Brick, Clash, Report
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.inventory import inventory
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 _NO_LOCK = "There is no brick.lock, so nothing is pinned: run `brickctl lock`."
+_UNMADE = "{} was never made, or of something else than would be used now: run `brickctl derive {}`."
 _ABSENT = "Weights and changes cannot be told without what is not on this machine ({}): run `brickctl install`."
 _NO_WEIGHTS = "Interference cannot be told without weights that are not on this machine ({}): run `brickctl install`."
 _NOT_COMPARED = "The bricks cannot be held against one another: {}."
@@ -66,7 +68,7 @@ def gather(session: Session, recipe: Recipe, *, with_interference: bool = True) 
         clashes=_clashes(taking_part),
         artifact=artifact(session, recipe, lock),
         engine=None if lock is None else lock.engine,
-        notes=tuple(_lock_notes(session, lock)),
+        notes=tuple(_lock_notes(session, lock, taking_part)),
         unasked=unasked,
         skills=skills(session, recipe, lock),
     )
@@ -145,10 +147,15 @@ def _clashes(items: Sequence[Item]) -> tuple[Clash, ...]:
     return tuple(Clash(first=one.first, second=one.second, reason=one.reason) for one in found)
 
 
-def _lock_notes(session: Session, lock: Lock | None) -> Iterator[str]:
+def _lock_notes(session: Session, lock: Lock | None, items: Sequence[Item]) -> Iterator[str]:
+    """What is not pinned, or was made of something else, and what to do about it."""
     if lock is None:
         yield _NO_LOCK
-    elif reasons := stale_reasons(session.manifest, lock):
+        return
+    unmade = [item.alias for item in items if item.locked is None and item.alias in session.manifest.derived]
+    if unmade:
+        yield _UNMADE.format(listed(unmade), " ".join(unmade))
+    if reasons := stale_reasons(session.manifest, lock):
         yield _STALE.format("; ".join(reasons))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from brickctl.operations.operation import Ingredients
     from brickctl.operations.target import Recipe
 
+_THE_STEP = "all bricks"
 CHANGED, ADDED, UNCHANGED = "changed", "added", "unchanged"
 
 
@@ -57,7 +58,7 @@ def outline(recipe: Recipe, ingredients: Ingredients) -> Outline:
 
 
 def _weights(merge: Merge, step: int, model: LazyModel) -> Iterator[Weights]:
-    """The weights of the bricks of a merge, and whatever else of them is not one number for all tensors."""
+    """The weights of the bricks of a merge, and whatever else is not one number for all tensors."""
     names = [name for name in model.tensors if layer_of(name) is not None]
     parameters: dict[str, dict[str, Number]] = {}
     for entry in merge.entries:
@@ -65,6 +66,9 @@ def _weights(merge: Merge, step: int, model: LazyModel) -> Iterator[Weights]:
         own = {name: entry.settings.get(name, merge.chosen.numbers[name]) for name in each_of(merge.chosen.declared)}
         for parameter, number in {**weight, **own}.items():
             parameters.setdefault(parameter, {})[entry.alias] = number
+    for parameter, number in merge.chosen.numbers.items():  # of the step, such as the place of slerp between two
+        if parameter not in parameters and not isinstance(number, Scalar):
+            parameters[parameter] = {_THE_STEP: number}
     title = f"merge {merge.declared.name}"
     for parameter, numbers in parameters.items():
         if parameter == "weight" or not all(isinstance(number, Scalar) for number in numbers.values()):

@@ -29,11 +29,17 @@ def _step(recipe: Recipe, operation: Operation) -> Step:
     parts = () if "brick" in document else document.get("bricks", ())  # those of a prune are names that its brick knows
     named = {alias: words for alias, words in map(_part, parts) if alias in operation.aliases}
     known = ("op", "method", *(["bricks"] if named else []))
-    words = tuple(_said(key, value) for key, value in document.items() if key not in known and value is not None)
+    told = {key: value for key, value in document.items() if key not in known and value is not None}
+    words = tuple(_said(key, value) for key, value in told.items() if not _names_bricks(value, operation))
     title = " ".join(str(document[key]) for key in ("op", "method") if key in document)
     aliases = (*named, *(alias for alias in operation.aliases if alias not in named))
     uses = tuple(Use(brick=alias, words=named.get(alias, ())) for alias in aliases)
     return Step(target=recipe.name, title=title, words=words, uses=uses)
+
+
+def _names_bricks(value: Any, operation: Operation) -> bool:
+    """Whether a parameter only says which bricks take part, which the step shows anyway."""
+    return isinstance(value, list) and bool(value) and all(name in operation.aliases for name in value)
 
 
 def _part(part: str | Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
