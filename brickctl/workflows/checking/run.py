@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.errors import asked_for
 from brickctl.workflows.build import build, card_of, definition_of, notice_edits, up_to_date
 from brickctl.workflows.checking.accept import held_against, read_accepted
 from brickctl.workflows.checking.data import digest_of, read_data
@@ -125,7 +126,8 @@ class Run:
         return found
 
     def _measure(self, loaded: Loaded, check: Gate, origin: Origin, results: Results) -> Measured:
-        found = check.kind.measure(loaded.model, loaded.tokenizer, read_data(self.session, check))
+        with asked_for(check.place):
+            found = check.kind.measure(loaded.model, loaded.tokenizer, read_data(self.session, check))
         if digest_of(self.session, check) == origin.data:  # else somebody is just writing it
             results.keep(check, origin, found)
         return found
