@@ -11,7 +11,7 @@ from brickctl.cli import options, suggestions
 
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
-    from brickctl.workflows.exporting.export_target import Exported
+    from brickctl.workflows.exporting.export_target import Delivered, Exported
 
 
 @click.command()
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     metavar="N",
     help="gguf, ollama, vllm: write an adapter that is no LoRA, such as a DoRA, as the nearest one of this rank.",
 )
+@click.option("--to", metavar="OWNER/NAME", help="hf: the repository, made if need be; HF_TOKEN may write there.")
+@click.option("--private", is_flag=True, default=None, help="hf: make that repository a private one, if it is made.")
 @options.project
 @options.force
 @options.locked
@@ -56,6 +58,8 @@ def command(
     output: Path | None,
     quantize: str | None,
     rank: int | None,
+    to: str | None,
+    private: bool | None,
     project: Path,
     force: bool,
     locked: bool,
@@ -71,20 +75,25 @@ def command(
     same artifact gives the same bytes; an export that is up to date is left alone. `brickctl lock export` writes what
     brick.lock pins instead.
     """
-    from brickctl.exports.export_format import Options
+    from brickctl.exports.export_format import Options, sender_named
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.build import read_recipes
-    from brickctl.workflows.exporting.export_target import Wish, check_wish, export
+    from brickctl.workflows.exporting.export_target import Wish, check_wish, deliver, export
     from brickctl.workflows.lock import lock_for, mode_for
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
     (recipe,) = read_recipes(session, (target,))
-    wish = Wish(form=form, place=output, options=Options(quantize=quantize, rank=rank), force=force)
-    check_wish(session, recipe, wish)
+    chosen = Options(quantize=quantize, rank=rank, to=to, private=private)
+    wish = Wish(form=form, place=output, options=chosen, force=force)
+    check_wish(session, recipe, wish, offline=offline)
     lock = lock_for(session, mode, (recipe,))
-    show_exported(console, export(session, lock, recipe, wish, Budget(threads=threads, memory=memory)), form)
+    budget = Budget(threads=threads, memory=memory)
+    if sender_named(form) is None:
+        show_exported(console, export(session, lock, recipe, wish, budget), form)
+    else:
+        show_delivered(console, deliver(session, lock, recipe, wish, budget, offline=offline), form)
 
 
 def show_exported(console: Console, result: Exported, form: str) -> None:
@@ -96,6 +105,24 @@ def show_exported(console: Console, result: Exported, form: str) -> None:
     console.show(f"{result.artifact.target}: {state}  {result.folder}  sha256:{result.digest[:16]}")
     for line in result.record.written.commands:
         console.show(f"  {line}")
+
+
+def show_delivered(console: Console, result: Delivered, form: str) -> None:
+    """Say where it is now."""
+    sent = result.sent
+    console.answer(
+        {
+            "target": result.artifact.target,
+            "format": form,
+            "artifact": f"sha256:{result.artifact.digest}",
+            "place": sent.place,
+            "commit": sent.commit,
+            "notes": list(sent.notes),
+        }
+    )
+    for note in (*result.artifact.notes, *sent.notes):
+        console.note(f"note: {note}")
+    console.show(f"{result.artifact.target}: sent to {sent.place} at {sent.commit}")
 
 
 def _document(result: Exported, form: str) -> dict[str, Any]:

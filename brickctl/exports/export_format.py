@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from brickctl.core.licenses import UNKNOWN
 from brickctl.core.names import did_you_mean
 from brickctl.core.plugins import Plugins
 from brickctl.errors import UsageFault
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 class Origin:
     """A brick that an artifact is made of: how the project calls it, its kind, and where anybody can get it.
 
-    `source` is as provenance has it: a package URL for the Hub, never a path of this machine.
+    `source` is as provenance has it: a package URL for the Hub, never a path of this machine. `license` is SPDX.
     """
 
     name: str
     kind: str
     source: str
+    license: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,14 @@ class Options:
     Attributes:
         quantize: element type of the weights.
         rank: rank of the LoRA that takes the place of an adapter that is none; None refuses such an adapter.
+        to: where it is sent, if it is.
+        private: whether a place that is made there is for nobody else.
     """
 
     quantize: str | None = None
     rank: int | None = None
+    to: str | None = None
+    private: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +109,55 @@ class ExportFormat(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of an export that lies elsewhere: where, in which version, and what there is to say of it."""
+
+    place: str
+    commit: str
+    notes: tuple[str, ...] = ()
+
+
+class Sender(Protocol):
+    """One way to send an artifact, as it is, to where others get it."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The fields of `Options` that it obeys."""
+
+    def check(self, options: Options, *, offline: bool) -> None:
+        """Refuse what can be refused before anything is built.
+
+        Raises:
+            UsageFault, Gated, OfflineMiss.
+        """
+
+    def send(self, subject: Subject, options: Options, *, offline: bool) -> Sent:
+        """Send the files, all or none; nothing where they are there already.
+
+        Raises:
+            PolicyViolation: its licences let nobody share it.
+            Gated, Busy, IntegrityFault, TransportFault, OfflineMiss.
+        """
+
+
+_SENDERS: Plugins[Sender] = Plugins("brickctl.exports")
 _FORMATS: Plugins[ExportFormat] = Plugins("brickctl.exports")
 
 
 def register(name: str, export_format: ExportFormat) -> None:
     """Make a format known; called by its module."""
     _FORMATS.declare(name, export_format)
+
+
+def register_sender(name: str, sender: Sender) -> None:
+    """Make a sender known; called by its module."""
+    _SENDERS.declare(name, sender)
+
+
+def sender_named(name: str) -> Sender | None:
+    """The sender of that name; None where there is none, and it may be a format that is written here."""
+    return _SENDERS.named(name)
 
 
 def format_named(name: str) -> ExportFormat:
@@ -119,12 +168,12 @@ def format_named(name: str) -> ExportFormat:
     """
     found = _FORMATS.named(name)
     if found is None:
-        known = _FORMATS.all()
+        known = format_names()
         hint = did_you_mean(name, known) or f"this brickctl has {', '.join(known)}"
         raise UsageFault(f"there is no export format `{name}`", hint=hint)
     return found
 
 
 def format_names() -> tuple[str, ...]:
-    """Every format, sorted."""
-    return tuple(_FORMATS.all())
+    """Every format and sender, sorted."""
+    return tuple(sorted((*_FORMATS.all(), *_SENDERS.all())))

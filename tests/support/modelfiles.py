@@ -1,8 +1,8 @@
 """A Modelfile as Ollama reads it, and what Go makes of the templates that we write.
 
-Written from https://docs.ollama.com/modelfile and from what Ollama does: values in three quotation marks run to the next
-three, and what cannot be printed is dropped. Of Go's templates it knows what ours use. What we write was held against
-Ollama's own parser and Go's text/template once, with the chat templates of fifty models.
+Written from https://docs.ollama.com/modelfile and from what Ollama does: values in three quotation marks run to the
+next three, and what cannot be printed is dropped. Of Go's templates it knows what ours use. What we write was held
+against Ollama's own parser and Go's text/template once, with the chat templates of fifty models.
 """
 
 from __future__ import annotations

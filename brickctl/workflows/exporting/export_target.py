@@ -11,7 +11,7 @@ from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, tree_digest
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import UsageFault
-from brickctl.exports.export_format import ExportFormat, Options, Origin, Subject, format_named
+from brickctl.exports.export_format import ExportFormat, Options, Origin, Sent, Subject, format_named, sender_named
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.build import build
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from brickctl.core.lock import Lock
+    from brickctl.core.lock import Lock, Locked
     from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.build import Built
@@ -66,22 +66,55 @@ class Exported:
     record: Record
 
 
-def check_wish(session: Session, recipe: Recipe, wish: Wish) -> Path:
-    """Where an export goes; whatever can be refused before anything is built is refused here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """An artifact that was sent, and what became of it."""
+
+    artifact: Built
+    sent: Sent
+
+
+def check_wish(session: Session, recipe: Recipe, wish: Wish, *, offline: bool = False) -> None:
+    """Refuse what can be refused before anything is built.
 
     Raises:
         UsageFault: no such format, an option that it does not take, or a place that is not ours.
+        Gated, OfflineMiss: it is to be sent, and cannot be.
     """
-    form = format_named(wish.form)
+    sender = sender_named(wish.form)
+    takes = format_named(wish.form).options if sender is None else sender.options
     for name, value in asdict(wish.options).items():
-        if value is not None and name not in form.options:
-            takes = ", ".join(f"--{own}" for own in form.options) or "none"
-            raise UsageFault(f"`--{name}` means nothing to --format {wish.form}", hint=f"it takes {takes}")
-    refuse_link(session.root / DIST)
-    place = session.root / DIST / f"{recipe.name}.{wish.form}" if wish.place is None else wish.place.absolute()
-    check_place(place)
+        if value is not None and name not in takes:
+            hint = f"it takes {', '.join(f'--{own}' for own in takes) or 'no option of its own'}"
+            raise UsageFault(f"`--{name}` means nothing to --format {wish.form}", hint=hint)
     check_replaceable(session.artifact_folder(recipe.name))
-    return place
+    if sender is None:
+        check_place(_place(session, recipe, wish))
+    elif wish.place is not None:
+        raise UsageFault(f"`--output` means nothing to --format {wish.form}", hint="it writes no folder")
+    else:
+        sender.check(wish.options, offline=offline)
+
+
+def deliver(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Budget, *, offline: bool) -> Delivered:
+    """Build a target where that is needed, and send it to where others get it.
+
+    Raises:
+        Everything that `check_wish`, `build` and the sender raise.
+    """
+    check_wish(session, recipe, wish, offline=offline)
+    sender = sender_named(wish.form)
+    if sender is None:
+        raise UsageFault(f"--format {wish.form} is written here, and sent nowhere")
+    built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
+    subject = _subject(session, lock, recipe, built, Adapters(folders={}))
+    return Delivered(artifact=built, sent=sender.send(subject, wish.options, offline=offline))
+
+
+def _place(session: Session, recipe: Recipe, wish: Wish) -> Path:
+    """Where an export goes."""
+    refuse_link(session.root / DIST)
+    return session.root / DIST / f"{recipe.name}.{wish.form}" if wish.place is None else wish.place.absolute()
 
 
 def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Budget) -> Exported:
@@ -91,7 +124,8 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
         Unsupported: the format has no words for something of it.
         Everything that `check_wish` and `build` raise.
     """
-    place = check_wish(session, recipe, wish)
+    check_wish(session, recipe, wish)
+    place = _place(session, recipe, wish)
     form = format_named(wish.form)
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     definition = _definition(built, wish, form)
@@ -147,10 +181,14 @@ def _subject(session: Session, lock: Lock, recipe: Recipe, built: Built, adapter
         folder=built.folder,
         digest=built.digest,
         license=chain_license(entries),
-        origins=tuple(Origin(name=str(entry.alias), kind=entry.kind, source=uri(entry)) for entry in entries),
+        origins=tuple(map(_origin, entries)),
         adapters=adapters.folders,
         progress=session.events,
     )
+
+
+def _origin(entry: Locked) -> Origin:
+    return Origin(name=str(entry.alias), kind=entry.kind, source=uri(entry), license=entry.license)
 
 
 def _files(folder: Path) -> tuple[File, ...]:
