@@ -1,4 +1,4 @@
-"""`docs/pictures/`: what a terminal shows, as SVG, from really running the commands on the starter project.
+"""`docs/pictures/`: what a terminal shows, and the recipe of a report, from really running the commands.
 
 A picture has neither times nor paths of the machine, and loads no font, so that the same output gives the same bytes.
 """
@@ -25,6 +25,7 @@ WIDTH = 100
 """Columns of the terminal; what is longer is wrapped."""
 
 _HALVES = ("upper = 0.9, next = 0.9", "upper = 0.5, next = 0.5")
+_MARGIN = 12
 _FONT = re.compile(r"\s*@font-face \{\{.*?\}\}", re.DOTALL)
 
 
@@ -38,7 +39,6 @@ class Picture:
 
 
 PICTURES = (
-    Picture(name="tree", title="what a project is made of", commands=("brickctl tree",)),
     Picture(name="skills", title="what each brick can do, and the merges", commands=("brickctl test --bricks",)),
     Picture(name="interference", title="before a merge", commands=("brickctl diff upper next",)),
     Picture(name="misfit", title="a brick for another model", commands=("brickctl add ./legal-lora",)),
@@ -53,7 +53,7 @@ def pictures(chosen: Iterable[Picture] = PICTURES) -> dict[str, str]:
         environment = _environment(home)
         _typed(("brickctl init demo --template starter", "brickctl build --project demo -q"), Path(home), environment)
         _foreign_adapter(project / "legal-lora")
-        made = {}
+        made = {"recipe.svg": _recipe(project, environment)}
         for picture in chosen:
             if picture.name == "gate":
                 manifest = project / "brick.toml"
@@ -113,6 +113,31 @@ def _on_a_terminal(command: list[str], folder: Path, environment: dict[str, str]
         pass
     os.close(ours)
     return b"".join(pieces).decode().replace("\r\n", "\n"), running.wait()
+
+
+def _recipe(project: Path, environment: dict[str, str]) -> str:
+    """The graph of a report as a picture of its own, with the styles of the page, which know light and dark."""
+    _typed(("brickctl report assistant -o report.html",), project, environment)
+    page = (project / "report.html").read_text(encoding="utf-8")
+    styles = "".join(re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL))
+    graph = _element(page[page.index('<svg class="graph"') :])
+    height = int(re.findall(r'height="(\d+)"', graph)[0])
+    size = f'width="640" height="{height + 2 * _MARGIN}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{styles}</style>\n'
+        '<rect width="100%" height="100%" style="fill: var(--surface)"/>\n'
+        f'<svg x="{_MARGIN}" y="{_MARGIN}" width="{640 - 2 * _MARGIN}" height="{height}">\n{graph}\n</svg></svg>\n'
+    )
+
+
+def _element(text: str) -> str:
+    """The first `svg` of a text, with those inside it."""
+    depth = 0
+    for tag in re.finditer(r"<svg\b|</svg>", text):
+        depth += 1 if tag[0] == "<svg" else -1
+        if depth == 0:
+            return text[: tag.end()]
+    raise ValueError(text)
 
 
 def _drawn(picture: Picture, shown: str) -> str:

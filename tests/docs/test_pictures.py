@@ -31,7 +31,9 @@ def pictures() -> Any:
 
 
 def lines(svg: str) -> str:
-    """The text of a picture, line by line."""
+    """The text of a terminal, line by line, or that of a graph, piece by piece."""
+    if "clip-path" not in svg:
+        return "\n".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg)) + "\n"
     rows: dict[float, str] = {}
     for _, y, text in _TEXT.findall(svg):
         rows[float(y)] = rows.get(float(y), "") + html.unescape(text).replace("\xa0", " ")
