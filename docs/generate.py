@@ -3,6 +3,7 @@
 python docs/generate.py            write every page
 python docs/generate.py --check    write nothing; fail where a page is not what the code says
 python docs/generate.py --skills   run the starter project, and put its table of skills into README.md
+python docs/generate.py --pictures run it, and draw what a terminal shows into docs/pictures
 
 The same code gives the same bytes: nothing depends on the width of a terminal, on the environment, or on an order that
 is not written down.
@@ -14,12 +15,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pages import command_line, errors, formats, measured, plugins, skills
+from pages import command_line, errors, formats, measured, pictures, plugins, skills
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REFERENCE = Path(__file__).parent / "reference"
+PICTURES = Path(__file__).parent / "pictures"
 README = Path(__file__).parent.parent / "README.md"
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -43,6 +45,10 @@ def main(arguments: list[str]) -> int:
     """Write or compare every page; returns the exit code."""
     if arguments == ["--skills"]:
         README.write_text(skills.renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
+    if arguments == ["--pictures"]:
+        for name, svg in pictures.pictures().items():
+            (PICTURES / name).write_text(svg, encoding="utf-8")
         return 0
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)

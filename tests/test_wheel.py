@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.docs.conftest import environment, folder
-from tests.docs.pages import PERCENT, ROOT, marked
+from tests.docs.pages import PERCENT, ROOT, blocks, fits, marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ __all__ = ["environment", "folder"]
 pytestmark = pytest.mark.full
 
 SECONDS = 900
+FROM_CHECKOUT = "'.[gguf,report]'\n"
 
 
 @pytest.fixture(scope="module")
@@ -73,26 +74,44 @@ def test_a_wheel_can_be_made_of_the_source_distribution(tmp_path: Path) -> None:
     assert "brickctl/tensors/fused/libmachine.so" in zipfile.ZipFile(made).namelist()
 
 
-def test_the_first_command_of_the_readme_works_far_from_any_checkout(
+def test_the_readme_is_a_script_that_works_far_from_any_checkout(
     wheel: Path, folder: Path, environment: Mapping[str, str]
 ) -> None:
-    """The block as it stands, but for the wheel instead of the checkout; prints the table that the README shows."""
-    block = readme_blocks("bash")[0]
-    assert block.count("pip install .\n") == 1
-    script = "set -euo pipefail\n" + block.replace("pip install .\n", f"pip install '{wheel}'\n")
+    """Its blocks as they stand, but for the wheel instead of the checkout; they print what the README shows."""
+    todo = list(blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+    script = "\n".join(f"echo '@@'\n{block.code}" for block in todo)
+    assert script.count(FROM_CHECKOUT) == 1
     done = subprocess.run(
-        ["/bin/bash", "-c", script],
+        ["/bin/bash", "-c", "set -euo pipefail\n" + script.replace(FROM_CHECKOUT, f"'{wheel}[gguf,report]'\n")],
         cwd=folder,
         env={**environment, "CI": "true"},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
     assert str(ROOT) not in done.stdout
-    printed = done.stdout[done.stdout.index("\nmodel ") + 1 :]
+    first, *others = done.stdout.split("@@\n")[1:]
+    assert_skills(first)
+    assert [block.line for block, out in zip(todo[1:], others, strict=True) if not fits(out, block.printed or "")] == []
+    assert (folder / "demo/dist/assistant.gguf/assistant.gguf").read_bytes().startswith(b"GGUF")
+
+
+def test_the_readme_builds_tests_explains_and_exports_in_ten_commands_or_fewer() -> None:
+    script = "".join(block.code for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+    commands = script.splitlines()
+    assert len(commands) <= 10
+    assert not [line for line in commands if re.search(r"&&|;|\||\\\\$", line)]
+    verbs = [line.split()[1] for line in commands if line.startswith("brickctl ")]
+    assert {"build", "test", "why", "export"} <= set(verbs)
+
+
+def assert_skills(output: str) -> None:
+    """What a run prints is the table that the README shows, but for an answer or two on another CPU."""
+    printed = output[output.index("\nmodel ") + 1 :]
     shown = next(text for text in readme_blocks("text") if text.startswith("model "))
     found, told = skills(printed), skills(shown)
     assert {model: list(row) for model, row in found.items()} == {model: list(row) for model, row in told.items()}

@@ -8,6 +8,7 @@ reference page at once. Supported: `bool`, `int`, `float`, `Literal[...]` of str
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -130,6 +131,13 @@ def each_of(declared: type) -> tuple[str, ...]:
 def interval_of(declared: type, name: str) -> Interval | None:
     """The bounds of a field; None where it has none."""
     return _interval(_hints(declared)[name])
+
+
+def bounded(declared: type) -> dict[str, Interval]:
+    """The fields that may be another in each tensor, and lie between two numbers."""
+    hints = _hints(declared)
+    found = {field.name: _interval(hints[field.name]) for field in _fields(declared) if _varying(hints[field.name])}
+    return {name: one for name, one in found.items() if one is not None and math.isfinite(one.high - one.low)}
 
 
 @cache

@@ -35,6 +35,9 @@ RESULTS = "results"
 ANALYSES = "analyses"
 """The folder of a cache that holds pieces of analyses, and models while they are analysed."""
 
+TUNING = "tuning"
+"""The folder of a cache that holds what was measured of candidates, and models while they are compared."""
+
 DIST = "dist"
 
 

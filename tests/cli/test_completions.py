@@ -80,6 +80,42 @@ def test_bash_offers_verbs_options_and_the_names_of_the_project(
     assert pressed(project, *words) == (offered, "")
 
 
+ASKED = {
+    "zsh": (
+        "compdef() { :; }; _describe() { print -l -- ${(P)3}; }; compadd() { print -l -- ${(P)5}; }\n"
+        'eval "$(brickctl completions zsh)"\n'
+        'words=(brickctl "$@"); CURRENT=$(($# + 1))\n'
+        "_brickctl_completion\n"
+    ),
+    "fish": 'brickctl completions fish | source\ncomplete --do-complete "brickctl $argv"\n',
+}
+"""How a script asks each shell for what it would offer: zsh has its completion system replaced by one that prints."""
+
+
+@pytest.mark.parametrize("shell", ASKED)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [(("comp",), {"completions"}), (("build", ""), {"assistant"}), (("build", "--froz"), {"--frozen"})],
+)
+def test_zsh_and_fish_offer_the_same(shell: str, words: tuple[str, ...], offered: set[str], project: Sandbox) -> None:
+    """What stands behind a tab or a colon is what the shell tells of a word."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not here")
+    environment = project.environment()
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    own = () if shell == "fish" else (shell,)
+    done = subprocess.run(
+        [program, "-c", ASKED[shell], *own, *words],
+        cwd=project.root,
+        env={**environment, "PATH": path, "HOME": str(project.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ({line.split("\t")[0].split(":")[0] for line in done.stdout.splitlines()}, done.stderr) == (offered, "")
+
+
 @pytest.mark.parametrize("text", ["[project", "[project]\nname = 3\n", "\udcff"])
 def test_a_manifest_that_is_off_offers_nothing_and_says_nothing(text: str, project: Sandbox) -> None:
     project.write({"brick.toml": text.encode("utf-8", "surrogateescape")})

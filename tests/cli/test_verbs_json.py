@@ -53,6 +53,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "diff": (("sql",), 1, "not-found"),
     "doctor": (("--project", "models"), 1, "not-found"),
     "edit": (("facts.jsonl", "--base", "./models/base", "--calibration", "text.jsonl", "-o", "out"), 1, "not-found"),
+    "export": (("chat", "--format", "gguf"), 1, "not-found"),
     "extract": (("layers", "--from", "./models/base", "--layers", "0", "9", "-o", "out"), 1, "misfit"),
     "grow": (("depth", "./models/base", "--layers", "4", "-o", "out"), 1, "unsupported"),
     "import": (("modules.yml", "-o", "new.toml"), 1, "unsupported"),
@@ -83,6 +84,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "train": (("mail", "--data", "none.jsonl"), 2, "usage"),
     "transplant": (("./models/base", "./models/base", "-o", "out"), 4, "integrity"),
     "tree": (("--project", "models"), 1, "not-found"),
+    "tune": (("assistant",), 1, "not-found"),
     "unlearn": (("./models/base", "./bricks/sql", "--facts", "f", "--calibration", "t", "-o", "out"), 1, "not-found"),
     "update": (("sqll",), 1, "not-found"),
     "vendor": (("--tar", "bricks.zip"), 2, "usage"),
@@ -98,6 +100,7 @@ SUCCESSES: dict[str, tuple[str, ...]] = {
     "completions": ("bash",),
     "diff": ("base", "sql"),
     "doctor": ("--offline",),
+    "export": ("assistant", "--format", "oci"),
     "extract": ("layers", "--from", "./models/base", "--layers", "0", "1", "-o", "out"),
     "grow": ("depth", STARTER, "--layers", "5", "-o", "out"),
     "import": ("linear.yml", "-o", "new.toml"),
@@ -167,7 +170,18 @@ def test_every_verb_is_tried() -> None:
         "scores",
         "suggestions",
     }
-    known = set(SUCCESSES) | {"analyze", "derive", "edit", "test", "mirror", "run", "train", "unlearn"}
+    known = set(SUCCESSES) | {
+        "analyze",
+        "derive",
+        "edit",
+        "export",
+        "mirror",
+        "run",
+        "test",
+        "train",
+        "tune",
+        "unlearn",
+    }
     assert set(FAILURES) == known == verbs - frame
 
 

@@ -2,7 +2,7 @@
 
 A block of `bash` goes to the shell, a block of `python` to Python, in the folder where the shell then is. A block of
 `text` straight after one shows what it prints on both streams; there, `...` stands for anything. A block after the
-comment `<!-- not run: why -->` is left out.
+comment `<!-- in the background -->` serves until the page ends, and one after `<!-- not run: why -->` is left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ PERCENT = 1.0
 """Points by which a measured percentage may differ from the page: one answer of 120, on another CPU."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
-_NOT_RUN = re.compile(r"<!-- not run: [^>]+ -->\s*\Z")
+_NOT_RUN = re.compile(r"<!-- not run: ([^>]+) -->\s*\Z")
+_BACKGROUND = re.compile(r"<!-- in the background -->\s*\Z")
+_SERVE = """\
+({code}) > '{log}' 2>&1 &
+served="${{served:-}} $!"
+trap 'kill $served' EXIT
+until grep -q . '{log}'; do kill -0 $!; sleep 0.1; done
+cat '{log}'
+"""
 _MEASURED = re.compile(r"(\d+\.\d)%")
 _RUNNABLE = {"bash", "python"}
 
@@ -39,6 +47,7 @@ class Block:
     code: str
     line: int
     printed: str | None
+    serves: bool = False
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -50,7 +59,20 @@ def blocks(text: str) -> Iterator[Block]:
         after = found[at + 1] if at + 1 < len(found) else None
         shown = after is not None and after[1] == "text" and not text[fence.end() : after.start()].strip()
         line = text.count("\n", 0, fence.start()) + 1
-        yield Block(language=fence[1], code=fence[2], line=line, printed=after[2] if shown and after else None)
+        yield Block(
+            language=fence[1],
+            code=fence[2],
+            line=line,
+            printed=after[2] if shown and after else None,
+            serves=_BACKGROUND.search(text, 0, fence.start()) is not None,
+        )
+
+
+def fences(text: str) -> Iterator[tuple[str, str, str | None]]:
+    """Every block of a page: its language, what is in it, and why it is not run, if the page says so."""
+    for fence in _FENCE.finditer(text):
+        reason = _NOT_RUN.search(text, 0, fence.start())
+        yield fence[1], fence[2], reason and reason[1]
 
 
 def marked(text: str, language: str) -> list[str]:
@@ -86,6 +108,9 @@ def run(page: Path, folder: Path, environment: Mapping[str, str], *, timeout: fl
 
 def _step(number: int, block: Block, folder: Path) -> str:
     """The lines of the script that run one block."""
+    if block.serves:
+        log = folder.parent / f"{folder.name}-block-{number}.log"
+        return f"echo '@@ block {number} @@'\n" + _SERVE.format(code=block.code.rstrip(), log=log)
     if block.language == "bash":
         return f"echo '@@ block {number} @@'\n{block.code}"
     script = folder.parent / f"{folder.name}-block-{number}.py"

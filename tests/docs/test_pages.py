@@ -14,7 +14,9 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.sources.open import builtin_registry
 from tests.docs.conftest import new_user
 from tests.docs.pages import ROOT, blocks, fits, marked, run
+from tests.support import sandbox
 from tests.support.hub import Hub
+from tests.support.hub.hub import OWNER_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +44,8 @@ GUIDES_TO_PROJECTS = [
     "switch-tasks-with-masks",
     "test-what-was-built",
     "train-a-brick",
+    "troubleshoot",
+    "tune-weights",
     "verify-and-reproduce",
     "work-without-a-network",
 ]
@@ -83,10 +87,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def starter(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
-    """A starter project that is built."""
+    """A starter project that is built, with an adapter of one's own in it, models, and a registry in git beside it."""
     shutil.copytree(built / "home", environment["HOME"], symlinks=True, dirs_exist_ok=True)
     shutil.copytree(built / "work", folder, symlinks=True, dirs_exist_ok=True)
+    for name, here in (("odd", "my-adapter"), ("base", "base"), ("sort", "coder")):
+        shutil.copytree(brick(name), folder / here)
+    (folder / "foreign-adapter").mkdir()
+    for path, content in sandbox.adapter(width=64).items():  # of a model of another width
+        (folder / "foreign-adapter" / path).write_bytes(content)
+    registry_in_git(folder.parent / "registry", environment)
     return folder
+
+
+def registry_in_git(place: Path, environment: Mapping[str, str]) -> None:
+    """A registry without bricks, in a clone of a repository to which it can be pushed."""
+    place.mkdir()
+    (place / "config.json").write_text('{"v":1}\n')
+    for command in (
+        ("init", "--quiet", "--bare", f"{place}.git"),
+        ("-C", place, "init", "--quiet", "--initial-branch", "main"),
+        ("-C", place, "config", "user.name", "Acme"),
+        ("-C", place, "config", "user.email", "acme@example.org"),
+        ("-C", place, "add", "config.json"),
+        ("-C", place, "commit", "--quiet", "--message", "A registry"),
+        ("-C", place, "remote", "add", "origin", f"{place}.git"),
+        ("-C", place, "push", "--quiet", "--set-upstream", "origin", "main"),
+    ):
+        subprocess.run([shutil.which("git") or "git", *command], env=environment, check=True)
 
 
 @pytest.fixture
@@ -107,9 +134,17 @@ def hub_environment(environment: Mapping[str, str], tmp_path: Path) -> Iterator[
         yield own | {key: settings[key] for key in settings if key.startswith("HF_") or key.lower() == "no_proxy"}
 
 
+def lay_adapters(folder: Path) -> None:
+    """A base and two adapters for it, as one's own."""
+    for name, here in (("base", "base"), ("upper", "adapters/upper"), ("next", "adapters/next")):
+        shutil.copytree(brick(name), folder / here)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    if page.stem == "your-adapters-into-one-model":
+        lay_adapters(folder)
     run(page, folder, environment)
 
 
@@ -141,9 +176,29 @@ def test_the_guide_to_the_hub_does_what_it_says(folder: Path, hub_environment: M
 
 
 @pytest.mark.full
+def test_the_guide_to_publishing_does_what_it_says(starter: Path, hub_environment: Mapping[str, str]) -> None:
+    run(how_to("publish-a-brick"), starter, {**hub_environment, "HF_TOKEN": OWNER_TOKEN})
+    pushed = ["git", "-C", f"{starter.parent}/registry.git", "show", "main:index/acme/sql"]
+    assert b'"hf:acme/sql-lora' in subprocess.run(pushed, check=True, capture_output=True).stdout
+
+
+@pytest.mark.full
 def test_the_guide_to_recipes_does_what_it_says(folder: Path, hub_environment: Mapping[str, str]) -> None:
     (folder / "recipe.yml").write_text(RECIPE)
     run(how_to("import-a-mergekit-recipe"), folder, hub_environment)
+
+
+@pytest.mark.full
+def test_the_guide_for_who_comes_from_mergekit_does_what_it_says(
+    folder: Path, hub_environment: Mapping[str, str]
+) -> None:
+    run(how_to("move-from-mergekit"), folder, hub_environment)
+
+
+@pytest.mark.full
+def test_the_guide_for_who_comes_from_scripts_does_what_it_says(folder: Path, environment: Mapping[str, str]) -> None:
+    lay_adapters(folder)
+    run(how_to("move-from-peft-scripts"), folder, environment)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
@@ -161,6 +216,9 @@ def test_every_page_with_blocks_is_run_by_a_test() -> None:
         "build-without-a-manifest",
         "import-a-mergekit-recipe",
         "merge-adapters-of-the-hub",
+        "move-from-mergekit",
+        "move-from-peft-scripts",
+        "publish-a-brick",
         "use-a-private-registry",
     }
     others = [page for page in PAGES if page not in TUTORIALS and page.stem not in run_above]

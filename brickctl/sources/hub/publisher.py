@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants
@@ -31,13 +32,27 @@ if TYPE_CHECKING:
 _UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _CHANGED = 401, 403, 409, 412
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What files are sent for, in the words of errors: what to do again, and what has not come to harm."""
+
+    again: str = "publish again"
+    unharmed: str = "nothing was written into the registry"
+
+    def hint(self, advice: str, *, last: bool = True) -> str:
+        """The advice, with what has not come to harm behind or before it."""
+        parts = (advice, self.unharmed) if last else (self.unharmed, advice)
+        return "; ".join(filter(None, parts))
+
+
 class Publisher:
     """Somebody who may write to the Hub, with the token in HF_TOKEN; it goes nowhere else.
 
     What `hf auth login` keeps on this machine is not used: who may publish is said for each command.
     """
 
-    def __init__(self, *, offline: bool = False, endpoint: str | None = None) -> None:
+    def __init__(self, *, offline: bool = False, endpoint: str | None = None, purpose: Purpose | None = None) -> None:
+        self._purpose = purpose or Purpose()
         self._endpoint = endpoint or constants.ENDPOINT
         self._client = Client(offline=offline, endpoint=endpoint)
         self._token = os.environ.get("HF_TOKEN", "").strip()
@@ -53,7 +68,7 @@ class Publisher:
         if self._client.offline:
             raise OfflineMiss(f"hf:{repository} cannot be written without the network", hint="leave out `--offline`")
         if not self._token:
-            raise _unauthorized(repository, "HF_TOKEN is not set, and nothing else is used to publish")
+            raise self._unauthorized(repository, "HF_TOKEN is not set, and nothing else is used to publish")
 
     def put(self, repository: str, files: Mapping[File, Path], *, message: str, private: bool = False) -> str:
         """Make sure that a commit of `main` has these files, and return its full id; nothing is sent if one has.
@@ -81,13 +96,18 @@ class Publisher:
             )
         return self._read_back(repository, made.oid, files)
 
+    def others(self, repository: str, commit: str, files: Mapping[File, Path]) -> tuple[str, ...]:
+        """What a commit has beside these files, sorted, but for what the Hub puts there itself."""
+        listing = self._client.list(repository, commit, None)
+        return tuple(sorted(listing.files.keys() - {".gitattributes", *(file.path for file in files)}))
+
     def _read_back(self, repository: str, commit: str, files: Mapping[File, Path]) -> str:
         listing = self._client.list(repository, commit, None)
         for file, place in files.items():
             if not _is(listing.files.get(file.path), file, place):
                 message = f"hf:{repository} has another {shown(file.path)} than was sent"
                 causes = (f"it is listed at {listing.commit[:12]}", f"sent sha256:{file.sha256[:12]}...")
-                hint = "nothing was written into the registry; look at the repository, then publish again"
+                hint = self._purpose.hint(f"look at the repository, then {self._purpose.again}", last=False)
                 raise IntegrityFault(message, causes=causes, hint=hint)
         return listing.commit
 
@@ -109,20 +129,22 @@ class Publisher:
     def _refused(self, error: Exception, repository: str) -> BrickctlError:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if status in {_UNAUTHORIZED, _FORBIDDEN} or isinstance(error, RepositoryNotFoundError):
-            return _unauthorized(repository, "the token in HF_TOKEN is not valid, or may not write to this repository")
+            cause = "the token in HF_TOKEN is not valid, or may not write to this repository"
+            return self._unauthorized(repository, cause)
         if status in {_CONFLICT, _CHANGED}:
             cause = "somebody else has written to it meanwhile"
-            return Busy(f"hf:{repository} has moved on", causes=(cause,), hint="look at it, then publish again")
+            return Busy(
+                f"hf:{repository} has moved on", causes=(cause,), hint=f"look at it, then {self._purpose.again}"
+            )
         fault = translate(error, self._client.asked(repository, "main"))
         if type(fault) is not TransportFault:
             return fault
-        hint = "publish again: what has arrived is not sent twice; nothing was written into the registry"
+        hint = self._purpose.hint(f"{self._purpose.again}: what has arrived is not sent twice")
         return TransportFault(f"hf:{repository} could not be written", causes=fault.causes, hint=hint)
 
-
-def _unauthorized(repository: str, cause: str) -> Gated:
-    hint = "set HF_TOKEN to a token with write access to it; nothing was written into the registry"
-    return Gated(f"the Hub does not let you write to hf:{repository}", causes=(cause,), hint=hint)
+    def _unauthorized(self, repository: str, cause: str) -> Gated:
+        hint = self._purpose.hint("set HF_TOKEN to a token with write access to it")
+        return Gated(f"the Hub does not let you write to hf:{repository}", causes=(cause,), hint=hint)
 
 
 def _is(listed: Listed | None, file: File, place: Path) -> bool:

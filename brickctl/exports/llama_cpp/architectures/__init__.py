@@ -1,0 +1,1 @@
+"""Architectures as llama.cpp knows them: one family a file, found by import."""

@@ -1,0 +1,1 @@
+"""What Ollama needs beside a GGUF file: a template in Go's words, and the syntax of its Modelfile."""

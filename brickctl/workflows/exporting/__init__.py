@@ -1,0 +1,1 @@
+"""Exporting: what a target was built into, written for another program."""

@@ -1,0 +1,36 @@
+"""Held-out data decides: what stands in brick.toml and what was found, built and tested as `brickctl test` does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brickctl.workflows.checking.score import Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """One check of both models."""
+
+    before: Score
+    after: Score
+
+    @property
+    def gain(self) -> float:
+        """By how much the second is better: in shares, or as a part of the first figure."""
+        kind, before = self.before.check.kind, self.before.value
+        gain = before - self.after.value if kind.good == "max" else self.after.value - before
+        return gain if kind.unit == "share" or not before else gain / abs(before)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the first passes, and the second does not."""
+        return self.before.passed and not self.after.passed
+
+
+def is_better(pairs: Sequence[HeldOut]) -> bool:
+    """Whether no check is lost and the mean gain is above 0."""
+    return not any(pair.is_lost for pair in pairs) and sum(pair.gain for pair in pairs) > 0.0
