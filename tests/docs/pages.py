@@ -80,19 +80,23 @@ def marked(text: str, language: str) -> list[str]:
     return [fence[2] for fence in _FENCE.finditer(text) if fence[1] == language]
 
 
-def run(page: Path, folder: Path, environment: Mapping[str, str], *, timeout: float = 900) -> None:
-    """Run a page in a folder; fails at the block that fails, or that prints something else than the page says."""
+def run(page: Path, folder: Path, environment: Mapping[str, str], *, first: Path | None = None) -> None:
+    """Run a page in a folder; fails at the block that fails, or that prints something else than the page says.
+
+    Commands are looked for in the folder `first`, if there is one, and then beside this Python.
+    """
     todo = list(blocks(page.read_text(encoding="utf-8")))
     script = "set -euo pipefail\n" + "\n".join(_step(number, block, folder) for number, block in enumerate(todo))
+    places = (first, Path(sys.executable).parent, environment["PATH"])
     done = subprocess.run(
         [shutil.which("bash") or "bash", "-c", script],
         cwd=folder,
-        env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+        env={**environment, "PATH": ":".join(str(place) for place in places if place is not None)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
+        timeout=900,
         check=False,
     )
     outputs = re.split(r"^@@ block \d+ @@\n", done.stdout, flags=re.MULTILINE)[1:]

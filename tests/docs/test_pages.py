@@ -17,6 +17,7 @@ from tests.docs.pages import ROOT, blocks, fits, marked, run
 from tests.support import sandbox
 from tests.support.hub import Hub
 from tests.support.hub.hub import OWNER_TOKEN
+from tests.support.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,10 +86,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """A `brickctl` with all imports done; its user's home is made new for every page."""
+    place = tmp_path_factory.mktemp("warm")
+    with Warm(place / "command", new_user(place / "home")) as command:
+        yield command
+
+
 @pytest.fixture
 def starter(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
     """A starter project that is built, with an adapter of one's own in it, models, and a registry in git beside it."""
-    shutil.copytree(built / "home", environment["HOME"], symlinks=True, dirs_exist_ok=True)
+    return started(built, folder, environment)
+
+
+def started(built: Path, folder: Path, environment: Mapping[str, str]) -> Path:
+    """The same, with what was fetched for it in a home that may have something already, which goes."""
+    shutil.rmtree(environment["HOME"])
+    shutil.copytree(built / "home", environment["HOME"], symlinks=True)
     shutil.copytree(built / "work", folder, symlinks=True, dirs_exist_ok=True)
     for name, here in (("odd", "my-adapter"), ("base", "base"), ("sort", "coder")):
         shutil.copytree(brick(name), folder / here)
@@ -150,8 +165,8 @@ def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Map
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", GUIDES_TO_PROJECTS)
-def test_a_guide_to_a_project_does_what_it_says(name: str, starter: Path, environment: Mapping[str, str]) -> None:
-    run(how_to(name), starter, environment)
+def test_a_guide_to_a_project_does_what_it_says(name: str, built: Path, folder: Path, warm: Warm) -> None:
+    run(how_to(name), started(built, folder, warm.environment), warm.environment, first=warm.bin)
 
 
 @pytest.mark.full
