@@ -25,6 +25,7 @@ GUIDES_TO_PROJECTS = [
     "add-tokens",
     "edit-facts",
     "export-a-lock",
+    "export-a-model",
     "extract-a-brick",
     "find-a-brick",
     "grow-a-model",
