@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from brickctl.pages.target.contents import Pair
 
 _LEAD = (
-    "Told by the deltas of the bricks alone, at weight 1, before anything is merged. A cosine near 0 promises nothing:"
-    " what a merge keeps, only a check says. `brickctl diff` tells it layer by layer."
+    "Told by the deltas of the bricks alone, at weight 1, before anything is merged. Of sixteen pairs that were"
+    " measured those kept most that together go least far from their base; cosines and overlaps promised nothing. What"
+    " a merge keeps, only a check says. `brickctl diff` tells it layer by layer."
 )
 _MOST_NAMED = 6
 """Bricks whose names stand above the columns and whose figures stand in the cells; more are numbered."""
@@ -34,19 +35,19 @@ _COSINES = Levels(
     names=("below \N{MINUS SIGN}0.2", "to \N{MINUS SIGN}0.05", "about 0", "to 0.2", "to 0.5", "from 0.5"),
     shades=("less-1", "less-0", "even", "more-1", "more-3", "more-5"),
 )
-_SHARES = shares((0.05, 0.1, 0.25, 0.5, 0.75))
+_SHARES = shares((0.2, 0.4, 0.6, 0.8))
 
 
 def interference(pairs: Sequence[Pair]) -> Part:
-    """The map of a cosine and of what is read together, and all figures with the advice."""
+    """The maps of how far pairs go and of their cosines, and all figures with the advice."""
     bricks = tuple(dict.fromkeys(name for pair in pairs for name in (pair.one, pair.other)))
     many = len(pairs) > _MOST_ADVICE
-    worst = max(pairs, key=lambda pair: abs(pair.cosine or 0.0))
+    furthest = max(pair.together for pair in pairs) or 1.0
     return Part(
         name="interference",
         title="Interference",
         lead=_LEAD,
-        says=_says(pairs, worst),
+        says=_says(pairs),
         tables=() if many else (_advice(pairs), *(() if len(pairs) > 1 else (_numbers(pairs),))),
         more=(_advice(pairs),) if many else (),
         figures=()
@@ -56,10 +57,15 @@ def interference(pairs: Sequence[Pair]) -> Part:
                 name="interference-map",
                 title="Each brick beside each other",
                 says="Of two bricks with a cosine near 1 one is enough; below 0 each takes away what the other adds.",
-                caveat="What both read is where one may speak up while only the other should.",
                 panels=(
+                    _panel(
+                        "How far both go, of the furthest pair",
+                        bricks,
+                        pairs,
+                        lambda pair: pair.together / furthest,
+                        _SHARES,
+                    ),
                     _panel("Cosine of the deltas", bricks, pairs, lambda pair: pair.cosine, _COSINES),
-                    _panel("Overlap of what they read", bricks, pairs, lambda pair: pair.reads, _SHARES),
                 ),
                 tables=(_numbers(pairs),),
             ),
@@ -67,13 +73,15 @@ def interference(pairs: Sequence[Pair]) -> Part:
     )
 
 
-def _says(pairs: Sequence[Pair], worst: Pair) -> str:
+def _says(pairs: Sequence[Pair]) -> str:
     advised: dict[str, int] = {}
     for pair in pairs:
         advised[pair.advice] = advised.get(pair.advice, 0) + 1
     told = ", ".join(f"`{action}` for {several(count, 'pair')}" for action, count in sorted(advised.items()))
-    extreme = f"{worst.one} and {worst.other} have the cosine that is furthest from 0, {_figure(worst.cosine)}."
-    return f"To try first: {told}. {extreme}" if len(pairs) > 1 else f"To try first: {told}."
+    if len(pairs) == 1:
+        return f"To try first: {told}."
+    least = min(pairs, key=lambda pair: pair.together)
+    return f"To try first: {told}. Together, {least.one} and {least.other} go least far from the base."
 
 
 def _advice(pairs: Sequence[Pair]) -> Numbers:
@@ -112,12 +120,21 @@ def _size(bricks: int) -> tuple[int, int]:
 
 
 def _numbers(pairs: Sequence[Pair]) -> Numbers:
-    columns = ("bricks", "cosine", "reads", "writes", "sign conflicts", "norm of the first", "of the second")
+    columns = (
+        "bricks",
+        "cosine",
+        "reads",
+        "writes",
+        "sign conflicts",
+        "norm of the first",
+        "of the second",
+        "together",
+    )
     rows = tuple(
         (
             f"{one.one}, {one.other}",
             *map(_figure, (one.cosine, one.reads, one.writes, one.conflicts)),
-            *(f"{norm:.3g}" for norm in one.norms),
+            *(f"{norm:.3g}" for norm in (*one.norms, one.together)),
         )
         for one in pairs
     )

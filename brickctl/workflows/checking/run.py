@@ -80,20 +80,6 @@ class Run:
             if name in known:
                 yield self._score(check, recipe.name, known[name], origins[name], cached=True)
 
-    def known_scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate]) -> Iterator[Score]:
-        """What earlier runs have found out of the same bytes; builds nothing, measures nothing, and forgets nothing."""
-        asked = {check.measured.name: check.measured for check in checks}
-        results = Results(self.folder)
-        artifact = self._artifact(recipe, folder, results)
-        if artifact is None:
-            return
-        origins = self._origins(artifact, tuple(asked.values()))
-        known = _found(results, asked, origins)
-        for check in checks:
-            name = check.measured.name
-            if name in known:
-                yield self._score(check, recipe.name, known[name], origins[name], cached=True)
-
     def _known(
         self, recipe: Recipe, folder: Path, asked: Sequence[Gate], results: Results
     ) -> tuple[Mapping[str, Origin], Mapping[str, Measured]]:
