@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.pages import charts
@@ -30,13 +31,6 @@ _NAMED_CELL = (38, 26)  # pixels
 _WIDTH, _ROW = 230, 15  # pixels of a map of many bricks, and of its rows
 _MOST_TICKS = 8
 
-_COSINES = Levels(
-    bounds=(-0.2, -0.05, 0.05, 0.2, 0.5),
-    names=("below \N{MINUS SIGN}0.2", "to \N{MINUS SIGN}0.05", "about 0", "to 0.2", "to 0.5", "from 0.5"),
-    shades=("less-1", "less-0", "even", "more-1", "more-3", "more-5"),
-)
-_SHARES = shares((0.2, 0.4, 0.6, 0.8))
-
 
 def interference(pairs: Sequence[Pair]) -> Part:
     """The maps of how far pairs go and of their cosines, and all figures with the advice."""
@@ -58,14 +52,8 @@ def interference(pairs: Sequence[Pair]) -> Part:
                 title="Each brick beside each other",
                 says="Of two bricks with a cosine near 1 one is enough; below 0 each takes away what the other adds.",
                 panels=(
-                    _panel(
-                        "How far both go, of the furthest pair",
-                        bricks,
-                        pairs,
-                        lambda pair: pair.together / furthest,
-                        _SHARES,
-                    ),
-                    _panel("Cosine of the deltas", bricks, pairs, lambda pair: pair.cosine, _COSINES),
+                    _panel(_JOINT, bricks, pairs, lambda pair: pair.together / furthest),
+                    _panel(_COSINE, bricks, pairs, lambda pair: pair.cosine),
                 ),
                 tables=(_numbers(pairs),),
             ),
@@ -90,21 +78,29 @@ def _advice(pairs: Sequence[Pair]) -> Numbers:
     return Numbers(caption="Advice", columns=columns, rows=rows, words=columns)
 
 
-def _panel(
-    title: str, bricks: Sequence[str], pairs: Sequence[Pair], of: Callable[[Pair], float | None], levels: Levels
-) -> Panel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Map:
+    """What a map shows: its title, the levels of its colours, and how a value stands in a cell."""
+
+    title: str
+    levels: Levels
+    text: Callable[[float], str]
+
+
+def _panel(map_: _Map, bricks: Sequence[str], pairs: Sequence[Pair], of: Callable[[Pair], float | None]) -> Panel:
+    """A cell for each two bricks, on both sides of the diagonal."""
     few = len(bricks) <= _MOST_NAMED
     rows = {name: name if few else f"{number} {name}" for number, name in enumerate(bricks, 1)}
     columns = {name: name if few else str(number) for number, name in enumerate(bricks, 1)}
     drawn = [
-        charts.Cell(row=rows[row], column=columns[column], value=value, text=_figure(value) if few else "")
+        charts.Cell(row=rows[row], column=columns[column], value=value, text=map_.text(value) if few else "")
         for pair in pairs
         if (value := of(pair)) is not None
         for row, column in ((pair.one, pair.other), (pair.other, pair.one))
     ]
-    words = f"{title}, {several(len(pairs), 'pair')} of {several(len(bricks), 'brick')}: see the table below."
-    spec = charts.cells(drawn, _grid(rows, columns, few=few), levels, size=_size(len(bricks)))
-    return Panel(title=title, describes=words, spec=spec)
+    words = f"{map_.title}, {several(len(pairs), 'pair')} of {several(len(bricks), 'brick')}: see the table below."
+    spec = charts.cells(drawn, _grid(rows, columns, few=few), map_.levels, size=_size(len(bricks)))
+    return Panel(title=map_.title, describes=words, spec=spec)
 
 
 def _grid(rows: Mapping[str, str], columns: Mapping[str, str], *, few: bool) -> charts.Grid:
@@ -147,3 +143,19 @@ def _figure(value: float | None) -> str:
         return UNKNOWN
     text = f"{abs(value):.2f}"
     return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) else text
+
+
+_JOINT = _Map(
+    title="Joint norm in % of the largest",
+    levels=shares((0.2, 0.4, 0.6, 0.8)),
+    text=lambda value: f"{100 * value:.0f}",
+)
+_COSINE = _Map(
+    title="Cosine of the deltas",
+    levels=Levels(
+        bounds=(-0.2, -0.05, 0.05, 0.2, 0.5),
+        names=("below \N{MINUS SIGN}0.2", "to \N{MINUS SIGN}0.05", "about 0", "to 0.2", "to 0.5", "from 0.5"),
+        shades=("less-1", "less-0", "even", "more-1", "more-3", "more-5"),
+    ),
+    text=_figure,
+)
