@@ -24,6 +24,17 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, chat_templ
     return tokens
 
 
+def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make sure that there is a chat template.
+
+    Raises:
+        Unsupported: there is none.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        hint = 'leave out `chat-template = true`, or give the target one: a step { op = "chat-template", ... }'
+        raise Unsupported("the model's tokenizer has no chat template", hint=hint)
+
+
 def in_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     """The text of a conversation in which a user has said `prompt`, and the model is to answer.
 
@@ -32,9 +43,7 @@ def in_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     Raises:
         Unsupported: the tokenizer has no chat template, or it refuses the prompt.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        hint = 'leave out `chat-template = true`, or give the target one: a step { op = "chat-template", ... }'
-        raise Unsupported("the model's tokenizer has no chat template", hint=hint)
+    require_template(tokenizer)
     turn = [{"role": "user", "content": prompt}]
     try:
         text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from brickctl.analysis.chat import require_template
 from brickctl.analysis.checks.check import CheckKind, bar_of, register, safe_path
 from brickctl.analysis.checks.generating import read_chat_template
 from brickctl.analysis.harness.local_task import read_task
@@ -85,6 +86,8 @@ class LmEval(CheckKind):
         """The metric; raises as `evaluate`."""
         from brickctl.analysis.harness.evaluation import Asked, evaluate
 
+        if self.chat_template:
+            require_template(tokenizer)
         asked = Asked(
             task=self.task,
             config=data[0] if data else None,

@@ -153,6 +153,11 @@ def test_a_metric_in_a_folder_of_the_project_is_not_run(
         measured(write(tmp_path), following({}), spared)
 
 
+def test_a_chat_template_that_is_not_there_is_refused(tmp_path: Path, spared: Any) -> None:
+    with pytest.raises(Unsupported, match="the model's tokenizer has no chat template"):
+        measured(write(tmp_path), following({}), spared, chat_template=True)
+
+
 def test_a_metric_that_the_task_does_not_have_is_named(tmp_path: Path, spared: Any) -> None:
     with pytest.raises(UsageFault, match="has no metric `acc_nrm`") as raised:
         measured(write(tmp_path), following({}), spared, metric="acc_nrm")

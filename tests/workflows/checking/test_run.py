@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brickctl.core.accepted import FILE
-from brickctl.errors import LockInvalid, UsageFault
+from brickctl.errors import LockInvalid, Unsupported, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.checking import results
@@ -108,6 +108,14 @@ def test_a_model_of_which_all_is_known_is_not_built(
     assert score.cached
     assert events.notes == ["assistant was not built: all that is asked of it is known"]
     assert loads == ["next"]
+
+
+def test_what_a_model_cannot_be_asked_names_the_check(project: Path) -> None:
+    rewrite(project, 'data = "checks/next.jsonl"', 'data = "checks/next.jsonl"\nchat-template = true')
+    with pytest.raises(Unsupported, match="no chat template") as raised:
+        scores(project, "next")
+    assert raised.value.place is not None
+    assert raised.value.place.line == 54
 
 
 def test_an_artifact_that_somebody_changed_is_made_anew_before_it_is_vouched_for(project: Path) -> None:
