@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -169,3 +170,9 @@ def test_what_llama_cpp_does_in_another_way_is_told(mine: Path) -> None:
 
     assert window.startswith("layers look back 16 tokens; llama.cpp lets them see all")
     assert normal.startswith("llama.cpp does not normalise text to NFC")
+
+
+def test_without_the_package_it_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+
+    assert "pip install 'brickctl[gguf]'" in refused(mine, Unsupported)
