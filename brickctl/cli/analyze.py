@@ -93,10 +93,10 @@ def command(
     """
     from brickctl.cli.analysis_tables import show_analysis
     from brickctl.tensors.executor import Budget
-    from brickctl.workflows.analysis_desk import open_desk
-    from brickctl.workflows.analysis_output import write_analysis
-    from brickctl.workflows.analysis_wish import Wish, read_only
-    from brickctl.workflows.analyze import analyze
+    from brickctl.workflows.analyzing.analyze import analyze
+    from brickctl.workflows.analyzing.desk import open_desk
+    from brickctl.workflows.analyzing.output import write_analysis
+    from brickctl.workflows.analyzing.wish import Wish, read_only
     from brickctl.workflows.lock import mode_for
 
     wish = Wish(only=read_only(only), tokens=tokens, seed=seed, batch=batch, threads=threads, device=device)

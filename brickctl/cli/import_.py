@@ -29,7 +29,7 @@ def command(*, recipe: Path, output: Path, console: Console) -> None:
 
     Folders in the recipe are relative to the current one. What brickctl does not do is refused by name.
     """
-    from brickctl.workflows.import_mergekit import import_mergekit
+    from brickctl.workflows.mergekit.import_recipe import import_mergekit
 
     imported = import_mergekit(recipe, output)
     for note in imported.notes:

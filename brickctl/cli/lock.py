@@ -78,7 +78,7 @@ def export(*, target: str | None, form: str, output: Path | None, project: Path,
     Reads brick.toml and brick.lock and nothing else. Equal locks give equal bytes.
     """
     from brickctl.sources.atomic import write_atomically
-    from brickctl.workflows.export import export as write
+    from brickctl.workflows.lock_export.export import export as write
     from brickctl.workflows.session import open_session
 
     exported = write(open_session(project, console, offline=True), form, target)

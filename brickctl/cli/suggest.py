@@ -12,7 +12,7 @@ from brickctl.cli import options, suggestions
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
     from brickctl.tensors.device import Device
-    from brickctl.workflows.suggestion import Suggested, Suggestion
+    from brickctl.workflows.suggesting.suggestion import Suggested, Suggestion
 
 _LONGEST_SUMMARY = 60
 
@@ -86,9 +86,9 @@ def command(
     """
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.lock import mode_for
-    from brickctl.workflows.suggest import read_task, suggest
-    from brickctl.workflows.suggest_candidates import Where
-    from brickctl.workflows.suggestion import Wish
+    from brickctl.workflows.suggesting.candidates import Where
+    from brickctl.workflows.suggesting.suggest import read_task, suggest
+    from brickctl.workflows.suggesting.suggestion import Wish
 
     asked = read_task(task, examples)
     mode = mode_for(locked=locked, frozen=frozen)

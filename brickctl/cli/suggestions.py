@@ -80,7 +80,7 @@ def models(context: click.Context, parameter: click.Parameter, typed: str) -> li
 
 def measurements(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem[str]]:
     """What can be measured of a model, after those that stand there already."""
-    from brickctl.workflows.analysis_wish import MEASUREMENTS
+    from brickctl.workflows.analyzing.wish import MEASUREMENTS
 
     before, comma, last = typed.rpartition(",")
     names = [name for name in MEASUREMENTS if name not in before.split(",")]

@@ -14,8 +14,8 @@ from brickctl.errors import UsageFault
 if TYPE_CHECKING:
     from brickctl.cli.console import Console
     from brickctl.tensors.device import Device
-    from brickctl.workflows.train import Trained
-    from brickctl.workflows.train_wish import Extent
+    from brickctl.workflows.training.train import Trained
+    from brickctl.workflows.training.wish import Extent
 
 _AT_LEAST_ONE = click.IntRange(min=1)
 _SEEDS = 1 << 64
@@ -134,8 +134,8 @@ def command(
     from brickctl.workflows.lock import mode_for
     from brickctl.workflows.requirement import license_named
     from brickctl.workflows.session import open_session
-    from brickctl.workflows.train import Means, train
-    from brickctl.workflows.train_wish import Wish
+    from brickctl.workflows.training.train import Means, train
+    from brickctl.workflows.training.wish import Wish
 
     if resume and restart:
         raise UsageFault("--resume and --restart are both given", hint="go on, or begin anew")
@@ -185,7 +185,7 @@ def _seed(said: int) -> int:
 
 def _extent(steps: int | None, epochs: int | None, tokens: int | None) -> Extent:
     """How much is read, of which only one number may be given."""
-    from brickctl.workflows.train_wish import Extent
+    from brickctl.workflows.training.wish import Extent
 
     given = [Extent(unit, number) for unit, number in _units(steps, epochs, tokens) if number is not None]
     if len(given) > 1:

@@ -107,7 +107,7 @@ class Edit:
         probes = probes_of(loaded, facts, tuple(rows_within(rows, _MEASURED)))
         before = scores_of(loaded.model, probes)
         covariances = key_covariances(bench, sites, rows)
-        with stage(bench.events, "finding values", len(facts), "facts") as watch:
+        with stage(bench.events, "finding values", len(facts), "facts" if len(facts) > 1 else "fact") as watch:
             values = values_of(loaded.model, sites[-1], told, Search(steps=self.steps, limit=self.limit), watch=watch)
         written = write_facts(loaded.model, sites, told, values, covariances, self._solve())
         self._store(bench, written)

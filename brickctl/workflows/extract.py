@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from brickctl.workflows.derive import RECORD, record
 from brickctl.workflows.derived import recipe_digest, wanted_bricks
 from brickctl.workflows.files import flush, flush_tree, new_folder, refuse_file_in_the_way, write_new
 from brickctl.workflows.resolution import resolve
+from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import session_for
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _OPTIONS = (
 """Keys of entries that are options of the command line too."""
 
 _MADE = Alias("extracted")
-_SCRATCH = ".brickctl-extract-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +113,9 @@ def _extracted(extraction: Extraction, output: Path, events: Events, means: Mean
     session = session_for(Path.cwd(), manifest, events, offline=offline)
     wanted = wanted_bricks(manifest)[_MADE]
     lock = resolve(session)
-    with new_folder(output.parent), tempfile.TemporaryDirectory(dir=output.parent, prefix=_SCRATCH) as scratch:
-        made = Path(scratch) / BRICK
-        with opened_bench(session, wanted, lock, means, Path(scratch)) as bench:
+    with new_folder(output.parent), scratch_folder(output.parent) as scratch:
+        made = scratch / BRICK
+        with opened_bench(session, wanted, lock, means, scratch) as bench:
             findings = wanted.derivation.make(bench)
             base = bench.ingredients.base
         write_new(made / RECORD, record(wanted, lock, recipe_digest(wanted, lock)))

@@ -64,7 +64,7 @@ class ProjectTree:
         words = [str(step[key]) for key in ("op", "method") if key in step]
         parts = () if "brick" in step else step.get("bricks", ())  # those of a prune are names that its brick knows
         known = ("op", "method", *(["bricks"] if parts else []))
-        words += [f"{key}={_value(value)}" for key, value in step.items() if key not in known]
+        words += [f"{key}={_value(value)}" for key, value in step.items() if key not in known and value is not None]
         return Branch(" ".join(words), tuple(map(self._part, parts)))
 
     def _part(self, part: Any) -> Branch:

@@ -14,7 +14,7 @@ from brickctl.sources.derived import derived_folder
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.leftovers import CLIENTS, SET_ASIDE, UNFINISHED, InUse
 from brickctl.sources.naming import place_label
-from brickctl.workflows.analysis_pieces import outlived
+from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.caches import walk
 from brickctl.workflows.files import refuse_link
 from brickctl.workflows.made_shards import MadeShards

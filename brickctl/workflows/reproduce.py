@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
@@ -11,9 +9,11 @@ from brickctl.errors import NotFound, NotReproducible
 from brickctl.workflows import provenance
 from brickctl.workflows.artifact import hash_files, names_in
 from brickctl.workflows.build import Built, build
+from brickctl.workflows.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from brickctl.core.digests import Sha256
     from brickctl.core.lock import Lock
@@ -38,8 +38,8 @@ def reproduce(session: Session, recipe: Recipe, folder: Path, lock: Lock, budget
     if recorded is None:
         raise NotFound(f"there is no artifact in {folder}", hint=f"run `brickctl build {recipe.name}` first")
     found = hash_files({name: folder / name for name in names_in(folder)}, session.events)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.check-") as beside:
-        built = build(session, recipe, Path(beside) / folder.name, lock, budget, force=True)
+    with scratch_folder(folder.parent) as beside:
+        built = build(session, recipe, beside / folder.name, lock, budget, force=True)
         made = provenance.read_statement(built.folder)
         close = () if made is None else _close(made[0], folder, built.folder)
     wanted = {**({} if made is None else made[1]), **{path: found[path] for path in close if path in found}}

@@ -30,7 +30,7 @@ def check_space(needed: Mapping[Path, int]) -> None:
         if size > free:
             cause = f"{format_size(size)} are needed and {format_size(free)} are free"
             hint = (
-                "nothing was fetched or built; make room there, or use another disk:"
+                "nothing of it was begun; make room there, or use another disk:"
                 " HF_HOME and BRICKCTL_CACHE say where bricks go, `--output` where a merge goes"
             )
             raise NoSpace(f"the disk of {' and '.join(map(str, disk))} is too full", causes=(cause,), hint=hint)

@@ -30,7 +30,7 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.dtypes import DType
 from brickctl.merging.method import Part, combine, methods
 from brickctl.tensors.arithmetic import add, cast, subtract
-from brickctl.workflows.mergekit_methods import METHODS, RANDOM
+from brickctl.workflows.mergekit.methods import METHODS, RANDOM
 from tests.support.deltas import own_settings
 from tests.support.evaluating import evaluated
 from tests.support.sparse import by_mergekit, chances_by_rank, drawn_mask

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.suggest import read_task, suggest
-from brickctl.workflows.suggest_candidates import Where
-from brickctl.workflows.suggestion import Suggested, Wish
+from brickctl.workflows.suggesting.candidates import Where
+from brickctl.workflows.suggesting.suggest import read_task, suggest
+from brickctl.workflows.suggesting.suggestion import Suggested, Wish
 from tests.support.projects import TEMPLATE, Listener
 
 if TYPE_CHECKING:

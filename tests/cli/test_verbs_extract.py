@@ -68,6 +68,13 @@ def test_a_table_is_shown_and_notes_stand_beside_it(tree: Sandbox) -> None:
     assert "`--save-others` saves whole what PEFT can save" in outcome.err
 
 
+def test_what_a_killed_extract_left_is_removed_by_the_next(tree: Sandbox) -> None:
+    left = tree.root / ".brickctl-scratch-left"
+    left.mkdir()
+    assert tree.run("extract", "lora", *BOTH, "--rank", "2", "-o", "x").code == 0
+    assert not left.exists()
+
+
 def test_peft_loads_what_was_extracted(tree: Sandbox) -> None:
     assert tree.run("extract", "lora", *BOTH, "--rank", "32", "--save-others", "-o", "x").code == 0
     theirs, coder = merged_by_peft(tree.root / "base", tree.root / "x"), weights(tree.root / "coder")

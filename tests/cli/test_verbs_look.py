@@ -83,6 +83,14 @@ def test_tree_tells_weights_in_every_form_and_where_a_target_starts(project: San
     assert "weight=[*norm*: 0.5, else: 1]" in text
 
 
+def test_tree_leaves_out_what_a_step_leaves_to_its_bricks(project: Sandbox) -> None:
+    route = 'op = "route", method = "arrow", bricks = ["sql", "mail"]'
+    project.write({"brick.toml": project.manifest + f"[targets.routed]\napply = [{{ {route} }}]\n"})
+    text = project.run("tree").out
+    assert "route arrow" in text
+    assert "rank" not in text
+
+
 def test_info_of_an_adapter_tells_rank_and_interface(project: Sandbox) -> None:
     answer = project.run("info", "sql", "--json").json
     assert (answer["kind"], answer["type"], answer["rank"], answer["alpha"]) == ("adapter", "LoRA", 2, 4.0)

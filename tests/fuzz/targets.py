@@ -41,7 +41,7 @@ from brickctl.tensors.layout import lay_out
 from brickctl.tensors.memory import peak_memory
 from brickctl.vocabulary.tokenizer import read_tokenizer
 from brickctl.vocabulary.union import Addition, content, extend
-from brickctl.workflows.mergekit_recipe import read_mergekit
+from brickctl.workflows.mergekit.recipe import read_mergekit
 from brickctl.workflows.provenance import FILE as RECORD
 from brickctl.workflows.provenance import read_statement
 from tests.fuzz.signatures import signature, signed

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from brickctl.core.lock import same_entry
 from brickctl.errors import LockStale
 from brickctl.workflows import lock as locking
-from brickctl.workflows.analysis_desk import open_desk
+from brickctl.workflows.analyzing.desk import open_desk
 from brickctl.workflows.build import read_recipes
 from brickctl.workflows.derive import check
 from brickctl.workflows.inventory import inventory

@@ -13,7 +13,7 @@ import tomli
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
 from brickctl.operations.target import read_recipe
-from tests.workflows.test_import_mergekit import HEAD, WEIGHT, apply_of, imported, manifest
+from tests.workflows.mergekit.test_import_recipe import HEAD, WEIGHT, apply_of, imported, manifest
 
 if TYPE_CHECKING:
     from tests.support.sandbox import Sandbox

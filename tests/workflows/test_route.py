@@ -14,7 +14,7 @@ from brickctl.analysis.exact_match import answers
 from brickctl.analysis.examples import Example
 from brickctl.errors import Unsupported
 from brickctl.tensors.executor import Budget
-from brickctl.workflows.analysis_subject import Workplace
+from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import read_recipes
 from brickctl.workflows.load_built import load_built
 from brickctl.workflows.lock import LockMode, current_lock

@@ -1,0 +1,1 @@
+"""What brick.lock pins, in the words of other programs."""

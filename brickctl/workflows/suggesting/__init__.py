@@ -1,0 +1,1 @@
+"""`brickctl suggest`: candidates for a task, ranked."""

@@ -1,0 +1,1 @@
+"""`brickctl train`: examples in, a brick out."""
