@@ -52,6 +52,11 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
         {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
         "positions are stretched by yarn",
     ),
+    "positions by layer": (
+        {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+        "differ between layers: full_attention",
+    ),
+    "half a rotation": ({"partial_rotary_factor": 0.5}, "only a part of each head is turned"),
     "a factor that is none": (
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": "two"}},
         "`factor` of `rope_parameters` is two",
