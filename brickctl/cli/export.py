@@ -110,8 +110,7 @@ def show_exported(console: Console, result: Exported, form: str) -> None:
         console.note(f"note: {note}")
     state = "exported" if result.fresh else "up to date"
     console.show(f"{result.artifact.target}: {state}  {result.folder}  sha256:{result.digest[:16]}")
-    for line in result.record.written.commands:
-        console.show(f"  {line}")
+    console.show("\n".join(("run in that folder:", *(f"  {line}" for line in result.record.written.commands))))
 
 
 def show_delivered(console: Console, result: Delivered, form: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,11 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
         {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
         "positions are stretched by yarn",
     ),
+    "positions by layer": (
+        {"rope_parameters": {"full_attention": {"rope_theta": 1e4}}},
+        "differ between layers: full_attention",
+    ),
+    "half a rotation": ({"partial_rotary_factor": 0.5}, "only a part of each head is turned"),
     "a factor that is none": (
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": "two"}},
         "`factor` of `rope_parameters` is two",
@@ -169,3 +175,9 @@ def test_what_llama_cpp_does_in_another_way_is_told(mine: Path) -> None:
 
     assert window.startswith("layers look back 16 tokens; llama.cpp lets them see all")
     assert normal.startswith("llama.cpp does not normalise text to NFC")
+
+
+def test_without_the_package_it_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+
+    assert "pip install 'brickctl[gguf]'" in refused(mine, Unsupported)

@@ -30,6 +30,11 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     found = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(found, dict):
         raise _unsupported(f"`rope_parameters` is {shown(found)}")
+    nested = next((key for key, value in found.items() if isinstance(value, dict)), None)
+    if nested is not None:
+        raise _unsupported(f"`rope_parameters` differ between layers: {shown(nested)}")
+    if found.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in {None, 1}:
+        raise _unsupported("only a part of each head is turned")
     told = {"rope_theta": config.get("rope_theta", _BASE), **found}
     told["rope_type"] = told.get("rope_type", told.get("type", "default"))
     if told["rope_type"] not in {"default", "linear", "llama3"}:
