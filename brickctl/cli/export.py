@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="gguf, ollama, vllm: write an adapter that is no LoRA, such as a DoRA, as the nearest one of this rank.",
 )
+@click.option(
+    "--converter",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="PATH",
+    help="gguf, ollama: run llama.cpp's own convert_hf_to_gguf.py instead, which knows more models.",
+)
 @click.option("--to", metavar="OWNER/NAME", help="hf: the repository, made if need be; HF_TOKEN may write there.")
 @click.option("--private", is_flag=True, default=None, help="hf: make that repository a private one, if it is made.")
 @options.project
@@ -58,6 +64,7 @@ def command(
     output: Path | None,
     quantize: str | None,
     rank: int | None,
+    converter: str | None,
     to: str | None,
     private: bool | None,
     project: Path,
@@ -85,7 +92,7 @@ def command(
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
     (recipe,) = read_recipes(session, (target,))
-    chosen = Options(quantize=quantize, rank=rank, to=to, private=private)
+    chosen = Options(quantize=quantize, rank=rank, converter=converter, to=to, private=private)
     wish = Wish(form=form, place=output, options=chosen, force=force)
     check_wish(session, recipe, wish, offline=offline)
     lock = lock_for(session, mode, (recipe,))
@@ -103,8 +110,7 @@ def show_exported(console: Console, result: Exported, form: str) -> None:
         console.note(f"note: {note}")
     state = "exported" if result.fresh else "up to date"
     console.show(f"{result.artifact.target}: {state}  {result.folder}  sha256:{result.digest[:16]}")
-    for line in result.record.written.commands:
-        console.show(f"  {line}")
+    console.show("\n".join(("run in that folder:", *(f"  {line}" for line in result.record.written.commands))))
 
 
 def show_delivered(console: Console, result: Delivered, form: str) -> None:

@@ -63,12 +63,14 @@ class Options:
     Attributes:
         quantize: element type of the weights.
         rank: rank of the LoRA that takes the place of an adapter that is none; None refuses such an adapter.
+        converter: path of llama.cpp's own converter, which is to write GGUF instead of brickctl.
         to: where it is sent, if it is.
         private: whether a place that is made there is for nobody else.
     """
 
     quantize: str | None = None
     rank: int | None = None
+    converter: str | None = None
     to: str | None = None
     private: bool | None = None
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.exports.export_format import Written, register
-from brickctl.exports.llama_cpp.adapter import write_adapter
-from brickctl.exports.llama_cpp.model import write_model
+from brickctl.exports.llama_cpp.files import write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,17 +17,14 @@ class Gguf:
     """`TARGET.gguf`, and `ADAPTER.gguf` for each stacked adapter."""
 
     version = 1
-    options: tuple[str, ...] = ("quantize", "rank")
+    options: tuple[str, ...] = ("quantize", "rank", "converter")
     whole = False
     alike = False
 
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""
-        name = f"{subject.name}.gguf"
-        notes = write_model(subject, folder / name, options.quantize)
-        for alias, adapter in subject.adapters.items():
-            write_adapter(subject, alias, adapter, folder / f"{alias}.gguf")
-        command = f"llama-cli -m {name}"
+        notes = write_files(subject, folder, options)
+        command = f"llama-cli -m {subject.name}.gguf"
         loras = tuple(f"{command} --lora {alias}.gguf" for alias in subject.adapters)
         return Written(commands=(command, *loras), notes=notes)
 

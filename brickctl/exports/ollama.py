@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.licenses import UNKNOWN
 from brickctl.exports.export_format import Written, register
-from brickctl.exports.llama_cpp.adapter import write_adapter
-from brickctl.exports.llama_cpp.model import specials_of, write_model
+from brickctl.exports.llama_cpp.files import write_files
+from brickctl.exports.llama_cpp.model import specials_of
 from brickctl.exports.modelfile.syntax import go_template, instruction, parameters
 from brickctl.exports.modelfile.turns import Turns, find_turns, renderer
 
@@ -35,19 +35,18 @@ class Ollama:
     """`TARGET.gguf` and `Modelfile`; `ADAPTER.gguf` and `Modelfile.ADAPTER` for each stacked adapter."""
 
     version = 1
-    options: tuple[str, ...] = ("quantize", "rank")
+    options: tuple[str, ...] = ("quantize", "rank", "converter")
     whole = False
     alike = False
 
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""
         name = subject.name
-        notes = list(write_model(subject, folder / f"{name}.gguf", options.quantize))
+        notes = write_files(subject, folder, options)
         lines, about = _modelfile(subject)
         (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
         commands = [f"ollama create {name} -f {FILE}"]
-        for alias, adapter in subject.adapters.items():
-            write_adapter(subject, alias, adapter, folder / f"{alias}.gguf")
+        for alias in subject.adapters:
             text = "\n".join((lines[0], f"ADAPTER ./{alias}.gguf", *lines[1:]))
             (folder / f"{FILE}.{alias}").write_text(text + "\n", encoding="utf-8")
             commands.append(f"ollama create {name}-{alias} -f {FILE}.{alias}")

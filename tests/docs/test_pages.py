@@ -28,6 +28,7 @@ GUIDES_TO_PROJECTS = [
     "compare-and-predict",
     "edit-facts",
     "export-a-lock",
+    "export-a-model",
     "extract-a-brick",
     "find-a-brick",
     "grow-a-model",

@@ -6,8 +6,11 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from brickctl.exports.export_format import Options
 from brickctl.exports.oci import Oci
+from tests.support.containers import serving
 from tests.support.exporting import speaking_model, subject
 
 if TYPE_CHECKING:
@@ -81,3 +84,20 @@ def test_the_same_artifact_gives_the_same_manifest(tmp_path: Path) -> None:
     one, other = layout(tmp_path)[0], layout(tmp_path, "other")[0]
 
     assert (one / "index.json").read_bytes() == (other / "index.json").read_bytes()
+
+
+def test_oras_pulls_the_artifact_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that nobody here has written, which holds the manifest against OCI's schema."""
+    client = pytest.importorskip("oras.client")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder, _ = layout(tmp_path)
+
+    with serving(folder) as address:
+        oras = client.OrasClient(hostname=address, insecure=True)
+        oras.pull(target=f"{address}/tiny:latest", outdir=str(tmp_path / "pulled"))
+
+    ours, theirs = (
+        {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        for place in (tmp_path / "model", tmp_path / "pulled")
+    )
+    assert ours == theirs

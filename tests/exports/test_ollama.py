@@ -123,7 +123,7 @@ def test_a_template_that_is_not_translated_is_told(tmp_path: Path) -> None:
 
 
 def test_an_adapter_gets_a_modelfile_of_its_own_and_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brickctl.exports.ollama.write_adapter", lambda *_: None)
+    monkeypatch.setattr("brickctl.exports.llama_cpp.files.write_adapter", lambda *_: None)
 
     _, written = exported(tmp_path, CHATML, adapters={Alias("sql"): tmp_path})
 

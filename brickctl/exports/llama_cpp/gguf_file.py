@@ -66,18 +66,24 @@ class Tensor:
             file.write(np.ascontiguousarray(self.element.encode(block, self.stored, name=self.name)).tobytes())
 
 
-@contextmanager
-def gguf_writer(architecture: str) -> Iterator[GGUFWriter]:
-    """A writer that takes keys and has no file yet.
+def need_package() -> None:
+    """Make sure that llama.cpp's own package is there.
 
     Raises:
         Unsupported: the package `gguf` is not installed.
     """
     try:
-        from gguf import GGUFWriter
+        import gguf  # noqa: F401 - whether it is there
     except ImportError as error:
         hint = "pip install 'brickctl[gguf]'"
         raise Unsupported("writing GGUF needs the package `gguf`", causes=(str(error),), hint=hint) from None
+
+
+@contextmanager
+def gguf_writer(architecture: str) -> Iterator[GGUFWriter]:
+    """A writer that takes keys and has no file yet."""
+    from gguf import GGUFWriter
+
     writer = GGUFWriter(path=None, arch=architecture)
     try:
         yield writer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brickctl.errors import IntegrityFault, Unsupported
 from brickctl.exports.llama_cpp.architectures.architecture import Architecture, architecture_of
 from brickctl.exports.llama_cpp.element_types import element_type
-from brickctl.exports.llama_cpp.gguf_file import gguf_writer, write_file
+from brickctl.exports.llama_cpp.gguf_file import gguf_writer, need_package, write_file
 from brickctl.exports.llama_cpp.metadata import tell_origins
 from brickctl.exports.llama_cpp.shape import Shape
 from brickctl.exports.llama_cpp.stored_tensors import StoredTensor, stored_tensors
@@ -66,6 +66,7 @@ def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str
     Raises:
         Unsupported, UsageFault, NotFound, Misfit: before anything is written, but where a number does not fit.
     """
+    need_package()
     model = Model.at(subject.folder)
     element = model.element(quantize)
     tokens = tokens_of(subject.folder, model.shape.rows)
@@ -103,6 +104,7 @@ def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) 
     Raises:
         IntegrityFault: it cannot read them.
     """
+    need_package()
     from gguf import SpecialVocab
 
     logging.getLogger("gguf").setLevel(logging.ERROR)  # it says what it makes of unusual templates, for its developers

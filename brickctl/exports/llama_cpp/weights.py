@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 HEAD = "lm_head.weight"
+_DENSE = re.compile(
+    r"(token_embd|output|output_norm"
+    r"|blk\.\d+\.(attn_(q|k|v|output|norm|q_norm|k_norm)|ffn_(norm|gate|up|down)))\.(weight|bias)"
+)
+"""What a dense decoder has; llama.cpp's table has names for experts and others, too, which have not been tried."""
+
 _SUFFIXES = (".weight", ".bias")
 _NORM = "_norm.weight"
 _QUERIES = (".q_proj.weight", ".q_proj.bias")
@@ -58,8 +65,9 @@ class Names:
             Unsupported: llama.cpp has none for it.
         """
         found = self.known.get_name(name, try_suffixes=_SUFFIXES)
-        if found is None:
-            cause = f"the model has a tensor `{shown(name)}`, and llama.cpp's {self.architecture.name} has none like it"
+        if found is None or _DENSE.fullmatch(found) is None:
+            known = f"a dense {self.architecture.name} of llama.cpp has none like it"
+            cause = f"the model has a tensor `{shown(name)}`, and {known}"
             raise Unsupported("this model cannot be said in GGUF", causes=(cause,))
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.brick import File
@@ -26,7 +27,6 @@ from brickctl.workflows.session import DIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from brickctl.core.lock import Lock, Locked
     from brickctl.operations.target import Recipe
@@ -150,6 +150,8 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
 def _definition(built: Built, wish: Wish, form: ExportFormat) -> dict[str, Any]:
     """What decides every byte of an export."""
     options = {name: value for name, value in asdict(wish.options).items() if value is not None}
+    if "converter" in options:  # where it lies is this machine's business
+        options["converter"] = f"sha256:{hash_file(Path(options['converter']))}"
     return {
         "format": wish.form,
         "version": form.version,
