@@ -56,21 +56,31 @@ def advise(one: Alias, other: Alias, found: Interference) -> Advice:
     if cosine is None or not ratio:
         idle = one if not found.norms[0] else other
         return Advice(action="merge", weights=WEIGHTS, reasons=(f"`{idle}` changes nothing",))
-    if cosine >= ALIKE:
-        said = f"their deltas point the same way (cosine {cosine:.2f}): a sum would be too much of one thing"
-        return Advice(action="average", weights=(0.5, 0.5), reasons=(said,))
-    if cosine <= AGAINST:
-        said = f"each takes away what the other adds (cosine {cosine:.2f})"
-        return Advice(action="stack", weights=None, reasons=(said,))
+    pointing = _by_direction(cosine, found.distance)
+    if pointing is not None:
+        return pointing
     loudest, times = (other, ratio) if ratio >= 1.0 else (one, 1.0 / ratio)
     if times >= LOUD:
         return _too_loud(loudest, other if loudest == one else one, times)
     if found.conflicts is not None and found.conflicts >= CONFLICTING:
         said = f"{found.conflicts:.0%} of the entries that are large in both have two signs: elect one"
         return Advice(action="ties", weights=None, reasons=(said,))
-    return Advice(
-        action="merge", weights=WEIGHTS, reasons=(f"neither is much louder (x{times:.1f}), signs are no trouble",)
-    )
+    said = f"neither is much louder (x{times:.1f}), signs are no trouble"
+    return Advice(action="merge", weights=WEIGHTS, reasons=(said,))
+
+
+def _by_direction(cosine: float, distance: float) -> Advice | None:
+    """What follows where two deltas point the same way, or against each other; None where they do neither."""
+    if distance == 0.0:
+        said = "they do the same to the base: one is enough"
+    elif cosine >= ALIKE:
+        said = f"their deltas point the same way (cosine {cosine:.2f}): a sum would be too much of one thing"
+    elif cosine <= AGAINST:
+        said = f"each takes away what the other adds (cosine {cosine:.2f})"
+        return Advice(action="stack", weights=None, reasons=(said,))
+    else:
+        return None
+    return Advice(action="average", weights=(0.5, 0.5), reasons=(said,))
 
 
 def _too_loud(loudest: Alias, other: Alias, times: float) -> Advice:

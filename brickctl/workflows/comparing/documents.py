@@ -69,13 +69,19 @@ def _keys(path: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iter
             yield KeyChange(path=path, key=key, what=_what(was is not _ABSENT, now is not _ABSENT), **values)
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value under the names of the tables that it stands in; an empty table is a value."""
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every value under the names of the tables that it stands in; an empty table is a value.
+
+    Without recursion: how deep tables lie in a file from outside, nobody knows.
+    """
+    todo = [("", table)]
+    while todo:
+        prefix, inner = todo.pop()
+        for key, value in inner.items():
+            if isinstance(value, dict) and value:
+                todo.append((f"{prefix}{key}.", value))
+            else:
+                yield f"{prefix}{key}", value
 
 
 def _digests(brick: Brick) -> dict[str, Sha256]:

@@ -84,10 +84,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A model that runs, and which of its adapters answers, if one does."""
+    """A model that runs, and which of its adapters answers, if one does; a router chooses one for each request."""
 
     loaded: Loaded
     adapter: str | None = None
+    is_routed: bool = False
 
 
 def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Callable[[str], None]) -> Ran:
@@ -107,7 +108,7 @@ def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Call
         tokenizer = opened.loaded.tokenizer
         has_template = bool(getattr(tokenizer, "chat_template", None))
         in_chat = has_template and not request.raw
-        tell(_said(opened.adapter, in_chat=in_chat, has_template=has_template))
+        tell(_said(opened, in_chat=in_chat, has_template=has_template))
         ids = encode_prompt(tokenizer, request.prompt, chat_template=in_chat)
         answer = stream_answer(opened.loaded.model, tokenizer, ids, request.manner, write)
     return Ran(
@@ -120,11 +121,13 @@ def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Call
     )
 
 
-def _said(adapter: str | None, *, in_chat: bool, has_template: bool) -> str:
+def _said(opened: _Opened, *, in_chat: bool, has_template: bool) -> str:
     how = "the prompt goes in raw" + ("" if has_template else ": the model has no chat template")
     if in_chat:
         how = "the prompt goes through the model's chat template; `--raw` leaves it out"
-    return how if adapter is None else f"`{adapter}` answers; {how}"
+    if opened.is_routed:
+        return f"the router chooses who answers; {how}"
+    return how if opened.adapter is None else f"`{opened.adapter}` answers; {how}"
 
 
 @contextmanager
@@ -160,7 +163,7 @@ def _check_adapter(recipe: Recipe, adapter: str | None) -> None:
 
 def _from_target(recipe: Recipe, folder: Path, adapter: str | None, threads: int) -> _Opened:
     if routed(recipe) is not None:
-        return _Opened(load_built(recipe, folder, threads), "the router's choice")
+        return _Opened(load_built(recipe, folder, threads), is_routed=True)
     return _from_folder(folder, adapter or active_adapter(recipe), threads)
 
 

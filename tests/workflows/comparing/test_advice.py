@@ -22,6 +22,7 @@ def advised(cosine: float, norms: tuple[float, float] = (1.0, 1.0), conflicts: f
     ("found", "action", "reason"),
     [
         (advised(0.0), "merge", "neither is much louder"),
+        (advised(1.0), "average", "they do the same to the base"),
         (advised(0.8), "average", "the same way (cosine 0.80)"),
         (advised(-0.4), "stack", "takes away what the other adds (cosine -0.40)"),
         (advised(0.0, (1.0, 2.9)), "stack", "`other` is 2.9 times as loud as `one`"),
