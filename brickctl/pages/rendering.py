@@ -17,6 +17,19 @@ MOST_ROWS = 400
 """Rows of a table that a page shows; the document has them all."""
 
 
+def check_packages() -> None:
+    """Make sure that a page with plots can be made, before something is computed for it.
+
+    Raises:
+        Unsupported: the packages of `brickctl[report]` are not installed.
+    """
+    try:
+        import jinja2  # noqa: F401 - only whether it is there
+        import vl_convert  # noqa: F401 - as above
+    except ImportError as error:
+        raise drawing.missing_package(error) from None
+
+
 def render(template: str, **values: Any) -> str:
     """A page of a template and of what it shows. Equal values give equal pages.
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/site.py [BRICKS] [SCRATCH]
 
-A whole process is timed, twice: the second run finds that nothing changed. With a browser (tests/support/browser.py) the
-search is timed too: from a key that is pressed until the list is there.
+A whole process is timed, twice: the second run finds that nothing changed. With a browser (tests/support/browser.py)
+the search is timed too: from a key that is pressed until the list is there.
 """
 
 from __future__ import annotations

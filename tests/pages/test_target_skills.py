@@ -71,7 +71,7 @@ def test_a_figure_that_is_no_share_stands_in_the_table_alone() -> None:
     assert not list(told.all("svg"))
 
 
-def pair(one: str, other: str, cosine: float | None = 0.01) -> Pair:
+def pair(one: str, other: str, cosine: float | None = 0.01, together: float = 4.0) -> Pair:
     return Pair(
         one=one,
         other=other,
@@ -80,6 +80,7 @@ def pair(one: str, other: str, cosine: float | None = 0.01) -> Pair:
         writes=0.1,
         conflicts=None,
         norms=(1.0, 2.0),
+        together=together,
         advice="merge",
         reasons=("`a` is calm",),
     )
@@ -89,18 +90,18 @@ def test_one_pair_needs_no_map() -> None:
     told = part(dataclasses.replace(PLAIN, pairs=(pair("a", "b"),)), "interference")
     assert "To try first: merge for 1 pair." in told.text
     assert rows(told, "Advice")[1] == ["a, b", "merge", "a is calm"]
-    assert rows(told, "Each pair")[1] == ["a, b", "0.01", "0.25", "0.10", "\N{EN DASH}", "1", "2"]
+    assert rows(told, "Each pair")[1] == ["a, b", "0.01", "0.25", "0.10", "\N{EN DASH}", "1", "2", "4"]
     assert not list(told.all("svg"))
 
 
 def test_of_three_bricks_there_is_a_map_of_all_pairs() -> None:
-    pairs = (pair("a", "b", -0.4), pair("a", "c"), pair("b", "c", None))
+    pairs = (pair("a", "b", -0.4), pair("a", "c", together=3.0), pair("b", "c", None))
     told = part(dataclasses.replace(PLAIN, pairs=pairs), "interference")
-    cosines, reads = told.all("svg")
+    together, cosines = told.all("svg")
     texts = [one.text for one in cosines.all("text")]
     assert texts.count("\N{MINUS SIGN}0.40") == texts.count("0.01") == 2
-    assert [one.text for one in reads.all("text")].count("0.25") == 6
-    assert "a and b have the cosine that is furthest from 0, \N{MINUS SIGN}0.40." in told.text
+    assert [one.text for one in together.all("text")].count("75") == 2
+    assert "Together, a and c go least far from the base." in told.text
 
 
 @pytest.mark.parametrize("count", [7, 12])

@@ -121,6 +121,7 @@ def with_skills_and_pairs(made: Report) -> Report:
             writes=0.1,
             conflicts=0.5,
             norms=(1.0, 2.5),
+            together=1.0 + at % 7,
             advice="stack" if at % 2 else "merge",
             reasons=("neither is much louder (x2.5), signs are no trouble",),
         )

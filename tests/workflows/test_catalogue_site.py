@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from brickctl.core.registry_line import encode_line
+from brickctl.errors import IntegrityFault
 from brickctl.sources.open import builtin_registry
+from brickctl.workflows.catalogue_site.place import write_site
 from tests.support.catalogues import many_bricks, write_registry
+from tests.support.projects import Listener
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +100,22 @@ def test_a_link_in_a_site_leads_nothing_out_of_it(empty: Sandbox, registry: Path
     page.symlink_to(outside)
     assert empty.run(*command).code == 4
     assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["../x.html", "/x.html", "bricks/../../x.html", "a\\b.html", "C:/x.html"])
+def test_nothing_is_written_outside_of_the_site(tmp_path: Path, path: str) -> None:
+    with pytest.raises(IntegrityFault):
+        write_site(tmp_path / "site", {path: b"x"}, Listener())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["acme/%2e%2e", "acme/a\\b", "acme/<b>", "acme/sub/sql", "acme/SQL", "sql"])
+def test_a_page_of_the_index_whose_name_is_none_is_refused(empty: Sandbox, registry: Path, name: str) -> None:
+    page = registry / "index" / name
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_bytes(next((registry / "index/acme").glob("*-00000")).read_bytes())
+    assert empty.run("registry", "site", "registry", "-o", "site").code == 4
+    assert not (empty.root / "site").exists()
 
 
 def test_a_registry_that_is_not_sound_gets_no_site(empty: Sandbox, registry: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +116,18 @@ def test_what_is_no_report_is_never_replaced(locked: Sandbox) -> None:
     assert locked.run("report", "-o", "link.html").code == 2
     assert locked.run("report", "-o", "bricks").code == 2
     assert locked.run("report").code == locked.run("report").code == 0
+
+
+@pytest.mark.parametrize("package", ["vl_convert", "jinja2"])
+def test_a_missing_package_is_told_before_anything_is_looked_at(
+    project: Sandbox, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("brickctl.workflows.report.gather.gather", lambda *_, **__: pytest.fail("something is read"))
+    outcome = project.run("report")
+    assert outcome.code == 1
+    assert f"the package `{package}` is missing" in outcome.err
+    assert "pip install 'brickctl[report]'" in outcome.err
 
 
 def test_a_clash_of_licences_is_in_the_report(project: Sandbox) -> None:

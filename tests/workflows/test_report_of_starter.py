@@ -48,7 +48,7 @@ def keep(project: Path, name: str, measured: Measured) -> None:
     digest = build(session, recipe, session.artifact_folder(recipe.name), lock, budget).digest
     run = open_run(session, lock, budget, again=False)
     origin = Origin(artifact=digest, data=digest_of(session, check), asked=asked_of(check))
-    Results(run.folder).keep(check, origin, measured)
+    Results(run.folder, recipe.name).keep(check, origin, measured)
 
 
 def test_what_was_measured_of_these_very_bytes_is_told(project: Path) -> None:

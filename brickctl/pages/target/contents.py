@@ -216,6 +216,7 @@ class Pair:
         reads, writes: overlap of what they read and write, 0 to 1.
         conflicts: share of the entries that are large in both whose signs differ.
         norms: of the two deltas.
+        together: the norm of their sum: how far a model with both is from the base.
         advice: what to try first; `reasons` why.
     """
 
@@ -226,6 +227,7 @@ class Pair:
     writes: float | None
     conflicts: float | None
     norms: tuple[float, float]
+    together: float
     advice: str
     reasons: tuple[str, ...] = ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.pages import charts
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from brickctl.pages.target.contents import Pair
 
 _LEAD = (
-    "Told by the deltas of the bricks alone, at weight 1, before anything is merged. A cosine near 0 promises nothing:"
-    " what a merge keeps, only a check says. `brickctl diff` tells it layer by layer."
+    "Told by the deltas of the bricks alone, at weight 1, before anything is merged. Of sixteen pairs that were"
+    " measured those kept most that together go least far from their base; cosines and overlaps promised nothing. What"
+    " a merge keeps, only a check says. `brickctl diff` tells it layer by layer."
 )
 _MOST_NAMED = 6
 """Bricks whose names stand above the columns and whose figures stand in the cells; more are numbered."""
@@ -29,24 +31,17 @@ _NAMED_CELL = (38, 26)  # pixels
 _WIDTH, _ROW = 230, 15  # pixels of a map of many bricks, and of its rows
 _MOST_TICKS = 8
 
-_COSINES = Levels(
-    bounds=(-0.2, -0.05, 0.05, 0.2, 0.5),
-    names=("below \N{MINUS SIGN}0.2", "to \N{MINUS SIGN}0.05", "about 0", "to 0.2", "to 0.5", "from 0.5"),
-    shades=("less-1", "less-0", "even", "more-1", "more-3", "more-5"),
-)
-_SHARES = shares((0.05, 0.1, 0.25, 0.5, 0.75))
-
 
 def interference(pairs: Sequence[Pair]) -> Part:
-    """The map of a cosine and of what is read together, and all figures with the advice."""
+    """The maps of how far pairs go and of their cosines, and all figures with the advice."""
     bricks = tuple(dict.fromkeys(name for pair in pairs for name in (pair.one, pair.other)))
     many = len(pairs) > _MOST_ADVICE
-    worst = max(pairs, key=lambda pair: abs(pair.cosine or 0.0))
+    furthest = max(pair.together for pair in pairs) or 1.0
     return Part(
         name="interference",
         title="Interference",
         lead=_LEAD,
-        says=_says(pairs, worst),
+        says=_says(pairs),
         tables=() if many else (_advice(pairs), *(() if len(pairs) > 1 else (_numbers(pairs),))),
         more=(_advice(pairs),) if many else (),
         figures=()
@@ -56,10 +51,9 @@ def interference(pairs: Sequence[Pair]) -> Part:
                 name="interference-map",
                 title="Each brick beside each other",
                 says="Of two bricks with a cosine near 1 one is enough; below 0 each takes away what the other adds.",
-                caveat="What both read is where one may speak up while only the other should.",
                 panels=(
-                    _panel("Cosine of the deltas", bricks, pairs, lambda pair: pair.cosine, _COSINES),
-                    _panel("Overlap of what they read", bricks, pairs, lambda pair: pair.reads, _SHARES),
+                    _panel(_JOINT, bricks, pairs, lambda pair: pair.together / furthest),
+                    _panel(_COSINE, bricks, pairs, lambda pair: pair.cosine),
                 ),
                 tables=(_numbers(pairs),),
             ),
@@ -67,13 +61,15 @@ def interference(pairs: Sequence[Pair]) -> Part:
     )
 
 
-def _says(pairs: Sequence[Pair], worst: Pair) -> str:
+def _says(pairs: Sequence[Pair]) -> str:
     advised: dict[str, int] = {}
     for pair in pairs:
         advised[pair.advice] = advised.get(pair.advice, 0) + 1
     told = ", ".join(f"`{action}` for {several(count, 'pair')}" for action, count in sorted(advised.items()))
-    extreme = f"{worst.one} and {worst.other} have the cosine that is furthest from 0, {_figure(worst.cosine)}."
-    return f"To try first: {told}. {extreme}" if len(pairs) > 1 else f"To try first: {told}."
+    if len(pairs) == 1:
+        return f"To try first: {told}."
+    least = min(pairs, key=lambda pair: pair.together)
+    return f"To try first: {told}. Together, {least.one} and {least.other} go least far from the base."
 
 
 def _advice(pairs: Sequence[Pair]) -> Numbers:
@@ -82,21 +78,29 @@ def _advice(pairs: Sequence[Pair]) -> Numbers:
     return Numbers(caption="Advice", columns=columns, rows=rows, words=columns)
 
 
-def _panel(
-    title: str, bricks: Sequence[str], pairs: Sequence[Pair], of: Callable[[Pair], float | None], levels: Levels
-) -> Panel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Map:
+    """What a map shows: its title, the levels of its colours, and how a value stands in a cell."""
+
+    title: str
+    levels: Levels
+    text: Callable[[float], str]
+
+
+def _panel(map_: _Map, bricks: Sequence[str], pairs: Sequence[Pair], of: Callable[[Pair], float | None]) -> Panel:
+    """A cell for each two bricks, on both sides of the diagonal."""
     few = len(bricks) <= _MOST_NAMED
     rows = {name: name if few else f"{number} {name}" for number, name in enumerate(bricks, 1)}
     columns = {name: name if few else str(number) for number, name in enumerate(bricks, 1)}
     drawn = [
-        charts.Cell(row=rows[row], column=columns[column], value=value, text=_figure(value) if few else "")
+        charts.Cell(row=rows[row], column=columns[column], value=value, text=map_.text(value) if few else "")
         for pair in pairs
         if (value := of(pair)) is not None
         for row, column in ((pair.one, pair.other), (pair.other, pair.one))
     ]
-    words = f"{title}, {several(len(pairs), 'pair')} of {several(len(bricks), 'brick')}: see the table below."
-    spec = charts.cells(drawn, _grid(rows, columns, few=few), levels, size=_size(len(bricks)))
-    return Panel(title=title, describes=words, spec=spec)
+    words = f"{map_.title}, {several(len(pairs), 'pair')} of {several(len(bricks), 'brick')}: see the table below."
+    spec = charts.cells(drawn, _grid(rows, columns, few=few), map_.levels, size=_size(len(bricks)))
+    return Panel(title=map_.title, describes=words, spec=spec)
 
 
 def _grid(rows: Mapping[str, str], columns: Mapping[str, str], *, few: bool) -> charts.Grid:
@@ -112,12 +116,21 @@ def _size(bricks: int) -> tuple[int, int]:
 
 
 def _numbers(pairs: Sequence[Pair]) -> Numbers:
-    columns = ("bricks", "cosine", "reads", "writes", "sign conflicts", "norm of the first", "of the second")
+    columns = (
+        "bricks",
+        "cosine",
+        "reads",
+        "writes",
+        "sign conflicts",
+        "norm of the first",
+        "of the second",
+        "together",
+    )
     rows = tuple(
         (
             f"{one.one}, {one.other}",
             *map(_figure, (one.cosine, one.reads, one.writes, one.conflicts)),
-            *(f"{norm:.3g}" for norm in one.norms),
+            *(f"{norm:.3g}" for norm in (*one.norms, one.together)),
         )
         for one in pairs
     )
@@ -130,3 +143,19 @@ def _figure(value: float | None) -> str:
         return UNKNOWN
     text = f"{abs(value):.2f}"
     return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) else text
+
+
+_JOINT = _Map(
+    title="Joint norm in % of the largest",
+    levels=shares((0.2, 0.4, 0.6, 0.8)),
+    text=lambda value: f"{100 * value:.0f}",
+)
+_COSINE = _Map(
+    title="Cosine of the deltas",
+    levels=Levels(
+        bounds=(-0.2, -0.05, 0.05, 0.2, 0.5),
+        names=("below \N{MINUS SIGN}0.2", "to \N{MINUS SIGN}0.05", "about 0", "to 0.2", "to 0.5", "from 0.5"),
+        shades=("less-1", "less-0", "even", "more-1", "more-3", "more-5"),
+    ),
+    text=_figure,
+)

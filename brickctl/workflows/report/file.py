@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brickctl.errors import UsageFault
+from brickctl.pages.rendering import check_packages
 from brickctl.sources.atomic import write_atomically
 from brickctl.workflows.files import refuse_file_in_the_way
 
@@ -19,11 +20,13 @@ _HEAD = 2_000  # bytes, within which a page of ours says who made it
 
 
 def check_place(path: Path) -> None:
-    """Make sure that a report may be written there: nothing, or a page that brickctl has made.
+    """Make sure that a report can be made, and may be written there: nothing, or a page that brickctl has made.
 
     Raises:
         UsageFault: there is something else, or the folder cannot be one.
+        Unsupported: the packages of `brickctl[report]` are not installed.
     """
+    check_packages()
     refuse_file_in_the_way(path.parent)
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", hint="name a file: `-o report.html`")

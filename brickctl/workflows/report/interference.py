@@ -47,6 +47,7 @@ def _pair(found: Compared) -> Pair:
         writes=total.output_overlap,
         conflicts=total.conflicts,
         norms=total.norms,
+        together=total.joint_norm,
         advice=advice.action,
         reasons=advice.reasons,
     )
