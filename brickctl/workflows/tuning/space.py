@@ -96,13 +96,13 @@ def _step(step: Step, table: Mapping[str, Any]) -> Step:
     return Step(op=step.op, table=read, place=step.place)
 
 
-def spaces_of(manifest: Manifest, text: str, wish: Wish) -> tuple[Space, ...]:
-    """A space for each method that is to be tried, in their order; one for what stands there, where none is named.
+def start_of(manifest: Manifest, text: str, wish: Wish) -> Space:
+    """The target as it stands there.
 
     Raises:
         NotFound: there is no such target.
-        UsageFault: it has no merge, or nothing of it can be turned.
-        ManifestInvalid: a step cannot be read, or its bricks cannot be merged by a method.
+        UsageFault: it has no merge.
+        ManifestInvalid: a step cannot be read.
     """
     target = manifest.targets.get(wish.target)
     if target is None:
@@ -113,8 +113,19 @@ def spaces_of(manifest: Manifest, text: str, wish: Wish) -> tuple[Space, ...]:
     if not any(step["op"] == _MERGE for step in steps):
         cause = f'[targets.{target.name}] has no step with op = "merge" of its own'
         raise UsageFault(f"`{target.name}` has nothing to tune", causes=(cause,), place=target.place, hint=_MERGES)
-    chosen = [None, *map(_method, wish.methods)] if wish.methods else [None]
-    found = [_space(manifest, target, steps, method, wish) for method in (chosen[1:] or chosen)]
+    return _space(manifest, target, steps, None, wish)
+
+
+def spaces_of(start: Space, text: str, wish: Wish) -> tuple[Space, ...]:
+    """A space for each method that is to be tried, in their order; the start itself, where none is named.
+
+    Raises:
+        UsageFault: nothing of one can be turned.
+        ManifestInvalid: the bricks cannot be merged by a method.
+    """
+    steps, target = steps_of(text, wish.target), start.target
+    chosen = [_method(name) for name in dict.fromkeys(wish.methods)]
+    found = [_space(start.manifest, target, steps, method, wish) for method in chosen] or [start]
     for space in found:
         if not space.dials:
             message = f"nothing of `{target.name}` can be turned by `{space.label}`"

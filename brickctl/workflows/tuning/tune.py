@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brickctl.core.step_edit import change_steps
@@ -21,7 +21,7 @@ from brickctl.workflows.tuning.measured import opened
 from brickctl.workflows.tuning.model import opened_model
 from brickctl.workflows.tuning.note import MARK, note
 from brickctl.workflows.tuning.search import Trial, require_samplers, search
-from brickctl.workflows.tuning.space import spaces_of
+from brickctl.workflows.tuning.space import spaces_of, start_of
 from brickctl.workflows.tuning.wish import checks_of, read_material, refuse_held_out
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
         BrickctlError: as `build` raises.
     """
     text = (session.root / MANIFEST).read_bytes().decode("utf-8")
-    spaces = spaces_of(session.manifest, text, wish)
-    (here,) = spaces_of(session.manifest, text, replace(wish, methods=()))
+    here = start_of(session.manifest, text, wish)
+    spaces = spaces_of(here, text, wish)
     checks, materials = checks_of(session, wish.target), read_material(wish.data)
     refuse_held_out(session, materials, checks)
     require_samplers()

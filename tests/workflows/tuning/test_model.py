@@ -13,7 +13,7 @@ from brickctl.workflows.analyzing.subject import Workplace
 from brickctl.workflows.build import build
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.tuning.model import opened_model
-from brickctl.workflows.tuning.space import Space, spaces_of
+from brickctl.workflows.tuning.space import Space, start_of
 from brickctl.workflows.tuning.wish import Wish
 from tests.support.projects import opened, rewrite
 from tests.workflows.tuning.conftest import BUDGET
@@ -37,7 +37,7 @@ TIES = ('method = "task_arithmetic", bricks = { upper', 'method = "ties", densit
 def in_memory(project: Path) -> Iterator[tuple[ModelInMemory, Space, Workplace]]:
     session = opened(project)
     text = (project / "brick.toml").read_text()
-    (space,) = spaces_of(session.manifest, text, Wish(target=Alias("assistant"), data=()))
+    space = start_of(session.manifest, text, Wish(target=Alias("assistant"), data=()))
     lock = current_lock(session, LockMode.REFRESH)
     workplace = Workplace(session=session, lock=lock, budget=BUDGET)
     scratch = project.parent / "scratch"

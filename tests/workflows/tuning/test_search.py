@@ -10,7 +10,7 @@ import pytest
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
 from brickctl.workflows.tuning.search import Trial, search
-from brickctl.workflows.tuning.space import Space, spaces_of
+from brickctl.workflows.tuning.space import Space, start_of
 from brickctl.workflows.tuning.wish import Wish
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ BEST = (0.4, 0.9)
 
 
 def space(text: str = MANIFEST) -> Space:
-    (found,) = spaces_of(parse_manifest(text), text, Wish(target=Alias("t"), data=()))
-    return found
+    return start_of(parse_manifest(text), text, Wish(target=Alias("t"), data=()))
 
 
 def distance(values: Sequence[float]) -> float:
