@@ -84,6 +84,17 @@ def stacked(session: Session, lock: Lock, recipe: Recipe, form: str) -> tuple[In
     return ingredients, artifact, aliases
 
 
+def check_adapters(session: Session, lock: Lock, recipe: Recipe, wanted: Canonisation) -> None:
+    """Refuse what `write_adapters` would refuse, from headers alone: before anything is built.
+
+    Raises:
+        Unsupported: one is no LoRA of linear layers, or the artifact has something that is no adapter.
+    """
+    ingredients, artifact, aliases = stacked(session, lock, recipe, wanted.form)
+    for group in _groups(aliases, wanted):
+        _canonical(ingredients, artifact, group, wanted)
+
+
 def write_adapters(
     session: Session, lock: Lock, recipe: Recipe, budget: Budget, folder: Path, wanted: Canonisation
 ) -> Adapters:
@@ -95,7 +106,7 @@ def write_adapters(
     ingredients, artifact, aliases = stacked(session, lock, recipe, wanted.form)
     if not aliases:
         return Adapters(folders={})
-    groups = [aliases] if wanted.alike else [(alias,) for alias in aliases]
+    groups = _groups(aliases, wanted)
     found = [_canonical(ingredients, artifact, group, wanted) for group in groups]
     tasks: list[Task] = []
     missed: dict[str, Node] = {}
@@ -110,6 +121,13 @@ def write_adapters(
         executor = LocalExecutor(blobs, provide(plan, budget), session.events, f"converting adapters of {recipe.name}")
         executor.run(plan, folder, Journal(folder / "journal"))
     return Adapters(folders={alias: folder / alias for alias in aliases}, notes=approximations(folder))
+
+
+def _groups(aliases: tuple[Alias, ...], wanted: Canonisation) -> list[tuple[Alias, ...]]:
+    """Which adapters get one form together; none for no adapters."""
+    if wanted.alike:
+        return [aliases] if aliases else []
+    return [(alias,) for alias in aliases]
 
 
 def _canonical(

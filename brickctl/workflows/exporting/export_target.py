@@ -16,7 +16,7 @@ from brickctl.exports.export_format import ExportFormat, Options, Origin, Sent, 
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.build import build
-from brickctl.workflows.exporting.adapters import Adapters, Canonisation, write_adapters
+from brickctl.workflows.exporting.adapters import Adapters, Canonisation, check_adapters, write_adapters
 from brickctl.workflows.exporting.record import FILE, Record, check_place, encode, is_current, read_record
 from brickctl.workflows.files import refuse_link, write_new
 from brickctl.workflows.model_card import chain_license
@@ -26,9 +26,10 @@ from brickctl.workflows.scratch import scratch_folder
 from brickctl.workflows.session import DIST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from brickctl.core.lock import Lock, Locked
+    from brickctl.exports.export_format import Written
     from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.build import Built
@@ -127,6 +128,9 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
     check_wish(session, recipe, wish)
     place = _place(session, recipe, wish)
     form = format_named(wish.form)
+    wanted = Canonisation(form=wish.form, rank=wish.options.rank, alike=form.alike)
+    if not form.whole:
+        check_adapters(session, lock, recipe, wanted)
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     definition = _definition(built, wish, form)
     bench = Workbench(place)
@@ -136,15 +140,21 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
             return Exported(artifact=built, folder=place, digest=_digest(old.files), fresh=False, record=old)
         bench.discard()
         check_place(place)
-        with _adapters(session, lock, recipe, wish, budget) as adapters:
+        with _adapters(session, lock, recipe, budget, None if form.whole else wanted) as adapters:
             written = form.write(_subject(session, lock, recipe, built, adapters), bench.new, wish.options)
-        written = replace(written, notes=(*adapters.notes, *written.notes))
-        record = Record(definition=definition, files=_files(bench.new), written=written)
-        write_new(bench.new / FILE, encode(record))
-        bench.exchange()
+        told = replace(written, notes=(*adapters.notes, *written.notes))
+        record = _recorded(bench, definition, told)
     for file in record.files:
         session.ledger.record(place / file.path, file.sha256)
     return Exported(artifact=built, folder=place, digest=_digest(record.files), fresh=True, record=record)
+
+
+def _recorded(bench: Workbench, definition: Mapping[str, Any], written: Written) -> Record:
+    """Write the record of what lies on a workbench, and put the whole into its place."""
+    record = Record(definition=definition, files=_files(bench.new), written=written)
+    write_new(bench.new / FILE, encode(record))
+    bench.exchange()
+    return record
 
 
 def _definition(built: Built, wish: Wish, form: ExportFormat) -> dict[str, Any]:
@@ -162,16 +172,16 @@ def _definition(built: Built, wish: Wish, form: ExportFormat) -> dict[str, Any]:
 
 
 @contextmanager
-def _adapters(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Budget) -> Iterator[Adapters]:
-    """The stacked adapters of a target in canonical form, in folders that are gone afterwards."""
-    form = format_named(wish.form)
-    if form.whole:
+def _adapters(
+    session: Session, lock: Lock, recipe: Recipe, budget: Budget, wanted: Canonisation | None
+) -> Iterator[Adapters]:
+    """The stacked adapters of a target in one form, in folders that are gone afterwards; none if none are wanted."""
+    if wanted is None:
         yield Adapters(folders={})
         return
     place = session.caches / _SCRATCH
     refuse_link(place)
     place.mkdir(exist_ok=True)
-    wanted = Canonisation(form=wish.form, rank=wish.options.rank, alike=form.alike)
     with scratch_folder(place) as scratch:
         yield write_adapters(session, lock, recipe, budget, scratch, wanted)
 

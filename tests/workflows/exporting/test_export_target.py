@@ -117,6 +117,7 @@ def test_a_dora_is_refused_by_name_and_a_rank_makes_it_a_lora_that_says_what_it_
     assert refused.value.hint is not None
     assert refused.value.hint.startswith("`--rank 16`")
     assert not (tmp_path / "out").exists()
+    assert not (tiny / "dist" / "mixed").exists(), "it is refused before anything is built"
 
     result = exported(tiny, "mixed", place=tmp_path / "out", rank=32)
 
