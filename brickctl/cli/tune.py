@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="JSON lines of examples to tune by, a file for each skill; none that a check has.  [repeatable]",
 )
-@click.option("--trials", type=click.IntRange(min=1), default=60, show_default=True, help="How many are tried.")
+@click.option("--trials", type=click.IntRange(min=1), default=40, show_default=True, help="How many are tried.")
 @click.option(
     "--sampler",
-    type=click.Choice(["cmaes", "tpe"]),
-    default="cmaes",
+    type=click.Choice(["gp", "cmaes", "tpe"]),
+    default="gp",
     show_default=True,
-    help="What is tried next: CMA-ES, or Bayesian search.",
+    help="What is tried next: by a Gaussian process, CMA-ES, or Parzen estimators.",
 )
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True, help="Of the search.")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="Merge method to try instead.  [repeatable]")

@@ -1,6 +1,6 @@
 """Weights that are searched for against the best that were set by hand, on a real model: what each skill keeps.
 
-    python tests/benchmarks/tune.py --base FOLDER --adapters FOLDER... [--half 0] [--trials 40] [--seed 0] [--again]
+    python tests/benchmarks/tune.py --base FOLDER --adapters FOLDER... [--half 0] [--trials 30] [--seed 0] [--again]
 
 Adapters are folders with a `heldout.jsonl` of prompts and completions. One half of it decides (`--half 1` swaps them);
 of the other half the first `few` examples of each skill are tuned by. What is set by hand is the best of
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapters", type=Path, nargs="+", required=True)
     parser.add_argument("--half", type=int, choices=(0, 1), default=0)
-    parser.add_argument("--few", type=int, default=16)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--few", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--more", nargs="*", default=(), help="further arguments of `brickctl tune`, without dashes")

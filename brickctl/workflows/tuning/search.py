@@ -65,6 +65,8 @@ def search(
 
 def _sampler(optuna: Any, name: Sampler, seed: int, dials: int) -> Any:
     """With one dial there is no covariance to adapt, and Optuna's CMA-ES would draw at random."""
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=True)
     if name == "cmaes" and dials >= _TWO:
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     return optuna.samplers.TPESampler(seed=seed)
@@ -83,9 +85,12 @@ def _optuna() -> Any:
     try:
         import cmaes  # noqa: F401 - which Optuna asks for only in the middle of a search
         import optuna
+        import scipy  # noqa: F401 - as well
     except ImportError:
         hint = "pip install 'brickctl[tune]'"
-        raise Unsupported("tuning needs Optuna and cmaes, which are not installed", hint=hint) from None
+        raise Unsupported(
+            "tuning needs Optuna, cmaes and scipy, and not all of them are installed", hint=hint
+        ) from None
     return optuna
 
 

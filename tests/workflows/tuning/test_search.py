@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.names import Alias
 from brickctl.workflows.tuning.search import Trial, search
 from brickctl.workflows.tuning.space import Space, start_of
-from brickctl.workflows.tuning.wish import Wish
+from brickctl.workflows.tuning.wish import Sampler, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def distance(values: Sequence[float]) -> float:
     return math.dist(values, BEST[: len(values)])
 
 
-def trials(sampler: Literal["cmaes", "tpe"], seed: int = 0, count: int = 40, text: str = MANIFEST) -> list[Trial]:
+def trials(sampler: Sampler, seed: int = 0, count: int = 40, text: str = MANIFEST) -> list[Trial]:
     return [*search(space(text), distance, sampler=sampler, seed=seed, trials=count)]
 
 
@@ -47,16 +47,16 @@ def least(found: Sequence[Trial]) -> float:
     return min(trial.objective for trial in found)
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
-def test_it_comes_near_to_what_is_best(sampler: Literal["cmaes", "tpe"]) -> None:
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_it_comes_near_to_what_is_best(sampler: Sampler) -> None:
     found = trials(sampler)
 
     assert (found[0].number, found[0].values, len(found)) == (0, (1.0, 1.0), 41)
     assert least(found) < 0.15
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
-def test_the_seed_decides(sampler: Literal["cmaes", "tpe"]) -> None:
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_the_seed_decides(sampler: Sampler) -> None:
     first, again, other = ([trial.values for trial in trials(sampler, seed, 12)] for seed in (3, 3, 4))
     assert first == again
     assert first != other
@@ -68,8 +68,8 @@ def test_a_single_number_is_searched_for_too() -> None:
     assert least(trials("cmaes", text=text)) < 0.05
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "tpe"])
-def test_candidates_without_a_number_are_passed_over(sampler: Literal["cmaes", "tpe"]) -> None:
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_candidates_without_a_number_are_passed_over(sampler: Sampler) -> None:
     def broken(values: Sequence[float]) -> float:
         return math.inf if values[0] > 0.5 else distance(values)
 

@@ -27,7 +27,7 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
     text = (project / "brick.toml").read_text()
     assert steps_of(text, "assistant") == done.found.winner.space.tables(done.found.winner.values)
     note = [line for line in text.splitlines() if line.startswith("# tuned: ")]
-    assert "8 trials, cmaes, seed 0" in note[0]
+    assert "8 trials, gp, seed 0" in note[0]
     assert note[1].startswith("# tuned: by 12 examples of upper.jsonl, next.jsonl: loss ")
     assert "next 0.0% -> 100.0%" in note[2]
     kept = [line for line in text.splitlines() if not line.startswith("# tuned: ") and "upper = " not in line]
@@ -143,9 +143,9 @@ def test_a_file_that_cannot_be_edited_is_refused_before_the_work(project: Path) 
     assert not (project / ".brickctl/tuning").exists()
 
 
-@pytest.mark.parametrize("library", ["optuna", "cmaes"])
+@pytest.mark.parametrize("library", ["optuna", "cmaes", "scipy"])
 def test_without_optuna_it_is_said_how_to_get_it(library: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(Unsupported, match="not installed") as caught:
+    with pytest.raises(Unsupported, match="installed") as caught:
         tuned(project, wish())
     assert caught.value.hint == "pip install 'brickctl[tune]'"
