@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from brickctl.core.accepted import FILE
-from brickctl.core.digests import prefixed
 from brickctl.errors import CheckFailed
-from brickctl.workflows.checking import telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
 
 def document(score: Score) -> dict[str, Any]:
     """A result for JSON; a figure that is no number is null."""
+    from brickctl.core.digests import prefixed
+
     check, origin = score.check, score.origin
     return {
         "check": check.name,
@@ -43,6 +42,8 @@ def document(score: Score) -> dict[str, Any]:
 
 def show_skills(console: Console, scores: Sequence[Score]) -> None:
     """A row for each model, a column for each check; a dash where a check is about another target alone."""
+    from brickctl.workflows.checking import telling
+
     checks = list(dict.fromkeys(score.check.name for score in scores))
     models = list(dict.fromkeys(score.model for score in scores))
     cells = {(score.model, score.check.name): telling.figure(score) for score in scores}
@@ -52,6 +53,8 @@ def show_skills(console: Console, scores: Sequence[Score]) -> None:
 
 def show_gates(console: Console, scores: Sequence[Score], missed: Sequence[Score]) -> None:
     """A row for each check: what was reached, and the bar."""
+    from brickctl.workflows.checking import telling
+
     rows = [
         (score.check.name, score.model, telling.figure(score), telling.bar(score), _state(score, missed))
         for score in scores
@@ -77,6 +80,9 @@ def note_cached(console: Console, scores: Sequence[Score]) -> None:
 
 def fail_if_missed(missed: Sequence[Score], of: int, documents: tuple[dict[str, Any], ...], hint: str) -> None:
     """Raise CheckFailed with each skill, its figure, its bar, and the examples that were worst; nothing if all pass."""
+    from brickctl.core.accepted import FILE
+    from brickctl.workflows.checking import telling
+
     if not missed:
         return
     causes: dict[str, None] = {}  # of a check and of the one that is held against its past, examples stand once
