@@ -73,8 +73,19 @@ def test_a_local_task_is_asked_with_a_limit_and_names_its_worst(tmp_path: Path, 
     assert measured(write(tmp_path), model, spared, limit=1).count == 1
     found = measured(write(tmp_path), model, spared, metric="acc")
     assert 0 < found.value < 1
-    assert found.worst[0].prompt in {one.prompt for one in QUESTIONS}
-    assert found.worst[0].wanted in {"0", "1"}
+    right = round(found.value * len(QUESTIONS))
+    assert len(found.worst) == min(3, len(QUESTIONS) - right)  # those that were right are no examples against it
+    for wrong in found.worst:
+        (question,) = [one for one in QUESTIONS if one.choices[one.answer] == wrong.wanted]
+        assert wrong.prompt == question.prompt
+        assert wrong.got in question.choices
+        assert wrong.got != wrong.wanted
+
+
+def test_what_has_no_figure_of_its_own_is_refused_before_anything_is_fetched(spared: Any) -> None:
+    with pytest.raises(UsageFault, match="`ai2_arc` is several tasks") as raised:
+        LmEval(task="ai2_arc").measure(following({}), spared, ())
+    assert raised.value.hint == "name one of its tasks: arc_challenge, arc_easy"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Results are kept by what they follow from, and held against what was accepted."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from brickctl.analysis.checks.check import Gate
 from brickctl.analysis.checks.exact_match import ExactMatch
+from brickctl.analysis.checks.lm_eval import LmEval
 from brickctl.analysis.checks.measured import Bar, Good
 from brickctl.analysis.checks.regression import Regression
 from brickctl.core.accepted import FILE, Accepted
@@ -18,6 +20,7 @@ from brickctl.tensors.executor import Budget
 from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.checking import results
 from brickctl.workflows.checking.accept import accept, held_against
+from brickctl.workflows.checking.data import digest_of
 from brickctl.workflows.checking.run import Run
 from brickctl.workflows.checking.score import Origin, Score
 from brickctl.workflows.lock import LockMode, current_lock
@@ -257,6 +260,17 @@ def test_accepted_results_that_cannot_be_read_are_not_replaced(project: Path) ->
     with pytest.raises(LockInvalid, match="conflict markers"):
         scores(project, "next")
     assert (project / FILE).read_text() == "<<<<<<< ours\n"
+
+
+def test_a_file_whose_name_is_no_text_is_told(project: Path) -> None:
+    folder = project / "checks" / "letters"
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xff")).write_text("")
+    check = Gate(
+        name="letters", target=Alias("chat"), kind=LmEval(task="letters"), kind_name="lm-eval", data="checks/letters"
+    )
+    with pytest.raises(UsageFault, match="has a name that is no text"):
+        digest_of(opened(project), check)
 
 
 def test_results_go_through_no_link(project: Path, tmp_path: Path) -> None:
