@@ -17,7 +17,8 @@ from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.build import build
 from brickctl.workflows.exporting.adapters import Adapters, Canonisation, check_adapters, write_adapters
-from brickctl.workflows.exporting.record import FILE, Record, check_place, encode, is_current, read_record
+from brickctl.workflows.exporting.places import check_contents, check_place, refuse_overlap
+from brickctl.workflows.exporting.record import FILE, Record, encode, is_current, read_record
 from brickctl.workflows.files import refuse_link, write_new
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.provenance import uri
@@ -79,7 +80,9 @@ def check_wish(session: Session, recipe: Recipe, wish: Wish, *, offline: bool = 
     """Refuse what can be refused before anything is built.
 
     Raises:
-        UsageFault: no such format, an option that it does not take, or a place that is not ours.
+        UsageFault: no such format, an option that it does not take, a place that is not ours, or an artifact with files
+            that no build put there.
+        IntegrityFault: the artifact holds a link, or its record is damaged.
         Gated, OfflineMiss: it is to be sent, and cannot be.
     """
     sender = sender_named(wish.form)
@@ -88,9 +91,13 @@ def check_wish(session: Session, recipe: Recipe, wish: Wish, *, offline: bool = 
         if value is not None and name not in takes:
             hint = f"it takes {', '.join(f'--{own}' for own in takes) or 'no option of its own'}"
             raise UsageFault(f"`--{name}` means nothing to --format {wish.form}", hint=hint)
-    check_replaceable(session.artifact_folder(recipe.name))
+    artifact = session.artifact_folder(recipe.name)
+    check_replaceable(artifact)
+    check_contents(artifact)
     if sender is None:
-        check_place(_place(session, recipe, wish))
+        place = _place(session, recipe, wish)
+        refuse_overlap(place, artifact)
+        check_place(place)
     elif wish.place is not None:
         raise UsageFault(f"`--output` means nothing to --format {wish.form}", hint="it writes no folder")
     else:
@@ -134,7 +141,7 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     definition = _definition(built, wish, form)
     bench = Workbench(place)
-    with bench.opened(session.events.note):
+    with bench.opened(session.events.note), bench.emptied():
         old = None if wish.force else read_record(place)
         if old is not None and is_current(old, definition, place, session.ledger):
             return Exported(artifact=built, folder=place, digest=_digest(old.files), fresh=False, record=old)

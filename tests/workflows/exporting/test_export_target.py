@@ -199,3 +199,37 @@ def test_masks_and_routers_are_refused_by_name(starter: Path) -> None:
         Unsupported, match="`bundle` has routed adapters, among which a router chooses, and gguf has no"
     ):
         exported(starter, "bundle")
+
+
+def test_a_file_that_no_build_made_is_not_handed_on(starter: Path) -> None:
+    (starter / "dist/assistant/.env").write_text("PASSWORD=1")
+
+    for form in ("oci", "gguf"):
+        with pytest.raises(UsageFault, match="dist/assistant will not be exported") as refused:
+            exported(starter, "assistant", form)
+        assert refused.value.causes == (".env is not from brickctl, and would go along",)
+
+
+@pytest.mark.parametrize(
+    "place", ["dist/assistant", "dist/assistant/llama", "dist/bundle/llama", "dist/../dist/assistant", "dist"]
+)
+def test_an_export_does_not_lie_where_the_target_is_built(place: str, starter: Path) -> None:
+    with pytest.raises(UsageFault, match="is no place for an export"):
+        exported(starter, "assistant", place=starter / place)
+
+
+def test_an_export_that_fails_leaves_nothing_and_what_was_there_is_kept(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = exported(starter, "assistant")
+    before, beside = states(first.folder), sorted((starter / "dist").iterdir())
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brickctl.workflows.exporting.export_target._recorded", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exported(starter, "assistant", quantize="f16")
+
+    assert states(first.folder) == before
+    assert [path for path in sorted((starter / "dist").iterdir()) if path.suffix != ".lock"] == beside
