@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.core.licenses import UNKNOWN
 from brickctl.exports.export_format import Written, register
-from brickctl.exports.llama_cpp.files import write_files
+from brickctl.exports.llama_cpp.files import check_files, write_files
+from brickctl.exports.llama_cpp.gguf_file import need_package
 from brickctl.exports.llama_cpp.model import specials_of
 from brickctl.exports.modelfile.syntax import go_template, instruction, parameters
 from brickctl.exports.modelfile.turns import Turns, find_turns, renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from brickctl.core.model import LazyModel
     from brickctl.exports.export_format import Options, Subject
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 FILE = "Modelfile"
 _BEGIN, _END = "bos_token", "eos_token"
@@ -38,6 +41,11 @@ class Ollama:
     options: tuple[str, ...] = ("quantize", "rank", "converter")
     whole = False
     alike = False
+
+    def check(self, model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+        """Refuse what llama.cpp has no words for; roles of tokens are read by the `gguf` package, converter or not."""
+        need_package()
+        check_files(model, tokenizer, options)
 
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""

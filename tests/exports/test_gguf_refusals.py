@@ -181,3 +181,19 @@ def test_without_the_package_it_is_named(mine: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "gguf", None)
 
     assert "pip install 'brickctl[gguf]'" in refused(mine, Unsupported)
+
+
+@pytest.mark.parametrize("key", ["num_key_value_heads", "head_dim", "vocab_size", "intermediate_size"])
+def test_a_config_that_does_not_tell_how_the_model_is_built_is_refused(key: str, mine: Path) -> None:
+    edit_config(mine, "config.json", **{key: 2048 if key == "vocab_size" else 1})
+
+    told = refused(mine, Misfit)
+
+    assert "config.json does not tell how this model is built" in told
+    assert "and by config.json it has (" in told
+
+
+def test_a_head_that_is_not_there_is_not_taken_for_a_tied_one(mine: Path) -> None:
+    edit_tensors(mine, lambda tensors: {name: one for name, one in tensors.items() if name != "lm_head.weight"})
+
+    assert "config.json does not tie it to the embedding" in refused(mine, Misfit)

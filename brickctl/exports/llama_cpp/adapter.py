@@ -14,7 +14,7 @@ from brickctl.exports.llama_cpp.gguf_file import Tensor, gguf_writer, write_file
 from brickctl.exports.llama_cpp.metadata import tell_origins
 from brickctl.exports.llama_cpp.model import Model
 from brickctl.exports.llama_cpp.stored_tensors import stored_tensors
-from brickctl.exports.llama_cpp.weights import Names, ordered
+from brickctl.exports.llama_cpp.weights import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
     from brickctl.exports.export_format import Subject
     from brickctl.exports.llama_cpp.stored_tensors import StoredTensor
+    from brickctl.exports.llama_cpp.weights import Names
 
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
@@ -36,7 +37,7 @@ def write_adapter(subject: Subject, alias: Alias, adapter: Path, path: Path) -> 
     """
     model = Model.at(subject.folder)
     stored = stored_tensors(adapter)
-    tensors = tuple(_factors(stored, Names.of(model.architecture, model.shape)))
+    tensors = tuple(_factors(stored, model.names()))
     with gguf_writer(model.architecture.name) as writer:
         writer.add_type("adapter")
         writer.add_name(alias)

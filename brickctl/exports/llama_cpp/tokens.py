@@ -63,19 +63,27 @@ class Tokens:
             writer.add_add_space_prefix(self.leading_space)
 
 
-def tokens_of(folder: Path, rows: int) -> Tokens:
-    """The tokens of the model in a folder, whose embedding has so many rows.
+def tokenizer_in(folder: Path) -> Tokenizer | None:
+    """The tokenizer of the model in a folder; None where it has no `tokenizer.json`.
 
     Raises:
-        NotFound: it has no `tokenizer.json`.
+        IntegrityFault: it cannot be read.
+    """
+    place = folder / FILE
+    return read_tokenizer(place.read_bytes(), where=FILE) if place.is_file() else None
+
+
+def tokens_of(tokenizer: Tokenizer | None, rows: int) -> Tokens:
+    """The tokens of a model whose embedding has so many rows.
+
+    Raises:
+        NotFound: it has no tokenizer.
         Unsupported: it cuts texts in a way that llama.cpp does not, or that has not been tried there.
         Misfit: it has a token without a row.
     """
-    place = folder / FILE
-    if not place.is_file():
+    if tokenizer is None:
         hint = "take a base that has one: the slow tokenizers of older models can be saved again by transformers"
         raise NotFound(f"the model has no {FILE}, and a GGUF file holds its tokens", hint=hint)
-    tokenizer = read_tokenizer(place.read_bytes(), where=FILE)
     _check_model(tokenizer)
     _check_rows(tokenizer, rows)
     if are_pieces(tokenizer):

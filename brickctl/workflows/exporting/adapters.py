@@ -26,15 +26,16 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.install import bring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from brickctl.core.lock import Lock
-    from brickctl.core.model import Artifact
+    from brickctl.core.model import Artifact, LazyModel
     from brickctl.core.nodes import Node
     from brickctl.operations.operation import Ingredients
     from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
+    from brickctl.vocabulary.tokenizer import Tokenizer
     from brickctl.workflows.session import Session
 
 
@@ -84,8 +85,10 @@ def stacked(session: Session, lock: Lock, recipe: Recipe, form: str) -> tuple[In
     return ingredients, artifact, aliases
 
 
-def check_adapters(session: Session, lock: Lock, recipe: Recipe, wanted: Canonisation) -> None:
-    """Refuse what `write_adapters` would refuse, from headers alone: before anything is built.
+def check_adapters(
+    session: Session, lock: Lock, recipe: Recipe, wanted: Canonisation
+) -> tuple[LazyModel, Callable[[], Tokenizer | None]]:
+    """Refuse what `write_adapters` would refuse, from headers alone; the model below them, and its tokenizer.
 
     Raises:
         Unsupported: one is no LoRA of linear layers, or the artifact has something that is no adapter.
@@ -93,6 +96,7 @@ def check_adapters(session: Session, lock: Lock, recipe: Recipe, wanted: Canonis
     ingredients, artifact, aliases = stacked(session, lock, recipe, wanted.form)
     for group in _groups(aliases, wanted):
         _canonical(ingredients, artifact, group, wanted)
+    return artifact.root, lambda: ingredients.tokenizer(artifact.root)
 
 
 def write_adapters(

@@ -114,6 +114,7 @@ def deliver(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bu
     sender = sender_named(wish.form)
     if sender is None:
         raise UsageFault(f"--format {wish.form} is written here, and sent nowhere")
+    sender.permit(recipe.name, _origins(lock, recipe))
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     subject = _subject(session, lock, recipe, built, Adapters(folders={}))
     return Delivered(artifact=built, sent=sender.send(subject, wish.options, offline=offline))
@@ -137,7 +138,7 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
     form = format_named(wish.form)
     wanted = Canonisation(form=wish.form, rank=wish.options.rank, alike=form.alike)
     if not form.whole:
-        check_adapters(session, lock, recipe, wanted)
+        form.check(*check_adapters(session, lock, recipe, wanted), wish.options)
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     definition = _definition(built, wish, form)
     bench = Workbench(place)
@@ -200,10 +201,14 @@ def _subject(session: Session, lock: Lock, recipe: Recipe, built: Built, adapter
         folder=built.folder,
         digest=built.digest,
         license=chain_license(entries),
-        origins=tuple(map(_origin, entries)),
+        origins=_origins(lock, recipe),
         adapters=adapters.folders,
         progress=session.events,
     )
+
+
+def _origins(lock: Lock, recipe: Recipe) -> tuple[Origin, ...]:
+    return tuple(_origin(lock.entries[alias]) for alias in (BASE, *recipe.aliases))
 
 
 def _origin(entry: Locked) -> Origin:
