@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickctl.errors import IntegrityFault, Misfit, Unsupported
 from brickctl.exports.llama_cpp.architectures.architecture import Architecture, architecture_of
+from brickctl.exports.llama_cpp.chat_templates import tell_templates
 from brickctl.exports.llama_cpp.element_types import element_type
 from brickctl.exports.llama_cpp.fit import check_shape
 from brickctl.exports.llama_cpp.gguf_file import gguf_writer, need_package, write_file
@@ -123,6 +124,7 @@ def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str
         tokens.tell(writer)
         specials = specials_of(subject.folder, rows=model.shape.rows, merges=tokens.merges is None)
         specials.add_to_gguf(writer, quiet=True)
+        tell_templates(writer, subject.folder)
         label = f"writing {path.name}"
         subject.progress.start(label, sum(tensor.nbytes for tensor in tensors))
         write_file(writer, path, tensors, lambda amount: subject.progress.advance(label, amount))
@@ -139,7 +141,7 @@ def _tell_sizes(writer: GGUFWriter, tensors: Sequence[Tensor]) -> None:
 
 
 def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) -> SpecialVocab:
-    """Merges, tokens with a role, and the chat template, as the `gguf` package reads them from a folder.
+    """Merges and tokens with a role, as the `gguf` package reads them from a folder.
 
     Raises:
         IntegrityFault: it cannot read them.
@@ -154,5 +156,6 @@ def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) 
         cause = f"the `gguf` package cannot read them: {error}"
         hint = "look at tokenizer_config.json and chat_template.jinja of the base"
         raise IntegrityFault("the tokenizer files are damaged", causes=(cause,), hint=hint) from None
+    found.chat_template = None  # see chat_templates.py
     found.add_special_token.setdefault("bos", False)  # some tokenizers of llama.cpp begin texts with one unless told
     return found

@@ -131,10 +131,10 @@ def _rows(tokenizer: Tokenizer, rows: int, spell: Callable[[str], str]) -> Itera
         elif token not in tokenizer.added:
             yield spell(token), NORMAL
         else:
-            yield token, CONTROL if _is_control(token, tokenizer.added[token]) else USER_DEFINED
+            yield token, CONTROL if is_control(token, tokenizer.added[token]) else USER_DEFINED
 
 
-def _is_control(token: str, entry: Mapping[str, Any]) -> bool:
+def is_control(token: str, entry: Mapping[str, Any]) -> bool:
     """Whether an added token is none of text; `<|like this|>` is none, whatever its entry says, as in llama.cpp."""
     return bool(entry.get("special")) or (token.startswith("<|") and token.endswith("|>"))
 

@@ -8,8 +8,9 @@ becomes the nearest LoRA of a rank that the user names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias
 from brickctl.core.plan import Plan, Shard, Task, Text
 from brickctl.errors import Misfit, Unsupported
@@ -157,8 +158,7 @@ def _refuse_approximation(ingredients: Ingredients, artifact: Artifact, alias: A
     """
     brick = ingredients.brick(alias)
     document = brick.contents.documents[FILE]
-    name = "DoRA" if document.get("use_dora") else str(document.get("peft_type"))
-    message = f"`{alias}` is a {name}, and {wanted.form} knows plain LoRA only"
+    message = f"`{alias}` is a {_called(document)}, and {wanted.form} knows plain LoRA only"
     if wanted.rank is None:
         hint = "`--rank 16` writes the nearest LoRA of that rank, and says what it misses; or merge it into the model"
         raise Unsupported(message, place=brick.required_by, hint=hint)
@@ -166,6 +166,14 @@ def _refuse_approximation(ingredients: Ingredients, artifact: Artifact, alias: A
         cause = "what it does depends on the weights below it, and a step before has changed those"
         hint = "merge it into the model instead of stacking it"
         raise Unsupported(message, causes=(cause,), place=brick.required_by, hint=hint)
+
+
+def _called(document: Mapping[str, Any]) -> str:
+    """What an adapter is that is no product of two factors everywhere."""
+    if document.get("use_dora"):
+        return "DoRA"
+    kind = str(document.get("peft_type"))
+    return "LoRA with weights that are saved whole" if kind == "LORA" else shown(kind)
 
 
 def _tasks(form: Canonical, aliases: Sequence[Alias]) -> Iterator[Task]:
