@@ -181,11 +181,15 @@ def test_a_tokenizer_is_refused_by_what_it_does(what: str, mine: Path) -> None:
 def test_what_llama_cpp_does_in_another_way_is_told(mine: Path) -> None:
     with_tokenizer(mine, byte_tokenizer("qwen2"))
     edit_config(mine, "config.json", sliding_window=16)
+    edit_config(
+        mine, "tokenizer.json", added_tokens=[{"id": 0, "content": "<|begin|>", "special": True, "rstrip": True}]
+    )
 
-    window, normal = write_model(subject(mine), mine.parent / "tiny.gguf", None)
+    window, normal, spaces = write_model(subject(mine), mine.parent / "tiny.gguf", None)
 
     assert window.startswith("layers look back 16 tokens; llama.cpp lets them see all")
     assert normal.startswith("llama.cpp does not normalise text to NFC")
+    assert spaces.startswith("llama.cpp does not take in the spaces behind `<|begin|>`")
 
 
 def test_without_the_package_it_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
