@@ -23,7 +23,7 @@ BATCH = 8
 """Examples that are read at once: with others a loss has other last bits, so no machine chooses it."""
 
 LONGEST = 256
-"""Tokens of a row, where the model reads as many: a text is cut into rows of so many."""
+"""Tokens of a row, where the model reads as many, so that a batch takes little memory: a text is cut into rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +59,13 @@ def exercise(loaded: Loaded, examples: Sequence[Example], *, file: str) -> Exerc
     says so, which then is one more token to predict. A text has no end, as for perplexity.
 
     Raises:
-        UsageFault: an example is longer than the model reads, or nothing of it can be predicted.
+        UsageFault: an example is longer than a row may be, or nothing of it can be predicted.
     """
     longest = min(LONGEST, context_length(loaded.model) or LONGEST)
+    hint = f"make it shorter, or leave it out: examples to tune by have at most {longest} tokens"
     ends = ends_of(loaded.model, loaded.tokenizer)
     ended, plain = (
-        rows_of(loaded.tokenizer, examples, longest=longest, end=end, file=file)
+        rows_of(loaded.tokenizer, examples, longest=longest, end=end, file=file, hint=hint)
         for end in (ends[0] if ends else None, None)
     )
     chosen = zip(examples, ended, plain, strict=True)

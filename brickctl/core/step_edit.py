@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FILE = "brick.toml"
+_SIGNED = "brickctl"
+"""What the first line of a note begins with behind its mark."""
+
 _UNEDITABLE = (TOMLKitError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What tomlkit raises for files that it cannot edit, besides its own errors."""
 
@@ -37,8 +40,9 @@ def change_steps(text: str, target: str, steps: Sequence[Mapping[str, Any]], not
         text: the manifest as it is.
         target: whose `apply` it is.
         steps: as many as stand there.
-        note: lines of a comment, each written behind `# ` and the mark.
-        mark: the beginning of all lines of such a comment: those that stand there are replaced.
+        note: lines of a comment, each written behind `# ` and the mark; the first one begins with `brickctl`.
+        mark: the beginning of all lines of such a comment: the one that stands there is replaced, and none that
+            somebody else wrote with the same mark.
 
     Raises:
         ManifestInvalid: the file is written in a way that cannot be edited safely.
@@ -94,11 +98,19 @@ def _are_alike(there: Any, value: Any) -> bool:
 
 def _with_note(text: str, target: str, note: Sequence[str], mark: str) -> str:
     """The text with a comment above the line where the steps of a target begin."""
-    lines = text.splitlines(keepends=True)
+    lines = text.split("\n")  # as `locate` counts: a comment may have what splitlines takes for a line break
     at = (locate(text).of(("targets", target, "apply")) or 1) - 1
     indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
-    end = "\r\n" if lines[at].endswith("\r\n") else "\n"
+    end = "\r" if lines[at].endswith("\r") else ""
+    written = (f"{indent}# {mark}{line}{end}" for line in note)
+    return "\n".join([*lines[: _start_of_note(lines, at, mark)], *written, *lines[at:]])
+
+
+def _start_of_note(lines: Sequence[str], at: int, mark: str) -> int:
+    """Where the note above line `at` begins; `at`, where there is none of ours."""
     first = at
     while first and lines[first - 1].lstrip().startswith(f"# {mark}"):
         first -= 1
-    return "".join([*lines[:first], *(f"{indent}# {mark}{line}{end}" for line in note), *lines[at:]])
+        if lines[first].lstrip().startswith(f"# {mark}{_SIGNED}"):
+            return first
+    return at

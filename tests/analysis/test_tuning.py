@@ -85,3 +85,4 @@ def test_an_example_that_the_model_cannot_read_is_named(base: Loaded) -> None:
     with pytest.raises(UsageFault) as caught:
         made(base, LINE, COPIED, Example("abc:" + "fox" * 200, "fox"))
     assert str(caught.value.place) == "mine.jsonl line 3"
+    assert "--length" not in str(caught.value.hint), "which `brickctl tune` has not"

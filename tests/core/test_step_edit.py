@@ -16,7 +16,7 @@ from brickctl.errors import ManifestInvalid
 STARTER = (Path(__file__).parents[2] / "registry/templates/starter/brick.toml").read_text()
 FORMS = ["[[targets.t.apply]]\nop = 'merge'\nn = 1\n", "  apply = [{op='merge', n=1}] # why\n"]
 MARK = "tuned: "
-NOTE = ("60 trials", "held out")
+NOTE = ("brickctl, 60 trials", "held out")
 
 
 def merge(**more: object) -> dict[str, object]:
@@ -28,7 +28,7 @@ def test_only_the_numbers_change_and_a_note_stands_above() -> None:
 
     new = edited.splitlines()
     old = STARTER.splitlines()
-    at = new.index("# tuned: 60 trials")
+    at = new.index("# tuned: brickctl, 60 trials")
     assert new[at + 1] == "# tuned: held out"
     assert [line for line in new if not line.startswith("# tuned")] == [
         line.replace("upper = 0.9, next = 0.9", "upper = 0.75, next = 1.1") for line in old
@@ -41,7 +41,18 @@ def test_a_later_note_takes_the_place_of_an_earlier_one() -> None:
     once = change_steps(STARTER, "assistant", steps, NOTE, MARK)
 
     assert change_steps(once, "assistant", steps, NOTE, MARK) == once
-    assert change_steps(once, "assistant", steps, ["again"], MARK).count("# tuned: ") == 1
+    assert change_steps(once, "assistant", steps, ["brickctl, again"], MARK).count("# tuned: ") == 1
+
+
+def test_what_somebody_else_says_of_tuning_stays() -> None:
+    """A separator of lines in a comment is none of TOML's."""
+    text = "# a\u2028b\n[targets.t]\n# tuned: by hand in March\napply = [{ op = 'merge', n = 1 }]\n"
+    once = change_steps(text, "t", [{"op": "merge", "n": 2}], NOTE, MARK)
+    again = change_steps(once, "t", [{"op": "merge", "n": 3}], ["brickctl, again"], MARK)
+
+    assert once.split("\n")[2:5] == ["# tuned: by hand in March", "# tuned: brickctl, 60 trials", "# tuned: held out"]
+    assert again.split("\n")[2:4] == ["# tuned: by hand in March", "# tuned: brickctl, again"]
+    assert again.split("\n")[4].startswith("apply")
 
 
 def test_another_method_with_numbers_over_depth_and_rules() -> None:

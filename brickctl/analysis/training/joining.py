@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brickctl.analysis.perplexity import windows
 from brickctl.analysis.rows import Row
 from brickctl.analysis.tokens import decode, encode
-from brickctl.errors import Place, UsageFault
+from brickctl.errors import Place, UsageFault, asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
     from brickctl.analysis.examples import Example
 
+LONGER = "make it shorter, or give a larger --length, as far as the model reads"
+"""What helps whoever trains against an example that is too long."""
+
 _BEHIND = "\n"
 """What a completion is encoded behind, where a tokenizer puts a space before each text that it is given."""
 
 
 def rows_of(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, longest: int, end: int | None, file: str
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    longest: int,
+    end: int | None,
+    file: str,
+    hint: str = LONGER,
 ) -> tuple[tuple[Row, ...], ...]:
     """The rows of each example, which stands on a line of its own in `file`.
 
@@ -38,18 +47,20 @@ def rows_of(
         longest: tokens of a row, at most.
         end: the token that ends an answer; None where the model has none.
         file: how errors call the file.
+        hint: what helps against an example that is too long.
 
     Raises:
         UsageFault: a prompt with its completion is longer than `longest`, or has no token; its line is named.
     """
-    return tuple(
-        tuple(_rows(tokenizer, example, longest, () if end is None else (end,), Place(file=file, line=line)))
-        for line, example in enumerate(examples, start=1)
-    )
+    found: list[tuple[Row, ...]] = []
+    for line, example in enumerate(examples, start=1):
+        with asked_for(Place(file=file, line=line)):
+            found.append(tuple(_rows(tokenizer, example, longest, () if end is None else (end,), hint)))
+    return tuple(found)
 
 
 def _rows(
-    tokenizer: PreTrainedTokenizerBase, example: Example, longest: int, end: tuple[int, ...], place: Place
+    tokenizer: PreTrainedTokenizerBase, example: Example, longest: int, end: tuple[int, ...], hint: str
 ) -> Iterator[Row]:
     if not example.prompt:
         tokens = [*encode(tokenizer, example.completion), *end]
@@ -58,13 +69,12 @@ def _rows(
     prompt, completion = joined(tokenizer, example)
     row = Row(tokens=(*prompt, *completion, *end), first=len(prompt))
     if len(row.tokens) > longest:
-        hint = "make it shorter, or give a larger --length, as far as the model reads"
         message = f"this example takes {len(row.tokens)} tokens, and {longest} are read at once"
-        raise UsageFault(message, place=place, hint=hint)
+        raise UsageFault(message, hint=hint)
     if not row.first:
-        raise UsageFault("the tokenizer makes no token of this prompt", place=place)
+        raise UsageFault("the tokenizer makes no token of this prompt")
     if not completion:
-        raise UsageFault("the tokenizer makes no token of this completion", place=place)
+        raise UsageFault("the tokenizer makes no token of this completion")
     yield row
 
 

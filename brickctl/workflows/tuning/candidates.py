@@ -97,6 +97,7 @@ class Candidates:
     def _key(self, recipe: Recipe, number: int) -> Sha256:
         """All that is measured follows from: the model, how it is computed here, and the examples."""
         import torch
+        import transformers
 
         examples = self._materials[number].examples
         return json_digest(
@@ -105,6 +106,7 @@ class Candidates:
                 "model": self._model.workplace.digest_of(recipe),
                 "dtype": self._model.dtype,
                 "torch": str(torch.__version__),
+                "transformers": str(transformers.__version__),
                 "threads": torch.get_num_threads(),
                 "batch": tuning.BATCH,
                 "examples": [[example.prompt, example.completion] for example in examples],

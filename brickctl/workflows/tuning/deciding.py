@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brickctl.analysis.checks.measured import Good
     from brickctl.workflows.checking.score import Score
 
 
@@ -20,10 +22,21 @@ class HeldOut:
 
     @property
     def gain(self) -> float:
-        """By how much the second is better: in shares, or as a part of the first figure."""
-        kind, before = self.before.check.kind, self.before.value
-        gain = before - self.after.value if kind.good == "max" else self.after.value - before
-        return gain if kind.unit == "share" or not before else gain / abs(before)
+        """By how much the second is better: in shares, or as a part of the first figure.
+
+        A model that had no figure and has one now has gained the whole of it.
+        """
+        before, after = self.before.value, self.after.value
+        if not (math.isfinite(before) and math.isfinite(after)):
+            return float(math.isfinite(after)) - float(math.isfinite(before))
+        gain = before - after if self._good == "max" else after - before
+        return gain if self.before.check.kind.unit == "share" or not before else gain / abs(before)
+
+    @property
+    def _good(self) -> Good | None:
+        """Which way is good: as the bar says, where a kind leaves that to each check."""
+        check = self.before.check
+        return check.kind.good if check.bar is None else check.bar.good
 
     @property
     def is_lost(self) -> bool:

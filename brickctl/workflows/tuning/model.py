@@ -87,7 +87,7 @@ class ModelInMemory:
 
     def _load_anew(self, recipe: Recipe) -> None:
         built = build(
-            self.workplace.session, recipe, self.scratch / "again", self.workplace.lock, self.workplace.budget
+            self.workplace.session, recipe, self.scratch / ".again", self.workplace.lock, self.workplace.budget
         )
         self.loaded = load(built.folder, dtype=self.dtype, threads=self.workplace.budget.threads)
         self.parameters = dict(self.loaded.model.named_parameters())
@@ -110,6 +110,16 @@ class ModelInMemory:
             if self._fits(name, self.now[name])
         )
 
+    def settle(self) -> None:
+        """Make every sum as `become` makes it, which is not to the last bit as a build does.
+
+        How a candidate reads may not depend on which one was there before: a search that goes on has not tried the
+        earlier ones again.
+        """
+        for name, node in self.now.items() if self.is_plain else ():
+            if self._fits(name, node) and len(terms_before_rounding(node)) > 1:
+                self._set(name, node)
+
 
 def one_model(recipe: Recipe, ingredients: Ingredients) -> Artifact:
     """What a recipe becomes, which must be one model.
@@ -126,6 +136,11 @@ def one_model(recipe: Recipe, ingredients: Ingredients) -> Artifact:
     return artifact
 
 
+def require_one_model(workplace: Workplace, recipe: Recipe) -> None:
+    """Make sure that a recipe becomes one model, before anything is built; raises as `one_model`."""
+    one_model(recipe, assemble(workplace.session, workplace.lock, recipe.aliases))
+
+
 @contextmanager
 def opened_model(
     workplace: Workplace, spaces: Sequence[Space], first: Recipe, scratch: Path
@@ -136,7 +151,7 @@ def opened_model(
         BrickctlError: as `build` raises, and as transformers cannot load it.
     """
     session, lock, budget = workplace.session, workplace.lock, workplace.budget
-    one_model(first, assemble(session, lock, first.aliases))  # what cannot be tuned is refused before it is built
+    require_one_model(workplace, first)
     built = build(session, first, scratch / first.name, lock, budget)
     installed = bring(session, lock, (BASE, *first.aliases))
     ingredients = assemble(session, lock, first.aliases)
@@ -154,6 +169,7 @@ def opened_model(
             now=dict(one_model(first, ingredients).root.tensors),
         )
         model.look()
+        model.settle()
         yield model
 
 

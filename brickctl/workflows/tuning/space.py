@@ -126,6 +126,7 @@ def spaces_of(start: Space, text: str, wish: Wish) -> tuple[Space, ...]:
     steps, target = steps_of(text, wish.target), start.target
     chosen = [_method(name) for name in dict.fromkeys(wish.methods)]
     found = [_space(start.manifest, target, steps, method, wish) for method in chosen] or [start]
+    _require_known(wish, start, steps, chosen)
     for space in found:
         if not space.dials:
             message = f"nothing of `{target.name}` can be turned by `{space.label}`"
@@ -134,12 +135,30 @@ def spaces_of(start: Space, text: str, wish: Wish) -> tuple[Space, ...]:
     return tuple(found)
 
 
+def _require_known(wish: Wish, start: Space, steps: Sequence[Mapping[str, Any]], chosen: Sequence[Declared]) -> None:
+    """Make sure that each kind of number that may change is there: one that is not is a slip of the pen.
+
+    Raises:
+        UsageFault: one is not.
+    """
+    everything = replace(wish, only=())
+    tried: Sequence[Declared | None] = chosen or [None]
+    spaces = [_space(start.manifest, start.target, steps, method, everything) for method in tried]
+    kinds = list(dict.fromkeys(dial.kind for space in spaces for _, dial in space.dials))
+    unknown = next((name for name in wish.only if name not in kinds), None)
+    if unknown is not None and kinds:
+        hint = did_you_mean(unknown, kinds) or f"`--only` may name {', '.join(kinds)}"
+        labels = ", ".join(dict.fromkeys(space.label for space in spaces))
+        message = f"nothing of `{start.target.name}` can be turned by `{labels}` that is called `{shown(unknown)}`"
+        raise UsageFault(message, place=start.target.place, hint=hint)
+
+
 _MERGES = "name a target that merges bricks: their weights are what is tuned"
 
 
 def _dials_hint(wish: Wish) -> str:
     if wish.only:
-        return f"it has no number of the kind {shown(' or '.join(wish.only))}: leave `--only` out, or name another"
+        return f"it has no number of the kind {shown(' or '.join(wish.only))}: leave `--only` or this method out"
     return "its method has no weights, and no parameter with two bounds"
 
 
@@ -158,6 +177,7 @@ def _space(
     filled: list[Mapping[str, Any]] = []
     dials: list[tuple[int, Dial]] = []
     labels: list[str] = []
+    several = sum(step["op"] == _MERGE for step in steps) > 1  # then one name may stand in each of them
     for number, step in enumerate(steps):
         if step["op"] != _MERGE:
             filled.append(step)
@@ -165,7 +185,8 @@ def _space(
         own = method or _method(step["method"])
         table, found = with_dials(by_method(step, own) if method else step, own, points=wish.points, only=wish.only)
         filled.append(table)
-        dials += [(number, dial) for dial in found]
+        where = f", step {number + 1}" if several else ""
+        dials += [(number, replace(dial, name=dial.name + where)) for dial in found]
         labels.append(own.name)
     label = " + ".join(dict.fromkeys(labels))
     return Space(manifest=manifest, target=target, label=label, steps=tuple(filled), dials=tuple(dials))

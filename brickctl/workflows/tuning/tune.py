@@ -18,7 +18,7 @@ from brickctl.workflows.session import MANIFEST, TUNING
 from brickctl.workflows.tuning.candidates import Candidates, Standing
 from brickctl.workflows.tuning.deciding import HeldOut, is_better
 from brickctl.workflows.tuning.measured import opened
-from brickctl.workflows.tuning.model import opened_model
+from brickctl.workflows.tuning.model import opened_model, require_one_model
 from brickctl.workflows.tuning.note import MARK, note
 from brickctl.workflows.tuning.search import Trial, require_samplers, search
 from brickctl.workflows.tuning.space import spaces_of, start_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brickctl.analysis.checks.check import Gate
+    from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
     from brickctl.workflows.checking.score import Score
     from brickctl.workflows.lock import LockMode
@@ -107,12 +108,20 @@ def tune(session: Session, wish: Wish, mode: LockMode, budget: Budget) -> Tuned:
     refuse_held_out(session, materials, checks)
     require_samplers()
     if not wish.dry_run:
-        _require_editable(text, here)
-    lock = lock_for(session, mode, [here.recipe(here.start)])
+        _require_editable(text, (here, *spaces))
+    first = here.recipe(here.start)
+    lock = lock_for(session, mode, [first])
     workplace = Workplace(session=session, lock=lock, budget=budget)
+    require_one_model(workplace, first)
     with _place(session) as (scratch, measured):
+        # first: what checks cannot measure is better known before a search than behind it
+        before = _reached(workplace, "what stands in brick.toml", first, scratch / first.name, checks)
         found = _found(workplace, wish, (here, *spaces) if wish.methods else (here,), materials, measured, scratch)
-        held_out = _decided(workplace, found, checks, scratch)
+        after = before
+        if found.is_new:
+            recipe = found.winner.space.recipe(found.winner.values)
+            after = _reached(workplace, "what was found", recipe, scratch / WINNER, checks)
+        held_out = tuple(HeldOut(before=one, after=other) for one, other in zip(before, after, strict=True))
     better = found.is_new and is_better(held_out)
     written = found.is_new and (better or wish.force) and not wish.dry_run
     if written:
@@ -196,30 +205,27 @@ def _most_right(start: Trial, trials: Sequence[Trial], candidates: Candidates) -
     return min(whole or standings, key=lambda pair: (-(pair[1].right or 0.0), pair[0].objective))
 
 
-def _decided(workplace: Workplace, found: Found, checks: Sequence[Gate], scratch: Path) -> tuple[HeldOut, ...]:
-    """What start and winner reach on held-out data, each built and loaded as anybody would."""
-    session = workplace.session
-    run = open_run(session, workplace.lock, workplace.budget, again=False)
-    reached: list[list[Score]] = []
-    compared = {"what stands in brick.toml": found.start, **({"what was found": found.winner} if found.is_new else {})}
-    for what, trial in compared.items():
-        session.events.note(f"measuring what held-out data says of {what}")
-        recipe = trial.space.recipe(trial.values)
-        folder = scratch / (recipe.name if trial is found.start else WINNER)  # the first is there already
-        reached.append(list(run.scores(recipe, folder, checks)))
-    return tuple(HeldOut(before=before, after=after) for before, after in zip(reached[0], reached[-1], strict=True))
+def _reached(
+    workplace: Workplace, what: str, recipe: Recipe, folder: Path, checks: Sequence[Gate]
+) -> tuple[Score, ...]:
+    """What a recipe reaches on held-out data, built into a folder and loaded as anybody would."""
+    workplace.session.events.note(f"measuring what held-out data says of {what}")
+    run = open_run(workplace.session, workplace.lock, workplace.budget, again=False)
+    return tuple(run.scores(recipe, folder, checks))
 
 
-def _require_editable(text: str, here: Space) -> None:
+def _require_editable(text: str, spaces: Sequence[Space]) -> None:
     """Make sure, before minutes of work, that what is found can be written.
 
     Raises:
         ManifestInvalid: brick.toml is written in a way that cannot be edited safely.
     """
     try:
-        change_steps(text, here.target.name, here.tables(here.start), ["whatever is found"], MARK)
+        for space in spaces:
+            change_steps(text, space.target.name, space.tables(space.start), ["brickctl: whatever is found"], MARK)
     except ManifestInvalid as invalid:
-        hint = f"write the steps of [targets.{here.target.name}] below it, or search with --dry-run and write by hand"
+        target = spaces[0].target.name
+        hint = f"write the steps of [targets.{target}] below it, or search with --dry-run and write by hand"
         raise ManifestInvalid(invalid.message, place=invalid.place, hint=hint) from None
 
 

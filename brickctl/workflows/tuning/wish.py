@@ -10,6 +10,7 @@ from brickctl.analysis.examples import bytes_of, decoded, parse_examples
 from brickctl.core.document import shown
 from brickctl.errors import NotFound, Place, UsageFault
 from brickctl.workflows.checking.data import read_data
+from brickctl.workflows.suggesting.texts import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,8 @@ def read_material(files: Sequence[Path]) -> tuple[Material, ...]:
     if not files:
         hint = "give it a file of examples for each skill: --data sql.jsonl --data mail.jsonl"
         raise UsageFault("tuning needs examples that no check decides by", hint=hint)
-    twice = next((file for at, file in enumerate(files) if file in files[:at]), None)
+    there = [file.resolve() for file in files]
+    twice = next((file for at, file in enumerate(files) if there[at] in there[:at]), None)
     if twice is not None:
         raise UsageFault(f"`{shown(str(twice))}` is given twice", hint="name each file of examples once")
     return tuple(
@@ -101,6 +103,8 @@ def checks_of(session: Session, target: Alias) -> tuple[Gate, ...]:
 def refuse_held_out(session: Session, materials: Sequence[Material], checks: Sequence[Gate]) -> None:
     """Make sure that no example stands in the data of a check too: what was tuned by can decide nothing.
 
+    Neither its prompt nor its whole text may, however they are spaced.
+
     Raises:
         UsageFault: one does, with both of its places.
         NotFound: the data of a check is not there.
@@ -108,20 +112,28 @@ def refuse_held_out(session: Session, materials: Sequence[Material], checks: Seq
     held = _held_out(session, checks)
     for material in materials:
         for line, example in enumerate(material.examples, start=1):
-            asked = example.prompt or example.completion
-            if asked in held:
-                cause = f"`{shown(asked)}` stands in {held[asked]} too"
+            texts = [text for text in (example.prompt, whole(example)) if text]
+            asked = next((text for text in texts if _spaced(text) in held), None)
+            if asked is not None:
+                cause = f"`{shown(asked)}` stands in {held[_spaced(asked)]} too"
                 hint = "what was tuned by can decide nothing: take it out of one of the two files"
                 place = Place(file=material.name, line=line)
                 raise UsageFault("an example to tune by is held out", causes=(cause,), place=place, hint=hint)
 
 
 def _held_out(session: Session, checks: Sequence[Gate]) -> Mapping[str, Place]:
-    """What checks ask, and where: an example is a text, or has a prompt, or is something that nobody can compare."""
+    """What checks ask, and where: the prompt of an example, and the whole of it; a harness's task has neither."""
     found: dict[str, Place] = {}
     for check in checks:
-        for line, one in enumerate(read_data(session, check), start=1):
-            asked = getattr(one, "prompt", one)
-            if isinstance(asked, str):
-                found.setdefault(asked, Place(file=str(check.data), line=line))
+        data = read_data(session, check)
+        prompts = [getattr(one, "prompt", "") for one in data]
+        for texts in (prompts, check.kind.texts(data)):
+            for line, text in enumerate(texts, start=1):
+                if text:
+                    found.setdefault(_spaced(text), Place(file=str(check.data), line=line))
     return found
+
+
+def _spaced(text: str) -> str:
+    """The text with one space for each stretch of white space."""
+    return " ".join(text.split())

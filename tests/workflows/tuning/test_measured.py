@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from brickctl.core.digests import sha256_bytes
-from brickctl.errors import UsageFault
+from brickctl.errors import Busy, NoSpace, UsageFault
 from brickctl.workflows.tuning.measured import FILE, opened
 from tests.support.projects import Listener
 
@@ -35,6 +37,29 @@ def test_a_damaged_file_is_begun_anew(content: bytes, tmp_path: Path) -> None:
         assert measured.get(ONE, "loss") is None
         measured.keep(ONE, "loss", 1.0)
     assert "begun anew" in events.notes[0]
+
+
+def test_what_another_process_holds_is_not_taken_for_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brickctl.workflows.tuning.measured._PATIENCE", 0.01)
+    with opened(tmp_path, Listener()) as measured:
+        measured.keep(ONE, "loss", 0.1)
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(Busy, match="cannot be used") as caught, opened(tmp_path, Listener()):
+                pass
+            with pytest.raises(Busy):
+                measured.keep(TWO, "loss", 0.2)
+        assert measured.get(ONE, "loss") == 0.1
+    assert "another search" in str(caught.value.hint)
+
+
+def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path: Path) -> None:
+    with opened(tmp_path, Listener()) as measured:
+        measured.keep(ONE, "loss", 0.1)
+        measured._connection.execute("PRAGMA max_page_count = 1")  # SQLite raises it to the pages that are there
+        with pytest.raises(NoSpace, match="cannot be used"):
+            measured.keep(ONE, "x" * 8192, 0.2)
+        assert measured.get(ONE, "loss") == 0.1
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:

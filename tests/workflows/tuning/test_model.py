@@ -86,6 +86,15 @@ def test_other_weights_of_a_sum_cost_no_kernel(project: Path, monkeypatch: pytes
         assert made == []
 
 
+def test_a_candidate_reads_the_same_whatever_was_tried_before(project: Path) -> None:
+    """A build rounds sums otherwise: what was loaded from one is made anew, or a resumed search sees other bits."""
+    with in_memory(project) as (model, space, _):
+        first = {name: parameter.clone() for name, parameter in model.parameters.items()}
+        for values in ((0.7, 1.2), space.start):
+            model.become(space.recipe(values))
+        assert all(torch.equal(model.parameters[name], tensor) for name, tensor in first.items())
+
+
 def test_only_what_differs_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_memory(project) as (model, space, _):
         made: list[str] = []

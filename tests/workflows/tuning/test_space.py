@@ -47,6 +47,12 @@ def test_the_numbers_of_all_merges_are_dials_and_stand_in_their_recipe() -> None
     assert space.tables(values)[1]["bricks"] == {"sql": 0.3, "mail": [0.4, 0.6]}
 
 
+def test_numbers_of_several_steps_have_names_of_their_own() -> None:
+    (space,) = spaces()
+    names = ["sql, step 1", "mail, step 1", "sql, step 2", "mail (1 of 2), step 2", "mail (2 of 2), step 2"]
+    assert [dial.name for _, dial in space.dials] == [*names, "density, step 2"]
+
+
 def test_the_size_is_that_of_weights_and_means_those_over_depth() -> None:
     (space,) = spaces()
     assert space.size((1.0, -0.5, 0.25, 0.5, 1.0, 0.9)) == 1.0 + 0.5 + 0.25 + 0.75
@@ -61,4 +67,7 @@ def test_another_method_may_have_numbers_that_the_present_one_has_not() -> None:
 def test_a_space_without_dials_is_refused_with_what_to_leave_out() -> None:
     with pytest.raises(UsageFault, match="nothing of `t` can be turned by `linear`") as caught:
         spaces(methods=("linear",), only=("density",))
-    assert "leave `--only` out" in str(caught.value.hint)
+    assert caught.value.hint == "`--only` may name weight"
+    with pytest.raises(UsageFault, match="can be turned by `linear`") as caught:
+        spaces(methods=("ties", "linear"), only=("density",))
+    assert "leave `--only` or this method out" in str(caught.value.hint)

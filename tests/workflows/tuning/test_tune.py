@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from brickctl.analysis import tuning
+from brickctl.analysis.checks.exact_match import ExactMatch
 from brickctl.core.manifest_format import parse_manifest
 from brickctl.core.step_edit import steps_of
 from brickctl.errors import BrickctlError, Busy, ManifestInvalid, NotFound, Unsupported, UsageFault
@@ -40,7 +42,7 @@ def test_what_was_lost_by_an_average_is_found_again_and_written_with_how(project
 
 def test_a_search_that_was_stopped_goes_on_to_the_same_winner(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = wish(dry_run=True, trials=5)
-    monkeypatch.setattr(tuning_workflow, "_decided", lambda *_: ())
+    monkeypatch.setattr(tuning_workflow, "_reached", lambda *_: ())
     measure, count = tuning.reached, 0
 
     def stopped(*given: Any) -> Any:
@@ -97,6 +99,28 @@ def test_an_example_that_a_check_has_is_refused_with_both_places(project: Path) 
     assert "checks/next.jsonl line 3" in caught.value.causes[0]
 
 
+def test_an_example_that_is_only_written_in_another_way_is_refused_too(project: Path) -> None:
+    """As a text, where the check asks for its end; and with other spaces."""
+    held = json.loads((project / "checks/next.jsonl").read_text().splitlines()[2])
+    for text in (held["prompt"] + held["completion"], held["prompt"] + "\n"):
+        (project / "texts.jsonl").write_text(json.dumps({"text": text}) + "\n")
+        with pytest.raises(UsageFault, match="held out") as caught:
+            tuned(project, wish("upper.jsonl", "texts.jsonl"))
+        assert "checks/next.jsonl line 3" in caught.value.causes[0]
+
+
+def test_a_check_that_cannot_measure_is_told_of_before_the_search(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> Any:
+        raise Unsupported("the harness is not installed")
+
+    monkeypatch.setattr(ExactMatch, "measure", missing)
+    monkeypatch.setattr(tuning, "reached", lambda *_: pytest.fail("searched before"))
+    with pytest.raises(Unsupported, match="not installed"):
+        tuned(project, wish())
+
+
 @pytest.mark.parametrize(
     ("more", "fault", "told"),
     [
@@ -105,6 +129,8 @@ def test_an_example_that_a_check_has_is_refused_with_both_places(project: Path) 
         ({"target": "bundle"}, UsageFault, "nothing to tune"),
         ({"data": ()}, UsageFault, "examples that no check decides by"),
         ({"data": (Path("upper.jsonl"), Path("upper.jsonl"))}, UsageFault, "given twice"),
+        ({"data": (Path("upper.jsonl"), Path("checks/../upper.jsonl"))}, UsageFault, "given twice"),
+        ({"only": ("wieght", "weight")}, UsageFault, "did you mean `weight`"),
         ({"data": (Path("nothing.jsonl"),)}, NotFound, "does not exist"),
         ({"methods": ("tiess",)}, UsageFault, "no merge method"),
         ({"methods": ("fisher",)}, UsageFault, "needs statistics"),
@@ -121,14 +147,14 @@ def test_what_cannot_be_tuned_is_said_before_anything_is_built(
 
 
 def test_brick_toml_that_somebody_saved_meanwhile_is_left_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decide = tuning_workflow._decided
+    reached = tuning_workflow._reached
 
     def slow(*given: Any) -> Any:
         with (project / "brick.toml").open("a") as file:
             file.write("# mine\n")
-        return decide(*given)
+        return reached(*given)
 
-    monkeypatch.setattr(tuning_workflow, "_decided", slow)
+    monkeypatch.setattr(tuning_workflow, "_reached", slow)
     with pytest.raises(Busy):
         tuned(project, wish(trials=4))
     assert "# tuned" not in (project / "brick.toml").read_text()
