@@ -75,11 +75,13 @@ def read_lines(path: Path, file: str, parse: Callable[[Table], _T]) -> tuple[_T,
 
 
 def bytes_of(path: Path, file: str) -> bytes:
-    """What a file holds; raises NotFound, which calls it `file`."""
+    """What a file holds; raises NotFound, or UsageFault where it is a folder: both call it `file`."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"`{file}` does not exist") from None
+    except IsADirectoryError:
+        raise UsageFault(f"`{file}` is a folder", hint="name the file of examples in it") from None
 
 
 def decoded(content: bytes, file: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def _show_models(console: Console, found: ModelDifference, *, layers: bool) -> N
         console.show(f"equal: {found.same} tensors hold the same numbers, and no file differs")
         return
     console.show(_counts(found))
-    ordered = sorted(found.tensors, key=lambda one: -((one.figures and one.figures.relative) or 0.0))
-    shown = [one for one in ordered if one.figures is None] + [one for one in ordered if one.figures is not None]
+    shown = sorted(found.tensors, key=_how_far, reverse=True)
     if shown:
         columns = ("tensor", "what", "relative", "cosine", "signs kept", "stable rank")
         console.table(columns, [_tensor_row(one) for one in shown[:_MOST]])
@@ -64,6 +64,12 @@ def _show_models(console: Console, found: ModelDifference, *, layers: bool) -> N
         console.show(f"{file.what:<8} {file.path}")
     for key in found.keys:
         console.show(f"{key.what:<8} {key.path}: {key.key}{_values(key.what, key.before, key.after)}")
+
+
+def _how_far(one: TensorChange) -> float:
+    """What is shown first: what no number can tell, such as a tensor that is new, or not finite, or was all zeros."""
+    found = one.figures
+    return math.inf if found is None or found.unknown or found.relative is None else found.relative
 
 
 def _counts(found: ModelDifference) -> str:
@@ -121,8 +127,9 @@ def _show_bricks(console: Console, found: BrickDifference, *, layers: bool) -> N
     console.show("")
     for pair in found.pairs:
         console.show(_advised(pair))
-    if len(found.pairs) > 1:
-        best = min(found.pairs, key=lambda pair: pair.total.joint_norm)
+    merged = [pair for pair in found.pairs if pair.advice.action != "stack"]
+    if merged and len(found.pairs) > 1:
+        best = min(merged, key=lambda pair: pair.total.joint_norm)
         console.note(f"begin with {best.one} + {best.other}: together they are the least far from the base")
     console.note("figures of weights do not promise that a skill stays: `brickctl test --bricks` says what each keeps")
 

@@ -19,6 +19,7 @@ _REFUSED = {
     errno.EACCES: "check who owns it, and whether its disk may be written",
     errno.EPERM: "check who owns it, and whether its disk may be written",
     errno.EROFS: "let {disk} be written, or work in a copy on another",
+    errno.ENAMETOOLONG: "give it a shorter name",
     errno.EBUSY: "it may be mounted on its own, as in a container: mount its folder instead",
 }
 _FAILING = dict.fromkeys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 _LARGEST = 1_000_000
 """Bytes of a prompt that are read from standard input."""
+
+_LARGEST_SEED = (1 << 63) - 1
+_COLDEST = 1e-6
+"""A temperature above 0; what a model says divided by a smaller one may be infinite."""
+
+
+def _temperature(_: click.Context, __: click.Parameter, value: float) -> float:
+    """A number that a model can be asked with."""
+    if math.isnan(value) or 0.0 < value < _COLDEST:
+        raise click.BadParameter(f"{value} is neither 0 nor at least {_COLDEST}")
+    return value
 
 
 @click.command()
@@ -38,10 +50,18 @@ _LARGEST = 1_000_000
     type=click.FloatRange(min=0.0, max=100.0),
     metavar="X",
     default=0.0,
+    callback=_temperature,
     show_default="0, the likeliest token each time",
     help="Draw tokens, the wilder the higher.",
 )
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Of what is drawn.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=_LARGEST_SEED),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
+)
 @options.project_if_any
 @options.locked
 @options.frozen
@@ -113,4 +133,7 @@ def _tell_of_end(console: Console, ran: Ran) -> None:
     if not ran.text:
         console.note("the answer is empty: the model ends it at once")
     elif not ran.ended:
-        console.note(f"stopped after {ran.tokens} tokens, where the model would go on: `--max-tokens N`")
+        count = "1 token" if ran.tokens == 1 else f"{ran.tokens} tokens"
+        is_full = ran.tokens < ran.request.manner.max_tokens
+        why = ": there is no room for more" if is_full else ", where the model would go on: `--max-tokens N`"
+        console.note(f"stopped after {count}{why}")

@@ -60,12 +60,15 @@ def command(
     from brickctl.cli import scores as telling
     from brickctl.tensors.executor import Budget
     from brickctl.workflows import measure
+    from brickctl.workflows.checking.junit import check_place
     from brickctl.workflows.lock import lock_for, mode_for
     from brickctl.workflows.session import open_session
 
     mode = mode_for(locked=locked, frozen=frozen)
     session = open_session(project, console, offline=offline)
-    checks = measure.read_checks(session, names)
+    if junit is not None:
+        check_place(junit)
+    checks = measure.read_checks(session, names, followed=accept)
     lock = lock_for(session, mode, measure.recipes_of(session, checks))
     run = measure.skills if bricks else measure.gate
     scores = list(run(session, lock, checks, Budget(threads=threads, memory=memory), again=force))

@@ -11,12 +11,14 @@ from brickctl.core.plugins import Plugins
 from brickctl.errors import UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from brickctl.core.digests import Sha256
+    from brickctl.core.model import LazyModel
     from brickctl.core.names import Alias
     from brickctl.core.ports import Progress
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,13 @@ class ExportFormat(Protocol):
     def alike(self) -> bool:
         """Whether stacked adapters are to have the same modules and one rank, with zeros where they have none."""
 
+    def check(self, model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+        """Refuse what can be told of a model before it is built; asked only where `whole` is False.
+
+        Raises:
+            Unsupported, UsageFault, Misfit, NotFound: as for `write`.
+        """
+
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files of the export into an empty folder; the same subject gives the same bytes.
 
@@ -134,11 +143,18 @@ class Sender(Protocol):
             UsageFault, Gated, OfflineMiss.
         """
 
+    def permit(self, name: str, origins: Sequence[Origin]) -> None:
+        """Refuse a target of this name that nobody may hand on, by the licences of what it is made of.
+
+        Raises:
+            PolicyViolation: its licences let nobody share it.
+        """
+
     def send(self, subject: Subject, options: Options, *, offline: bool) -> Sent:
         """Send the files, all or none; nothing where they are there already.
 
         Raises:
-            PolicyViolation: its licences let nobody share it.
+            PolicyViolation: as for `permit`.
             Gated, Busy, IntegrityFault, TransportFault, OfflineMiss.
         """
 

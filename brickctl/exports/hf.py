@@ -15,10 +15,10 @@ from brickctl.exports.export_format import Sent, register_sender
 from brickctl.sources.ledger import hash_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from brickctl.exports.export_format import Options, Subject
+    from brickctl.exports.export_format import Options, Origin, Subject
     from brickctl.sources.hub.publisher import Publisher
 
 _HUB = "hf:"
@@ -34,9 +34,13 @@ class Hf:
         """Make sure that there is a repository to write to, and a token."""
         _publisher(offline=offline).check(_repository(options))
 
+    def permit(self, name: str, origins: Sequence[Origin]) -> None:
+        """Refuse what is of an unknown licence, or of two that do not go together."""
+        _check_licenses(name, origins)
+
     def send(self, subject: Subject, options: Options, *, offline: bool) -> Sent:
         """Send them; the card in them names the base, the relation to it, and the licence of the whole chain."""
-        _check_licenses(subject)
+        self.permit(subject.name, subject.origins)
         repository, publisher = _repository(options), _publisher(offline=offline)
         files = _files(subject)
         message = f"{subject.name} sha256:{subject.digest}"
@@ -62,21 +66,21 @@ def _repository(options: Options) -> str:
     return name
 
 
-def _check_licenses(subject: Subject) -> None:
+def _check_licenses(name: str, origins: Sequence[Origin]) -> None:
     """Refuse to hand on what nobody may.
 
     Raises:
         PolicyViolation: a licence is not known, or two do not go together.
     """
-    unknown = [origin.name for origin in subject.origins if origin.license == UNKNOWN]
+    unknown = [origin.name for origin in origins if origin.license == UNKNOWN]
     if unknown:
         cause = f"nobody says under which licence `{unknown[0]}` is"
         hint = f"say it in brick.toml, `license = ...` beside `{unknown[0]}`, if you know; or ask who made it"
-        raise PolicyViolation(f"`{subject.name}` will not be handed on", causes=(cause,), hint=hint)
-    for clash in clashes({origin.name: origin.license for origin in subject.origins}):
+        raise PolicyViolation(f"`{name}` will not be handed on", causes=(cause,), hint=hint)
+    for clash in clashes({origin.name: origin.license for origin in origins}):
         cause = f"`{clash.first}` and `{clash.second}`: {clash.reason}"
         hint = "leave one of them out; `brickctl licenses` shows the licences of every target"
-        raise PolicyViolation(f"`{subject.name}` will not be handed on", causes=(cause,), hint=hint)
+        raise PolicyViolation(f"`{name}` will not be handed on", causes=(cause,), hint=hint)
 
 
 def _files(subject: Subject) -> Mapping[File, Path]:

@@ -18,10 +18,12 @@ from brickctl.sources.ledger import hash_file
 from brickctl.tensors.header import read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from brickctl.core.model import LazyModel
     from brickctl.exports.export_format import Options, Subject
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 TAG = "latest"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -40,6 +42,9 @@ class Oci:
     options: tuple[str, ...] = ()
     whole = True
     alike = False
+
+    def check(self, model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+        """It takes every model."""
 
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""

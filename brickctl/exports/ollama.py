@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.licenses import UNKNOWN
 from brickctl.exports.export_format import Written, register
-from brickctl.exports.llama_cpp.files import write_files
+from brickctl.exports.llama_cpp.chat_templates import chat_template
+from brickctl.exports.llama_cpp.files import check_files, write_files
+from brickctl.exports.llama_cpp.gguf_file import need_package
 from brickctl.exports.llama_cpp.model import specials_of
+from brickctl.exports.llama_cpp.tokens import is_control, tokenizer_in
 from brickctl.exports.modelfile.syntax import go_template, instruction, parameters
 from brickctl.exports.modelfile.turns import Turns, find_turns, renderer
+from brickctl.sources.selection import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from brickctl.core.model import LazyModel
     from brickctl.exports.export_format import Options, Subject
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 FILE = "Modelfile"
 _BEGIN, _END = "bos_token", "eos_token"
@@ -39,6 +44,11 @@ class Ollama:
     whole = False
     alike = False
 
+    def check(self, model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+        """Refuse what llama.cpp has no words for; roles of tokens are read by the `gguf` package, converter or not."""
+        need_package()
+        check_files(model, tokenizer, options)
+
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""
         name = subject.name
@@ -58,7 +68,7 @@ def _modelfile(subject: Subject) -> tuple[list[str], tuple[str, ...]]:
     """The lines, and what there is to say of them."""
     folder = subject.folder
     texts = _texts_of_tokens(folder)
-    template = _chat_template(folder)
+    template = chat_template(folder)
     turns = None if template is None else find_turns(renderer(template, texts), texts.get(_BEGIN, ""))
     lines = [f"FROM ./{subject.name}.gguf"]
     lines.append(instruction("TEMPLATE", go_template(_without_begin(turns, folder, texts))))
@@ -80,18 +90,11 @@ def _without_begin(turns: Turns | None, folder: Path, texts: dict[str, str]) -> 
 def _stops(turns: Turns | None, texts: dict[str, str], folder: Path) -> Iterator[str]:
     """What ends a text, and the special tokens that stand around messages."""
     around = "" if turns is None else "".join(text for pair in turns.around.values() for text in pair)
-    specials = [entry["content"] for entry in _document(folder, "tokenizer.json").get("added_tokens") or ()]
-    found = [token for token in specials if token in around]
+    tokenizer = tokenizer_in(folder)
+    added = {} if tokenizer is None else tokenizer.added
+    specials = [token for token, entry in added.items() if is_control(token, entry)]
+    found = [token for token in specials if token and token in around]
     yield from dict.fromkeys([*([texts[_END]] if _END in texts else []), *found])
-
-
-def _chat_template(folder: Path) -> str | None:
-    from brickctl.vocabulary.template import TEMPLATE, default_template
-
-    place = folder / TEMPLATE
-    if place.is_file():
-        return place.read_text(encoding="utf-8")
-    return default_template(_document(folder, "tokenizer_config.json"))
 
 
 def _texts_of_tokens(folder: Path) -> dict[str, str]:
@@ -104,8 +107,7 @@ def _texts_of_tokens(folder: Path) -> dict[str, str]:
 
 def _document(folder: Path, name: str) -> dict[str, Any]:
     place = folder / name
-    document: dict[str, Any] = json.loads(place.read_bytes()) if place.is_file() else {}
-    return document
+    return read_json(place.read_bytes(), where=name) if place.is_file() else {}
 
 
 register("ollama", Ollama())

@@ -10,11 +10,13 @@ from brickctl.exports.export_format import Written, register
 from brickctl.operations.routers.serving import served_rank, too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from brickctl.core.model import LazyModel
     from brickctl.core.names import Alias
     from brickctl.exports.export_format import Options, Subject
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 MODEL = "model"
 ADAPTERS = "adapters"
@@ -53,6 +55,9 @@ class Vllm:
     options: tuple[str, ...] = ("rank",)
     whole = False
     alike = True
+
+    def check(self, model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+        """It takes every model."""
 
     def write(self, subject: Subject, folder: Path, options: Options) -> Written:
         """Write the files."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from brickctl.errors import Place
 
 FOLDER = "adapters"
-_STACKED = ("adapter", "prompt")
+STACKED = ("adapter", "prompt")
+"""Kinds of bricks that stand beside a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,7 @@ def _has_moved_rows(model: LazyModel, ingredients: Ingredients) -> bool:
 
 def _adapter(ingredients: Ingredients, alias: Alias, place: Place | None) -> Mapping[str, File | bytes]:
     brick = ingredients.brick(alias)
-    if brick.kind not in _STACKED:
+    if brick.kind not in STACKED:
         hint = 'merge it instead: { op = "merge", method = "task_arithmetic", ... }'
         message = f"only adapters and prompts can be stacked; `{alias}` is of kind {brick.kind}"
         raise ManifestInvalid(message, place=place, hint=hint)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 
-def read_checks(session: Session, names: Sequence[str]) -> tuple[Gate, ...]:
+def read_checks(session: Session, names: Sequence[str], *, followed: bool = False) -> tuple[Gate, ...]:
     """The checks named (by check or by target), or all; their data is read once to be sure that it is there.
+
+    With `followed` also those that a regression among them is about.
 
     Raises:
         NotFound: nothing is called so, or there is no check at all.
@@ -45,6 +47,9 @@ def read_checks(session: Session, names: Sequence[str]) -> tuple[Gate, ...]:
             hint = did_you_mean(name, known) or f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
             raise NotFound(f"`{name}` is neither a check nor a target with checks", hint=hint)
     chosen = tuple(check for check in checks if not names or check.name in names or check.target in names)
+    if followed:
+        about = [check.followed.name for check in chosen if check.followed is not None]
+        chosen = tuple(check for check in checks if check in chosen or check.name in about)
     if not chosen:
         raise NotFound("brick.toml has no check", hint="add a [[checks]] table with name, target, kind and data")
     for check in chosen:
@@ -93,7 +98,7 @@ def skills(
     plain = [check for check in checks if check.followed is None]
     for alias in session.manifest.requirements:
         with scratch_folder(place) as own:
-            yield from run.scores(alone(alias), own / alias, plain)
+            yield from run.scores(alone(alias), own / alias, plain, alone=True)
     for target in tested:
         mine = [check for check in checks if check.followed is None or check.target == target.name]
         yield from run.scores(read_recipe(session.manifest, target), session.artifact_folder(target.name), mine)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brickctl.core.registry_line import RegistryEntry
 
 CONFIG = "config.json"
+INDEX = "index"
 _MOST_TOLD = 50
 
 
@@ -132,7 +133,7 @@ def _read(root: Path) -> tuple[list[tuple[RegistryEntry, ...]], list[Listing], l
     listings: list[Listing] = []
     faults: list[str] = []
     for place in _pages(root):
-        name = place.relative_to(root / "index").as_posix()
+        name = place.relative_to(root / INDEX).as_posix()
         entries: tuple[RegistryEntry, ...] = ()
         try:
             entries = tuple(_entries(root, place, name, faults))
@@ -147,8 +148,8 @@ def _read(root: Path) -> tuple[list[tuple[RegistryEntry, ...]], list[Listing], l
 
 def _pages(root: Path) -> list[Path]:
     """Every file below `index`, sorted by the name of its brick."""
-    files = (path for path in (root / "index").rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(files, key=lambda path: path.relative_to(root / "index").as_posix())
+    files = (path for path in (root / INDEX).rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(files, key=lambda path: path.relative_to(root / INDEX).as_posix())
 
 
 def _entries(root: Path, place: Path, name: str, faults: list[str]) -> Iterator[RegistryEntry]:
@@ -198,7 +199,7 @@ def _wrong_files(root: Path, entry: RegistryEntry) -> str | None:
 
 def _snapshot_path(root: Path, path: object) -> str:
     """Where config.json says that the snapshot is: in the folder, and in the place of nothing else."""
-    if isinstance(path, str) and is_safe_path(path) and path.split("/")[0] not in {CONFIG, "index", "files"}:
+    if isinstance(path, str) and is_safe_path(path) and path.split("/")[0] not in {CONFIG, INDEX, "files"}:
         place = root / path
         if place.resolve().is_relative_to(root.resolve()) and not place.is_symlink():
             return path

@@ -75,6 +75,18 @@ class Workbench:
             shutil.rmtree(folder, ignore_errors=True)
         self.new.mkdir(parents=True, exist_ok=True)
 
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """Leave nothing of what was made where the work fails, for work that is never gone on with."""
+        try:
+            yield
+        except BaseException:  # Ctrl-C too
+            for folder in (self.new, self.journal):
+                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # an artifact whose place could not be taken may be in it
+                self.folder.rmdir()
+            raise
+
     def keep_only(self, paths: frozenset[str]) -> None:
         """Remove what an earlier, different build left in `new`, and every link."""
         for inside, folders, files in os.walk(self.new, topdown=False):

@@ -91,6 +91,7 @@ def test_a_disk_that_takes_no_file_of_that_size_is_no_space() -> None:
     [
         (errno.EACCES, "check who owns it"),
         (errno.EROFS, "let the disk of `/models` be written"),
+        (errno.ENAMETOOLONG, "give it a shorter name"),
         (errno.EBUSY, "mount its folder instead"),
         (errno.EIO, "look after the disk of `/models`"),
         (errno.ENOTCONN, "or the network that it is on"),

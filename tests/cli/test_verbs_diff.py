@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from brickctl.cli.console import Console
+from brickctl.cli.diff_tables import show_difference
+from brickctl.core.dtypes import DType
+from brickctl.core.regions import Spec
+from brickctl.tensors.differences import Difference
+from brickctl.workflows.comparing.models import ModelDifference, TensorChange
 from tests.support.sandbox import adapter, model
 
 if TYPE_CHECKING:
@@ -27,6 +33,23 @@ def test_a_brick_beside_the_base_is_a_table_of_tensors(project: Sandbox) -> None
         ["0", "1", "of", "1"],
         ["1", "0", "of", "1"],
     ]
+
+
+def test_what_no_number_can_tell_is_shown_first(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = Spec(DType.F32, (2, 2))
+    found = {
+        "little": Difference(before=1.0, square=0.1, changed=1),
+        "spoilt": Difference(before=1.0, square=0.0, unknown=4),
+        "much": Difference(before=1.0, square=1.0, changed=1),
+        "from zero": Difference(before=0.0, square=1.0, changed=4),
+    }
+    tensors = tuple(
+        TensorChange(name=name, what="changed", before=spec, after=spec, figures=one) for name, one in found.items()
+    )
+    difference = ModelDifference(before="a", after="b", same=0, tensors=tensors, layers=(), files=(), keys=())
+    show_difference(Console(), difference, layers=False)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("  ")[0] for row in rows] == ["spoilt", "from zero", "much", "little"]
 
 
 def test_equal_models_are_said_to_be_equal(project: Sandbox) -> None:

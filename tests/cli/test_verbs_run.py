@@ -33,11 +33,12 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
 
 def test_the_answer_is_data_and_how_it_is_asked_is_words(project: Sandbox, answering: list[Request]) -> None:
-    outcome = project.run("run", "assistant", "hello")
+    outcome = project.run("run", "assistant", "hello", "--max-tokens", "9")
     assert (outcome.code, outcome.out) == (0, "a\tb\n\\x1b[31mred\n")
     assert "the prompt goes in raw" in outcome.err
     assert "stopped after 9 tokens, where the model would go on: `--max-tokens N`" in outcome.err
     assert answering[0].prompt == "hello"
+    assert "stopped after 9 tokens: there is no room for more" in project.run("run", "assistant", "hello").err
 
 
 @pytest.mark.usefixtures("answering")
@@ -75,6 +76,16 @@ def test_ctrl_c_ends_the_line_and_the_command(project: Sandbox, monkeypatch: pyt
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.parametrize("wrong", [("--temperature", "-1"), ("--max-tokens", "0"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--temperature", "-1"),
+        ("--temperature", "nan"),
+        ("--temperature", "1e-40"),
+        ("--max-tokens", "0"),
+        ("--seed", "x"),
+        ("--seed", str(1 << 63)),
+    ],
+)
 def test_numbers_that_cannot_be(wrong: tuple[str, str], project: Sandbox) -> None:
     assert project.run("run", "assistant", "hello", *wrong).code == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -14,6 +16,7 @@ from brickctl.analysis.checks.exact_match import ExactMatch
 from brickctl.analysis.checks.measured import Bar, Wrong
 from brickctl.core.accepted import FILE
 from brickctl.core.names import Alias
+from brickctl.workflows.checking import telling
 from brickctl.workflows.checking.junit import junit
 from brickctl.workflows.checking.score import Score
 
@@ -105,6 +108,40 @@ def test_results_are_accepted_and_later_ones_held_against_them(starter: Sandbox)
     assert "value = 0.0, count = 5" in (starter.root / FILE).read_text()
 
 
+def test_accepting_a_regression_accepts_what_it_is_about(starter: Sandbox) -> None:
+    rewrite(starter, '[[checks]]\nname = "copy"', KEPT + '\n[[checks]]\nname = "copy"')
+    assert starter.run("test", "kept", "--accept", "--json").json["accepted"] is True
+    assert 'check = "next"' in (starter.root / FILE).read_text()
+    assert starter.run("test", "kept").code == 0
+
+
+def test_each_check_that_is_missed_has_its_own_examples_also_where_they_are_those_of_another(starter: Sandbox) -> None:
+    rewrite(starter, MERGED, AVERAGE)
+    twice = (
+        '[[checks]]\nname = "again"\ntarget = "assistant"\nkind = "exact-match"\ndata = "checks/next.jsonl"\nmin = 1\n'
+    )
+    rewrite(starter, '[[checks]]\nname = "copy"', twice + '\n[[checks]]\nname = "copy"')
+    outcome = starter.run("test", "next", "again")
+    assert outcome.code == 8
+    causes = [line.partition("cause: ")[2] for line in outcome.err.splitlines() if "cause: " in line]
+    assert len(causes) == 8
+    assert causes[1:4] == causes[5:]
+
+
+@pytest.mark.parametrize(
+    ("value", "bar", "words"),
+    [
+        (0.8996, Bar("min", 0.9), "reached 89.96%, not >= 90.00%"),
+        (0.2, Bar("min", 0.9), "reached 20.0%, not >= 90.0%"),
+        (math.nan, Bar("min", 0.9), "reached nan%, not >= 90.0%"),
+        (0.9, Bar("min", 0.9), "reached 90.0%, not >= 90.0%"),
+    ],
+)
+def test_a_figure_just_below_its_bar_does_not_read_as_the_bar(value: float, bar: Bar, words: str) -> None:
+    score = Score(check=replace(GATE, bar=bar), model=Alias("chat"), value=value, count=2)
+    assert words in telling.missed(score)
+
+
 def test_nothing_is_accepted_where_a_bar_is_missed(starter: Sandbox) -> None:
     rewrite(starter, MERGED, AVERAGE)
     outcome = starter.run("test", "next", "--accept")
@@ -119,6 +156,18 @@ def test_a_kind_that_is_misspelt_is_told_by_every_verb(starter: Sandbox) -> None
         outcome = starter.run(*verb)
         assert outcome.code == 2
         assert "did you mean `perplexity`?" in outcome.err
+
+
+def test_a_report_replaces_nothing_but_a_report(starter: Sandbox) -> None:
+    manifest = starter.root / "brick.toml"
+    before = manifest.read_text()
+    outcome = starter.run("test", "next", "--junit", "brick.toml")
+    assert outcome.code == 2
+    assert "brick.toml will not be replaced" in outcome.err
+    assert not (starter.root / "dist").exists()
+    assert manifest.read_text() == before
+    for _ in range(2):
+        assert starter.run("test", "next", "--junit", "checks.xml").code == 0
 
 
 HOSTILE = "a\x00b\x1b[31m\ud800\ufffe]]>&<x>\u202e\r\n"

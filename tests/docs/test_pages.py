@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ from tests.support.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
 
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "templates" not in path.parts)
 GUIDES_TO_PROJECTS = [
@@ -52,6 +53,7 @@ GUIDES_TO_PROJECTS = [
     "work-without-a-network",
 ]
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
+FIRST = ROOT / "docs/tutorials/first-model.md"
 
 RECIPE = """\
 merge_method: task_arithmetic
@@ -88,11 +90,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """A `brickctl` with all imports done; its user's home is made new for every page."""
+def warmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """A `brickctl` with all imports done, for many pages."""
     place = tmp_path_factory.mktemp("warm")
     with Warm(place / "command", new_user(place / "home")) as command:
         yield command
+
+
+@pytest.fixture
+def warm(warmed: Warm) -> Warm:
+    """The same for a user who is new again: nothing is at home."""
+    home = Path(warmed.environment["HOME"])
+    shutil.rmtree(home)
+    home.mkdir()
+    return warmed
 
 
 @pytest.fixture
@@ -157,11 +168,18 @@ def lay_adapters(folder: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_a_tutorial_does_what_it_says(page: Path, folder: Path, environment: Mapping[str, str]) -> None:
+def test_the_first_tutorial_does_what_it_says_with_the_command_itself(
+    folder: Path, environment: Mapping[str, str]
+) -> None:
+    run(FIRST, folder, environment)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", [page for page in TUTORIALS if page != FIRST], ids=lambda page: page.stem)
+def test_a_tutorial_does_what_it_says(page: Path, folder: Path, warm: Warm) -> None:
     if page.stem == "your-adapters-into-one-model":
         lay_adapters(folder)
-    run(page, folder, environment)
+    run(page, folder, warm.environment, first=warm.bin)
 
 
 @pytest.mark.full
@@ -171,19 +189,17 @@ def test_a_guide_to_a_project_does_what_it_says(name: str, built: Path, folder: 
 
 
 @pytest.mark.full
-def test_the_guide_to_building_without_a_manifest_does_what_it_says(
-    folder: Path, environment: Mapping[str, str]
-) -> None:
+def test_the_guide_to_building_without_a_manifest_does_what_it_says(folder: Path, warm: Warm) -> None:
     shutil.copytree(brick("base"), folder / "models/base")
     for name in ("upper", "next"):
         shutil.copytree(brick(name), folder / "bricks" / name)
-    run(how_to("build-without-a-manifest"), folder, environment)
+    run(how_to("build-without-a-manifest"), folder, warm.environment, first=warm.bin)
 
 
 @pytest.mark.full
-def test_the_guide_to_registries_does_what_it_says(folder: Path, environment: Mapping[str, str]) -> None:
+def test_the_guide_to_registries_does_what_it_says(folder: Path, warm: Warm) -> None:
     shutil.copytree(brick("upper"), folder / "bricks/upper")
-    run(how_to("use-a-private-registry"), folder, environment)
+    run(how_to("use-a-private-registry"), folder, warm.environment, first=warm.bin)
 
 
 @pytest.mark.full
@@ -212,9 +228,9 @@ def test_the_guide_for_who_comes_from_mergekit_does_what_it_says(
 
 
 @pytest.mark.full
-def test_the_guide_for_who_comes_from_scripts_does_what_it_says(folder: Path, environment: Mapping[str, str]) -> None:
+def test_the_guide_for_who_comes_from_scripts_does_what_it_says(folder: Path, warm: Warm) -> None:
     lay_adapters(folder)
-    run(how_to("move-from-peft-scripts"), folder, environment)
+    run(how_to("move-from-peft-scripts"), folder, warm.environment, first=warm.bin)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)

@@ -20,6 +20,11 @@ import pathlib, sys
 arguments = sys.argv[1:]
 pathlib.Path(arguments[arguments.index("--outfile") + 1]).write_text(" ".join(arguments))
 """
+TELLS = """
+import os, pathlib, sys
+told = f"{os.environ.get('HF_TOKEN')} {os.environ['HF_HUB_OFFLINE']}"
+pathlib.Path(sys.argv[sys.argv.index("--outfile") + 1]).write_text(told)
+"""
 FAILS = """
 import sys
 print("INFO: much", file=sys.stderr)
@@ -69,3 +74,12 @@ def test_a_converter_without_one_for_adapters_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(NotFound, match=r"there is no convert_lora_to_gguf\.py"):
         write_files(subject(tmp_path, {Alias("sql"): tmp_path}), tmp_path, Options(converter=converter))
+
+
+def test_it_gets_no_token_and_asks_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    converter = checkout(tmp_path / "llama.cpp", TELLS)
+
+    write_files(subject(tmp_path / "model"), tmp_path, Options(converter=converter))
+
+    assert (tmp_path / "tiny.gguf").read_text() == "None 1"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,7 @@ from brickctl.exports.export_format import Origin
 from brickctl.exports.llama_cpp import gguf_file
 from brickctl.exports.llama_cpp.model import write_model
 from tests.support.exporting import ROWS, speaking_model, subject
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.models import edit_config
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,21 @@ def test_the_size_of_blocks_changes_no_byte(model: Path, tmp_path: Path, monkeyp
     written(model, tmp_path / "rows", "q8_0")
 
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "rows").read_bytes()
+
+
+def test_templates_with_names_stand_in_their_order_and_the_default_is_that_of_transformers(
+    model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    named = [{"name": name, "template": name} for name in ("tool use", "rag", "default", "zeta", "alpha", "mid")]
+    edit_config(folder, "tokenizer_config.json", chat_template=named)
+
+    with_file = written(folder, tmp_path / "a").fields
+    (folder / "chat_template.jinja").unlink()
+    alone = written(folder, tmp_path / "b").fields
+
+    assert with_file["tokenizer.chat_template"].contents() == "{{ messages }}"
+    assert "tokenizer.chat_templates" not in with_file
+    assert alone["tokenizer.chat_template"].contents() == "default"
+    assert alone["tokenizer.chat_templates"].contents() == ["alpha", "mid", "rag", "tool_use", "zeta"]
+    assert alone["tokenizer.chat_template.tool_use"].contents() == "tool use"

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from brickctl.core.names import Alias
 from brickctl.errors import BrickctlError, Misfit, NotFound, Unsupported
+from brickctl.exports.llama_cpp.adapter import write_adapter
 from brickctl.exports.llama_cpp.model import write_model
 from tests.support.exporting import byte_tokenizer, speaking_model, subject, with_tokenizer
 from tests.support.models import edit_config, edit_tensors
@@ -57,6 +60,13 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
         "differ between layers: full_attention",
     ),
     "half a rotation": ({"partial_rotary_factor": 0.5}, "only a part of each head is turned"),
+    "a rotation that is a list": ({"partial_rotary_factor": []}, "only a part of each head is turned"),
+    "a kind that is a list": ({"rope_parameters": {"rope_type": []}}, "positions are stretched by a list"),
+    "two that tell of positions": (
+        {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}},
+        "positions are stretched by yarn",
+    ),
+    "a base beyond every number": ({"rope_parameters": {"rope_theta": 10**400}}, "`rope_theta` of `rope_parameters`"),
     "a factor that is none": (
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": "two"}},
         "`factor` of `rope_parameters` is two",
@@ -65,6 +75,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
         {"quantization_config": {"quant_method": "awq"}},
         "its weights are quantised already",
     ),
+    "hostile text": ({"architectures": ["A\x1b[31m"]}, r'names "A\u001b[31m"; tried'),
     "no number of layers": ({"num_hidden_layers": "many"}, "`num_hidden_layers` of config.json is many"),
     "layers that are not there": ({"num_hidden_layers": 0}, "`num_hidden_layers` of config.json is 0"),
 }
@@ -170,14 +181,48 @@ def test_a_tokenizer_is_refused_by_what_it_does(what: str, mine: Path) -> None:
 def test_what_llama_cpp_does_in_another_way_is_told(mine: Path) -> None:
     with_tokenizer(mine, byte_tokenizer("qwen2"))
     edit_config(mine, "config.json", sliding_window=16)
+    edit_config(
+        mine, "tokenizer.json", added_tokens=[{"id": 0, "content": "<|begin|>", "special": True, "rstrip": True}]
+    )
 
-    window, normal = write_model(subject(mine), mine.parent / "tiny.gguf", None)
+    window, normal, spaces = write_model(subject(mine), mine.parent / "tiny.gguf", None)
 
     assert window.startswith("layers look back 16 tokens; llama.cpp lets them see all")
     assert normal.startswith("llama.cpp does not normalise text to NFC")
+    assert spaces.startswith("llama.cpp does not take in the spaces behind `<|begin|>`")
 
 
 def test_without_the_package_it_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
 
     assert "pip install 'brickctl[gguf]'" in refused(mine, Unsupported)
+
+
+@pytest.mark.parametrize("key", ["num_key_value_heads", "head_dim", "vocab_size", "intermediate_size"])
+def test_a_config_that_does_not_tell_how_the_model_is_built_is_refused(key: str, mine: Path) -> None:
+    edit_config(mine, "config.json", **{key: 2048 if key == "vocab_size" else 1})
+
+    told = refused(mine, Misfit)
+
+    assert "config.json does not tell how this model is built" in told
+    assert "and by config.json it has (" in told
+
+
+def test_a_head_that_is_not_there_is_not_taken_for_a_tied_one(mine: Path) -> None:
+    edit_tensors(mine, lambda tensors: {name: one for name, one in tensors.items() if name != "lm_head.weight"})
+
+    assert "config.json does not tie it to the embedding" in refused(mine, Misfit)
+
+
+def test_a_lora_of_a_head_that_is_tied_is_refused(mine: Path, tmp_path: Path) -> None:
+    edit_config(mine, "config.json", tie_word_embeddings=True)
+    name = "base_model.model.lm_head.lora_{}.weight"
+    adapter = tmp_path / "head"
+    adapter.mkdir()
+    save_file({name.format("A"): torch.ones(2, 64), name.format("B"): torch.ones(400, 2)}, adapter / "a.safetensors")
+
+    with pytest.raises(Unsupported, match="`head` cannot be said in GGUF") as refusal:
+        write_adapter(subject(mine), Alias("head"), adapter, tmp_path / "head.gguf")
+
+    assert "ties to the embedding" in refusal.value.causes[0]
+    assert not (tmp_path / "head.gguf").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,7 +37,11 @@ INST = (
     "{% elif message.role == 'assistant' %} {{ message.content }}</s>"
     "{% else %}<<SYS>>{{ message.content }}<</SYS>>{% endif %}{% endfor %}"
 )
-REGULAR = {"chatml": CHATML, "headers": HEADERS, "inst": INST}
+BRACES = (
+    "{% for message in messages %}{{ message.role + '{{{' + message.content + '}' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant{' }}{% endif %}"
+)
+REGULAR = {"chatml": CHATML, "headers": HEADERS, "inst": INST, "braces": BRACES}
 IRREGULAR = {
     "the system's text inside of the user's first message": (
         "{% set system = messages[0].content if messages[0].role == 'system' else '' %}"
@@ -103,7 +108,7 @@ def test_a_modelfile_names_the_file_the_template_what_ends_an_answer_and_the_lic
 
     assert [name for name, _ in told] == ["FROM", "TEMPLATE", "PARAMETER stop", "LICENSE"]
     assert (told[0][1], told[2][1], told[3][1]) == ("./tiny.gguf", "<|end|>", "Apache-2.0")
-    assert 'Be "kind" {{ "{{" }}user}}.' in told[1][1]
+    assert 'Be "kind" {{ "{" }}{user}}.' in told[1][1]
     assert written.commands == ("ollama create tiny -f Modelfile",)
     assert written.notes == ()
 
@@ -131,3 +136,18 @@ def test_an_adapter_gets_a_modelfile_of_its_own_and_a_warning(tmp_path: Path, mo
     assert told[:2] == [("FROM", "./tiny.gguf"), ("ADAPTER", "./sql.gguf")]
     assert written.commands[1] == "ollama create tiny-sql -f Modelfile.sql"
     assert "refuse ADAPTER" in written.notes[-1]
+
+
+def test_what_ends_an_answer_is_a_special_token_and_no_text_that_was_added_for_its_own_sake(tmp_path: Path) -> None:
+    model = speaking_model(tmp_path / "model")
+    document = json.loads((model / "tokenizer.json").read_text())
+    document["added_tokens"].append({"id": 390, "content": "\n", "special": False})
+    document["added_tokens"].append({"id": 391, "content": "<eot>", "special": True})
+    (model / "tokenizer.json").write_text(json.dumps(document))
+    (model / "chat_template.jinja").write_text(CHATML.replace("<|im_end|>", "<eot>"))
+    (tmp_path / "out").mkdir()
+
+    Ollama().write(subject(model), tmp_path / "out", Options())
+
+    stops = [text for name, text in commands((tmp_path / "out/Modelfile").read_text()) if name == "PARAMETER stop"]
+    assert stops == ["<|end|>", "<eot>"]

@@ -41,4 +41,4 @@ def rendered(template: str, messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def _literal(text: str) -> str:
-    return text.replace('{{ "{{" }}', "{{")
+    return text.replace('{{ "{" }}', "{")

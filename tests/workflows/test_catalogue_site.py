@@ -85,6 +85,9 @@ def test_what_is_no_site_is_never_replaced(empty: Sandbox) -> None:
     assert "notes.txt is from no site" in refused.err
     assert (empty.root / "site/notes.txt").read_text() == "mine"
     assert empty.run("registry", "site", "registry", "-o", "registry").code == 2
+    inside = empty.run("registry", "site", "registry", "-o", "registry/index/site")
+    assert (inside.code, (empty.root / "registry/index/site").exists()) == (2, False)
+    assert "every file below `index` is a page" in inside.err
     (empty.root / "link").symlink_to("site")
     assert empty.run("registry", "site", "registry", "-o", "link").code == 2
 

@@ -94,7 +94,7 @@ def test_models_of_skills_go_through_no_link_and_nothing_that_was_refused_is_rem
 def test_skills_remove_the_models_that_they_made_and_nothing_else(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "scores", lambda *_: ())
+    monkeypatch.setattr(Run, "scores", lambda *_, **__: ())
     beside = project / ".brickctl" / "skills" / "mine"
     beside.mkdir(parents=True)
     (beside / "thesis.txt").write_text("years of work")

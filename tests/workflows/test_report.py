@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -160,3 +161,8 @@ def test_a_number_of_the_whole_step_is_shown_where_it_varies(project: Sandbox) -
     (weights,) = reported(project, "between")["weights"]
     assert weights["parameter"] == "t"
     assert [curve["values"] for curve in weights["curves"]] == [[0.0, 1.0]]
+
+
+def test_a_pipe_is_no_page_and_is_not_waited_for(locked: Sandbox) -> None:
+    os.mkfifo(locked.root / "pipe")
+    assert "is no page of brickctl" in locked.run("report", "-o", "pipe").err

@@ -107,9 +107,10 @@ class CheckKind:
         """The keys of its own as JSON, with every default written out: what a result depends on, beside the data."""
         return {one.name.replace("_", "-"): getattr(self, one.name) for one in dataclasses.fields(self)}  # type: ignore[arg-type]
 
-    def figure(self, value: float) -> str:
-        """A result as people read it."""
-        return {"share": f"{value:.1%}", "perplexity": f"{value:.2f}", "figure": f"{value:.4f}"}[self.unit]
+    def figure(self, value: float, *, more: int = 0) -> str:
+        """A result as people read it, with so many `more` digits than it usually has."""
+        digits = {"share": 1, "perplexity": 2, "figure": 4}[self.unit] + more
+        return f"{value:.{digits}%}" if self.unit == "share" else f"{value:.{digits}f}"
 
     def told(self, wrong: Wrong) -> str:
         """An example that speaks against a model, in one sentence."""

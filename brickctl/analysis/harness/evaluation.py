@@ -24,6 +24,9 @@ _SEED = 1234
 
 _BATCH = 8
 
+_LISTED = 5
+"""Names that a hint lists."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -73,6 +76,10 @@ def _tasks(asked: Asked, scratch: str) -> Any:
     if asked.config is None and asked.task not in manager.task_index:
         hint = did_you_mean(asked.task, manager.task_index) or "`lm_eval ls tasks` lists all"
         raise UsageFault(f"lm-evaluation-harness has no task `{shown(asked.task)}`", hint=hint)
+    if asked.config is None and not _has_figure(entry := manager.task_index[asked.task]):
+        parts = sorted(entry.tags) or entry.cfg["task"]
+        hint = f"name one of its tasks: {', '.join(map(str, parts[:_LISTED]))}{', ...' if len(parts) > _LISTED else ''}"
+        raise UsageFault(f"`{asked.task}` is several tasks, and has no figure of its own", hint=hint)
     config = None if asked.config is None else _with_cache(asked.config, scratch)
     loaded = manager.load(asked.task if config is None else config)
     for name, task in loaded["tasks"].items():
@@ -82,6 +89,11 @@ def _tasks(asked: Asked, scratch: str) -> Any:
             task.set_config(key="num_fewshot", value=asked.few_shot or 0)
         task.set_fewshot_seed(seed=_SEED)
     return loaded
+
+
+def _has_figure(entry: Any) -> bool:
+    """Whether the harness gives one figure for what has this entry of its index: a task, or a group that says how."""
+    return entry.kind.name not in {"TAG", "GROUP"} or bool((entry.cfg or {}).get("aggregate_metric_list"))
 
 
 def _with_cache(config: Mapping[str, Any], scratch: str) -> dict[str, Any]:
@@ -100,9 +112,11 @@ def _measured(results: Any, asked: Asked) -> Measured:
     name = key.partition(",")[0]
     samples = [sample for own in results["samples"].values() for sample in own if name in sample]
     higher = next((own[name] for own in results["higher_is_better"].values() if own.get(name) is not None), True)
+    if higher and all(sample[name] in (0, 1) for sample in samples):  # what was right speaks against nobody
+        samples = [sample for sample in samples if not sample[name]]
     worst = sorted(samples, key=lambda sample: _rank(sample[name], higher=higher))[:SHOWN]
     count = sum(own["effective"] for own in results["n-samples"].values())
-    return Measured(value=value, count=count, worst=tuple(map(_wrong, worst)))
+    return Measured(value=value, count=count, worst=tuple(_wrong(sample, name) for sample in worst))
 
 
 def _figure(found: Mapping[str, Any], asked: Asked) -> tuple[str, float]:
@@ -124,12 +138,15 @@ def _rank(value: Any, *, higher: bool) -> float:
     return float(value) if higher else -float(value)
 
 
-def _wrong(sample: Mapping[str, Any]) -> Wrong:
-    arguments = sample["arguments"]
-    first = next(iter(arguments.values())) if isinstance(arguments, dict) else arguments[0]
-    prompt = next(iter(first.values())) if isinstance(first, dict) else first[0]
-    got = ", ".join(map(str, sample["filtered_resps"]))
-    return Wrong(prompt=str(prompt), wanted=str(sample["target"]), got=got)
+def _wrong(sample: Mapping[str, Any], name: str) -> Wrong:
+    requests, found, target = sample["arguments"], sample["filtered_resps"], sample["target"]
+    prompt, choices = str(requests[0][0]), [str(request[1]) for request in requests if len(request) > 1]
+    if not (len(choices) == len(found) > 1 and all(isinstance(each, (tuple, list)) for each in found)):
+        return Wrong(prompt=prompt, wanted=str(target), got=", ".join(map(str, found)))
+    sizes = [len(choice) if name == "acc_norm" else 1 for choice in choices]
+    best = max(range(len(choices)), key=lambda at: found[at][0] / max(1, sizes[at]))
+    wanted = choices[target] if isinstance(target, int) and 0 <= target < len(choices) else str(target)
+    return Wrong(prompt=prompt, wanted=wanted, got=choices[best])
 
 
 @contextmanager
@@ -146,7 +163,8 @@ def _guarded() -> Iterator[str]:
     metric = lm_eval.api.task.get_metric
     with ExitStack() as stack:
         stack.enter_context(silence())
-        stack.enter_context(_quiet("lm_eval"))
+        for name in ("lm_eval", "huggingface_hub"):  # the latter tells of each time that it tries again
+            stack.enter_context(_quiet(name))
         stack.enter_context(_replaced(lm_eval.utils, "env", sandbox))
         stack.enter_context(_replaced(lm_eval.api.task, "get_metric", _own_metric(metric)))
         stack.enter_context(_replaced(hub_metrics, "load", _no_code))

@@ -37,11 +37,27 @@ _VALUES = (
     "doc_to_target",
     "doc_to_choice",
     "num_fewshot",
-    "generation_kwargs",
     "repeats",
     "filter_list",
     "metadata",
 )
+_GENERATION = (
+    "until",
+    "do_sample",
+    "max_gen_toks",
+    "max_new_tokens",
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "num_beams",
+    "length_penalty",
+    "early_stopping",
+)
+"""What a task may say of how answers are made: `generate` of transformers runs the Python that other keys name."""
 
 
 def read_task(folder: Path, file: str, task: str) -> Mapping[str, Any]:
@@ -93,6 +109,8 @@ def _read_config(table: Table, folder: Path) -> Mapping[str, Any]:
         if table.has(key) and not isinstance(value, str):
             raise table.error(f"{table.named(key)} must be a string", key=key)
     config |= {key: table.take(key) for key in (*_TEXTS, *_VALUES) if table.take(key) is not None}
+    if (generation := table.table_or_none("generation_kwargs")) is not None:
+        config["generation_kwargs"] = _read_generation(generation)
     if table.has("metric_list"):
         config["metric_list"] = [_read_metric(metric) for metric in table.tables_or_none("metric_list") or ()]
     table.finish()
@@ -126,6 +144,18 @@ def _data_file(table: Table, folder: Path, name: Any) -> str:
     if not path.is_file():
         raise NotFound(f"`{shown(name)}` is not there", place=table.place("data_files"))
     return str(path.resolve())
+
+
+def _read_generation(table: Table) -> dict[str, Any]:
+    """How answers are made: numbers and switches, and the texts that end one."""
+    config = {key: table.take(key) for key in _GENERATION if table.has(key)}
+    for key, value in config.items():
+        ends = value if key == "until" and isinstance(value, list) else [value]
+        wanted = str if key == "until" else (int, float)
+        if not all(isinstance(each, wanted) for each in ends):
+            raise table.error(f"{table.named(key)} is no {'text' if key == 'until' else 'number or switch'}", key=key)
+    table.finish()
+    return config
 
 
 def _read_metric(table: Table) -> dict[str, Any]:

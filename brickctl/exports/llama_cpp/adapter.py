@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from brickctl.errors import Unsupported
 from brickctl.exports.llama_cpp.element_types import F32
 from brickctl.exports.llama_cpp.gguf_file import Tensor, gguf_writer, write_file
 from brickctl.exports.llama_cpp.metadata import tell_origins
 from brickctl.exports.llama_cpp.model import Model
 from brickctl.exports.llama_cpp.stored_tensors import stored_tensors
-from brickctl.exports.llama_cpp.weights import Names, ordered
+from brickctl.exports.llama_cpp.weights import HEAD, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from brickctl.core.names import Alias
     from brickctl.exports.export_format import Subject
     from brickctl.exports.llama_cpp.stored_tensors import StoredTensor
+    from brickctl.exports.llama_cpp.weights import Names
 
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
@@ -32,11 +34,15 @@ def write_adapter(subject: Subject, alias: Alias, adapter: Path, path: Path) -> 
     """Write the adapter that lies in a folder.
 
     Raises:
-        Unsupported: it changes a module that llama.cpp has no name for.
+        Unsupported: it changes a module that llama.cpp has no name for, or a head that is tied to the embedding.
     """
     model = Model.at(subject.folder)
     stored = stored_tensors(adapter)
-    tensors = tuple(_factors(stored, Names.of(model.architecture, model.shape)))
+    if model.tied and any(name.startswith(f"{_PREFIX}{HEAD.removesuffix('weight')}") for name in stored):
+        cause = f"it changes `{HEAD}`, which the model ties to the embedding: its file has one tensor for the two"
+        hint = "merge it into the model instead of stacking it"
+        raise Unsupported(f"`{alias}` cannot be said in GGUF", causes=(cause,), hint=hint)
+    tensors = tuple(_factors(stored, model.names()))
     with gguf_writer(model.architecture.name) as writer:
         writer.add_type("adapter")
         writer.add_name(alias)

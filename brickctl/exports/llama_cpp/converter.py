@@ -6,6 +6,7 @@ it passes over in others (rsLoRA, patterns) is not there.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MODELS = "convert_hf_to_gguf.py"
 _ADAPTERS = "convert_lora_to_gguf.py"
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _MOST_LINES = 3
 
 
@@ -49,9 +51,16 @@ def _found(program: Path) -> Path:
     return program.absolute()
 
 
+def _environment() -> dict[str, str]:
+    """That of this process without tokens and without the Hub: all that is converted lies on the disk."""
+    return {**{name: text for name, text in os.environ.items() if name not in _TOKENS}, "HF_HUB_OFFLINE": "1"}
+
+
 def _run(program: Path, arguments: Sequence[str], path: Path) -> None:
     command = [sys.executable, str(program), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - the user's
+    done = subprocess.run(  # noqa: S603 - the user's
+        command, env=_environment(), capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode or not path.is_file():
         lines = [line for line in done.stderr.splitlines() if line.strip()][-_MOST_LINES:]
         causes = tuple(shown(line, longest=300) for line in lines) or (f"exit code {done.returncode}, and no word",)

@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING
 
 from brickctl.exports.llama_cpp.adapter import write_adapter
 from brickctl.exports.llama_cpp.converter import convert_adapter, convert_model
-from brickctl.exports.llama_cpp.model import write_model
+from brickctl.exports.llama_cpp.model import check_model, write_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from brickctl.core.model import LazyModel
     from brickctl.exports.export_format import Options, Subject
+    from brickctl.vocabulary.tokenizer import Tokenizer
+
+
+def check_files(model: LazyModel, tokenizer: Callable[[], Tokenizer | None], options: Options) -> None:
+    """Refuse what `write_files` would refuse, as far as it can be told before a model is built.
+
+    Raises:
+        Unsupported, UsageFault, NotFound, Misfit.
+    """
+    if options.converter is None:
+        check_model(model, tokenizer(), options.quantize)
 
 
 def write_files(subject: Subject, folder: Path, options: Options) -> tuple[str, ...]:

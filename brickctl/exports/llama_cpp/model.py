@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brickctl.errors import IntegrityFault, Unsupported
+from brickctl.errors import IntegrityFault, Misfit, Unsupported
 from brickctl.exports.llama_cpp.architectures.architecture import Architecture, architecture_of
+from brickctl.exports.llama_cpp.chat_templates import tell_templates
 from brickctl.exports.llama_cpp.element_types import element_type
+from brickctl.exports.llama_cpp.fit import check_shape
 from brickctl.exports.llama_cpp.gguf_file import gguf_writer, need_package, write_file
 from brickctl.exports.llama_cpp.metadata import tell_origins
 from brickctl.exports.llama_cpp.shape import Shape
-from brickctl.exports.llama_cpp.stored_tensors import StoredTensor, stored_tensors
-from brickctl.exports.llama_cpp.tokens import tokens_of
-from brickctl.exports.llama_cpp.weights import Names, tensors_of
+from brickctl.exports.llama_cpp.stored_tensors import check_type, stored_tensors
+from brickctl.exports.llama_cpp.tokens import tokenizer_in, tokens_of
+from brickctl.exports.llama_cpp.weights import HEAD, Names, tensors_of
+from brickctl.sources.selection import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
 
     from gguf import GGUFWriter, SpecialVocab
 
+    from brickctl.core.model import LazyModel
+    from brickctl.core.regions import Spec
     from brickctl.exports.export_format import Subject
     from brickctl.exports.llama_cpp.element_types import ElementType
     from brickctl.exports.llama_cpp.gguf_file import Tensor
+    from brickctl.vocabulary.tokenizer import Tokenizer
 
 _CONFIG = "config.json"
 
@@ -35,29 +40,67 @@ _CONFIG = "config.json"
 class Model:
     """What is known of a model before a number of it is read."""
 
-    config: Mapping[str, Any]
     architecture: Architecture
     shape: Shape
-    stored: Mapping[str, StoredTensor]
+    specs: Mapping[str, Spec]
+    tied: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> Model:
+        """The model of a `config.json` and of the tensors that are stored.
+
+        Raises:
+            Unsupported: llama.cpp has no words for it, or brickctl has not tried them.
+            Misfit: the two do not agree.
+        """
+        if "quantization_config" in config:
+            cause = "its weights are quantised already, in a way that safetensors alone does not tell"
+            raise Unsupported("this model cannot be said in GGUF", causes=(cause,), hint="build it from full weights")
+        tied = bool(config.get("tie_word_embeddings"))
+        found = cls(architecture=architecture_of(config), shape=Shape.of(config), specs=specs, tied=tied)
+        found._check_tensors()
+        return found
 
     @classmethod
     def at(cls, folder: Path) -> Model:
         """The model in the folder of an artifact.
 
         Raises:
-            Unsupported: llama.cpp has no words for it, or brickctl has not tried them.
+            IntegrityFault: `config.json` cannot be read.
+            Unsupported, Misfit: as for `of`.
         """
-        config = json.loads((folder / _CONFIG).read_bytes())
-        if "quantization_config" in config:
-            cause = "its weights are quantised already, in a way that safetensors alone does not tell"
-            raise Unsupported("this model cannot be said in GGUF", causes=(cause,), hint="build it from full weights")
-        architecture = architecture_of(config)
-        return cls(config=config, architecture=architecture, shape=Shape.of(config), stored=stored_tensors(folder))
+        config = read_json((folder / _CONFIG).read_bytes(), where=_CONFIG)
+        return cls.of(config, {name: tensor.spec for name, tensor in stored_tensors(folder).items()})
+
+    def names(self) -> Names:
+        """llama.cpp's names of its tensors."""
+        return Names.of(self.architecture, self.shape)
+
+    def _check_tensors(self) -> None:
+        names = self.names()
+        for name, spec in self.specs.items():
+            check_type(name, spec)
+            check_shape(self.shape, name, names.name(name), spec.shape)
+        if HEAD not in self.specs and not self.tied:
+            cause = f"it has no `{HEAD}`, and config.json does not tie it to the embedding; llama.cpp would"
+            raise Misfit("the model has no head", causes=(cause,), hint="set `tie_word_embeddings` in config.json")
 
     def element(self, wanted: str | None) -> ElementType:
         """In which type matrices are written."""
-        matrices = (tensor.spec.dtype for tensor in self.stored.values() if len(tensor.spec.shape) > 1)
+        matrices = (spec.dtype for spec in self.specs.values() if len(spec.shape) > 1)
         return element_type(wanted, matrices)
+
+
+def check_model(model: LazyModel, tokenizer: Tokenizer | None, quantize: str | None) -> None:
+    """Refuse what `write_model` would refuse, from headers and the tokenizer alone.
+
+    Raises:
+        Unsupported, UsageFault, NotFound, Misfit.
+    """
+    need_package()
+    found = Model.of(model.config, {name: node.spec for name, node in model.tensors.items()})
+    found.element(quantize)
+    tokens_of(tokenizer, found.shape.rows)
 
 
 def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str, ...]:
@@ -69,10 +112,8 @@ def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str
     need_package()
     model = Model.at(subject.folder)
     element = model.element(quantize)
-    tokens = tokens_of(subject.folder, model.shape.rows)
-    names = Names.of(model.architecture, model.shape)
-    tied = bool(model.config.get("tie_word_embeddings"))
-    tensors = tuple(tensors_of(model.stored, names, element, tied=tied))
+    tokens = tokens_of(tokenizer_in(subject.folder), model.shape.rows)
+    tensors = tuple(tensors_of(stored_tensors(subject.folder), model.names(), element, tied=model.tied))
     with gguf_writer(model.architecture.name) as writer:
         writer.add_type("model")
         writer.add_name(subject.name)
@@ -83,6 +124,7 @@ def write_model(subject: Subject, path: Path, quantize: str | None) -> tuple[str
         tokens.tell(writer)
         specials = specials_of(subject.folder, rows=model.shape.rows, merges=tokens.merges is None)
         specials.add_to_gguf(writer, quiet=True)
+        tell_templates(writer, subject.folder)
         label = f"writing {path.name}"
         subject.progress.start(label, sum(tensor.nbytes for tensor in tensors))
         write_file(writer, path, tensors, lambda amount: subject.progress.advance(label, amount))
@@ -99,7 +141,7 @@ def _tell_sizes(writer: GGUFWriter, tensors: Sequence[Tensor]) -> None:
 
 
 def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) -> SpecialVocab:
-    """Merges, tokens with a role, and the chat template, as the `gguf` package reads them from a folder.
+    """Merges and tokens with a role, as the `gguf` package reads them from a folder.
 
     Raises:
         IntegrityFault: it cannot read them.
@@ -114,5 +156,6 @@ def specials_of(folder: Path, *, rows: int | None = None, merges: bool = False) 
         cause = f"the `gguf` package cannot read them: {error}"
         hint = "look at tokenizer_config.json and chat_template.jinja of the base"
         raise IntegrityFault("the tokenizer files are damaged", causes=(cause,), hint=hint) from None
+    found.chat_template = None  # see chat_templates.py
     found.add_special_token.setdefault("bos", False)  # some tokenizers of llama.cpp begin texts with one unless told
     return found

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+_TRIED = ("default", "linear", "llama3")
+_LARGEST = 1e30
 _BASE = 10_000.0
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
@@ -27,22 +29,22 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Unsupported: a kind of stretching that has not been tried in llama.cpp.
     """
-    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    found = config.get("rope_scaling") or config.get("rope_parameters") or {}  # in the order of transformers
     if not isinstance(found, dict):
         raise _unsupported(f"`rope_parameters` is {shown(found)}")
     nested = next((key for key, value in found.items() if isinstance(value, dict)), None)
     if nested is not None:
         raise _unsupported(f"`rope_parameters` differ between layers: {shown(nested)}")
-    if found.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in {None, 1}:
+    if found.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (None, 1):
         raise _unsupported("only a part of each head is turned")
     told = {"rope_theta": config.get("rope_theta", _BASE), **found}
     told["rope_type"] = told.get("rope_type", told.get("type", "default"))
-    if told["rope_type"] not in {"default", "linear", "llama3"}:
+    if told["rope_type"] not in _TRIED:
         raise _unsupported(f"positions are stretched by {shown(told['rope_type'])}; tried are linear and llama3")
     wanted = {"linear": ("factor",), "llama3": _LLAMA3}.get(told["rope_type"], ())
     for key in ("rope_theta", *wanted):
         value = told.get(key)
-        if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        if not isinstance(value, int | float) or not 0 < value < _LARGEST:
             raise _unsupported(f"`{key}` of `rope_parameters` is {shown(value)}")
     return told
 

@@ -55,7 +55,7 @@ class Shape:
         hidden, heads = _number(config, "hidden_size"), _number(config, "num_attention_heads")
         head_is_told = config.get("head_dim") is not None
         epsilon = config.get("rms_norm_eps", 1e-6)
-        if not isinstance(epsilon, float | int):
+        if type(epsilon) not in (int, float) or not 0 <= epsilon < 1:
             raise _wrong("rms_norm_eps", epsilon)
         return cls(
             blocks=_number(config, "num_hidden_layers"),

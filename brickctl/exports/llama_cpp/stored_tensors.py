@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brickctl.core.document import shown
 from brickctl.core.dtypes import DType
 from brickctl.errors import Unsupported
 from brickctl.tensors.header import read_header
@@ -48,9 +49,18 @@ def stored_tensors(folder: Path) -> Mapping[str, StoredTensor]:
     found: dict[str, StoredTensor] = {}
     for path in sorted(folder.glob(_WEIGHTS)):
         for entry in read_header(path).entries:
-            if entry.spec.dtype not in _RAW:
-                cause = f"`{entry.name}` is stored as {entry.spec.dtype.code}"
-                hint = "give the target a `dtype`, such as bfloat16, if these are numbers at all"
-                raise Unsupported("GGUF is written from fp32, fp16 and bf16", causes=(cause,), hint=hint)
+            check_type(entry.name, entry.spec)
             found[entry.name] = StoredTensor(path, entry.spec, entry.begin)
     return found
+
+
+def check_type(name: str, spec: Spec) -> None:
+    """Make sure that a tensor is stored in a type that can be read here.
+
+    Raises:
+        Unsupported: it is not.
+    """
+    if spec.dtype not in _RAW:
+        cause = f"`{shown(name)}` is stored as {spec.dtype.code}"
+        hint = "give the target a `dtype`, such as bfloat16, if these are numbers at all"
+        raise Unsupported("GGUF is written from fp32, fp16 and bf16", causes=(cause,), hint=hint)

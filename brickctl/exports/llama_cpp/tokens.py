@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.document import shown
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Types of tokens: part of text; never in text; found whole in text; no token at all."""
 
+_AROUND = {
+    "lstrip": "take in the spaces before",
+    "rstrip": "take in the spaces behind",
+    "single_word": "ask for the end of a word beside",
+}
 _DROPPED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 _HINT = "give llama.cpp's own converter with --converter; it knows more tokenizers"
 
@@ -63,26 +68,32 @@ class Tokens:
             writer.add_add_space_prefix(self.leading_space)
 
 
-def tokens_of(folder: Path, rows: int) -> Tokens:
-    """The tokens of the model in a folder, whose embedding has so many rows.
+def tokenizer_in(folder: Path) -> Tokenizer | None:
+    """The tokenizer of the model in a folder; None where it has no `tokenizer.json`.
 
     Raises:
-        NotFound: it has no `tokenizer.json`.
+        IntegrityFault: it cannot be read.
+    """
+    place = folder / FILE
+    return read_tokenizer(place.read_bytes(), where=FILE) if place.is_file() else None
+
+
+def tokens_of(tokenizer: Tokenizer | None, rows: int) -> Tokens:
+    """The tokens of a model whose embedding has so many rows.
+
+    Raises:
+        NotFound: it has no tokenizer.
         Unsupported: it cuts texts in a way that llama.cpp does not, or that has not been tried there.
         Misfit: it has a token without a row.
     """
-    place = folder / FILE
-    if not place.is_file():
+    if tokenizer is None:
         hint = "take a base that has one: the slow tokenizers of older models can be saved again by transformers"
         raise NotFound(f"the model has no {FILE}, and a GGUF file holds its tokens", hint=hint)
-    tokenizer = read_tokenizer(place.read_bytes(), where=FILE)
     _check_model(tokenizer)
     _check_rows(tokenizer, rows)
-    if are_pieces(tokenizer):
-        return _pieces(tokenizer, rows)
-    if are_characters(tokenizer):
-        return _characters(tokenizer, rows)
-    return _bytes(tokenizer, rows)
+    kind = _pieces if are_pieces(tokenizer) else _characters if are_characters(tokenizer) else _bytes
+    found = kind(tokenizer, rows)
+    return replace(found, notes=(*found.notes, *_notes_of_added(tokenizer)))
 
 
 def _bytes(tokenizer: Tokenizer, rows: int) -> Tokens:
@@ -123,10 +134,10 @@ def _rows(tokenizer: Tokenizer, rows: int, spell: Callable[[str], str]) -> Itera
         elif token not in tokenizer.added:
             yield spell(token), NORMAL
         else:
-            yield token, CONTROL if _is_control(token, tokenizer.added[token]) else USER_DEFINED
+            yield token, CONTROL if is_control(token, tokenizer.added[token]) else USER_DEFINED
 
 
-def _is_control(token: str, entry: Mapping[str, Any]) -> bool:
+def is_control(token: str, entry: Mapping[str, Any]) -> bool:
     """Whether an added token is none of text; `<|like this|>` is none, whatever its entry says, as in llama.cpp."""
     return bool(entry.get("special")) or (token.startswith("<|") and token.endswith("|>"))
 
@@ -135,6 +146,14 @@ def _notes(tokenizer: Tokenizer) -> tuple[str, ...]:
     if tokenizer.document.get("normalizer") is None:
         return ()
     return ("llama.cpp does not normalise text to NFC, as this tokenizer does: what is written in two pieces differs",)
+
+
+def _notes_of_added(tokenizer: Tokenizer) -> Iterator[str]:
+    """What llama.cpp does not do around added tokens; it knows where they stand, and no more."""
+    for key, does in _AROUND.items():
+        token = next((token for token, entry in tokenizer.added.items() if entry.get(key)), None)
+        if token is not None:
+            yield f"llama.cpp does not {does} `{shown(token)}`, as this tokenizer does: texts with it may differ"
 
 
 def _check_model(tokenizer: Tokenizer) -> None:

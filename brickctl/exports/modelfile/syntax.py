@@ -6,6 +6,7 @@ that it cannot print, which it drops without a word.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from brickctl.core.document import shown
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from brickctl.exports.modelfile.turns import Turns
+
+_OPENS = re.compile(r"\{(?=\{|\Z)")
+"""A brace that would open an action, with the next one or with that of an action that follows the text."""
 
 _QUOTES = '"""'
 _KEPT = "\n\t "
@@ -61,4 +65,4 @@ def parameters(stops: Iterable[str]) -> list[str]:
 
 def _literal(text: str) -> str:
     """A text that Go's templates leave as it is."""
-    return text.replace("{{", '{{ "{{" }}')
+    return _OPENS.sub('{{ "{" }}', text)

@@ -13,7 +13,7 @@ from brickctl.errors import UsageFault
 from brickctl.pages.catalogue.about import About
 from brickctl.sources.open import builtin_registry
 from brickctl.workflows.catalogue_site.place import check_place, write_site
-from brickctl.workflows.registry import read_registry
+from brickctl.workflows.registry import INDEX, read_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +40,13 @@ def make_site(root: Path, folder: Path, about: About, events: Events) -> Made:
     """Write the site of the registry in `root` into a folder.
 
     Raises:
-        UsageFault: the folder is not ours to replace.
+        UsageFault: the folder is not ours to replace, or lies in the index of the registry.
         NotFound, Unsupported, IntegrityFault: there is no sound registry.
         Unsupported: the packages of `brickctl[report]` are not installed.
     """
     from brickctl.pages.catalogue.site import site
 
+    _refuse_inside(root / INDEX, folder)
     check_place(folder)
     registry = read_registry(root)
     bricks = [entries for entries in registry.bricks if entries]
@@ -59,6 +60,13 @@ def make_site(root: Path, folder: Path, about: About, events: Events) -> Made:
         bytes=sum(map(len, files.values())),
         written=written,
     )
+
+
+def _refuse_inside(index: Path, folder: Path) -> None:
+    """Refuse to put a site where every file is taken for a page of the registry."""
+    if folder.resolve().is_relative_to(index.resolve()):
+        cause = "every file below `index` is a page of the registry"
+        raise UsageFault(f"{folder} will not be a site", causes=(cause,), hint="choose a folder outside of it")
 
 
 def about_registry(root: Path, *, title: str | None, name: str | None, url: str | None) -> About:

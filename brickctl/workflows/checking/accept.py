@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 _DECIMALS = 12
-"""So that 0.98 less 0.02 is 0.96, which floats are not sure of."""
+"""So that 0.8 less 0.1 is 0.7, which floats are not sure of; but a bar is never stricter for being rounded."""
 
 
 def read_accepted(session: Session) -> Mapping[str, Accepted]:
@@ -53,7 +53,7 @@ def held_against(check: Gate, origin: Origin, accepted: Mapping[str, Accepted]) 
         return None, f"`{measured.name}` asks otherwise than when its result was accepted"
     good = "min" if measured.bar is None else measured.bar.good
     bar = before.value + (-regression.tolerance if good == "min" else regression.tolerance)
-    return Bar(good, round(bar, _DECIMALS)), None
+    return Bar(good, (min if good == "min" else max)(bar, round(bar, _DECIMALS))), None
 
 
 def accept(session: Session, scores: Iterable[Score]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from brickctl.core.digests import sha256_bytes, tree_digest
-from brickctl.errors import NotFound, OfflineMiss
+from brickctl.core.document import shown
+from brickctl.errors import NotFound, OfflineMiss, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,11 @@ def read_data(session: Session, check: Gate) -> Sequence[Any]:
 
 
 def digest_of(session: Session, check: Gate) -> Sha256 | None:
-    """The digest of the data: of a file its sha256, of a folder its tree digest; None where it has none of its own."""
+    """The digest of the data: of a file its sha256, of a folder its tree digest; None where it has none of its own.
+
+    Raises:
+        UsageFault: a file of the folder has a name that is no text.
+    """
     asked = check.measured
     if asked.data is None:
         return None
@@ -45,4 +51,7 @@ def digest_of(session: Session, check: Gate) -> Sha256 | None:
     if not path.is_dir():
         return sha256_bytes(path.read_bytes())
     files = sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        if (name := os.fsencode(file).decode(errors="replace")) != str(file):
+            raise UsageFault(f"`{shown(name)}` has a name that is no text", hint="rename it, or move it away")
     return tree_digest((file.relative_to(path).as_posix(), sha256_bytes(file.read_bytes())) for file in files)

@@ -10,12 +10,36 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from brickctl.errors import UsageFault
 from brickctl.workflows.checking.telling import bar, figure, missed, worst
+from brickctl.workflows.files import refuse_file_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from brickctl.workflows.checking.score import Score
+
+
+_HEAD = 2_000  # bytes, within which a report has begun
+
+
+def check_place(path: Path) -> None:
+    """Make sure, before minutes of measuring, that a report may be written there: over nothing, or another report.
+
+    Raises:
+        UsageFault: there is something else, or the folder cannot be one.
+    """
+    refuse_file_in_the_way(path.parent)
+    if path.exists() and not (path.is_file() and _is_report(path)):
+        hint = "name another file, or move it away; brickctl never replaces it"
+        raise UsageFault(f"{path} will not be replaced", causes=("it exists, and is no JUnit XML",), hint=hint)
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return not head.strip() or b"<testsuite" in head  # pipelines may have made an empty file before
 
 
 def junit(project: str, scores: Sequence[Score]) -> bytes:

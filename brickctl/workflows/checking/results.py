@@ -10,7 +10,7 @@ import math
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from brickctl.analysis.checks.measured import Measured, Wrong
+from brickctl.analysis.checks.measured import SHOWN, Measured, Wrong
 from brickctl.core.digests import is_sha256, json_digest, sha256_bytes
 from brickctl.workflows.analyzing.pieces import Pieces
 from brickctl.workflows.build import card_of, definition_of
@@ -104,8 +104,9 @@ def _parsed(stored: Any) -> Measured | None:
     try:
         worst = tuple(Wrong(**one) for one in stored["worst"])
         texts = [text for one in worst for text in (one.prompt, one.wanted, one.got)]
-        if not all(isinstance(text, str) for text in texts):
-            return None
-        return Measured(value=float(stored["value"]), count=int(stored["count"]), worst=worst)
-    except (KeyError, TypeError, ValueError):
+        nats = [one.nats for one in worst if one.nats is not None]
+        value, count = float(stored["value"]), int(stored["count"])
+        known = all(isinstance(text, str) for text in texts) and all(map(math.isfinite, (value, *nats)))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return Measured(value=value, count=count, worst=worst[:SHOWN]) if known else None

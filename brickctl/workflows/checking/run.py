@@ -50,11 +50,13 @@ class Run:
     folder: Path
     accepted: Mapping[str, Accepted]
 
-    def scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate]) -> Iterator[Score]:
-        """Checks on what a recipe builds into a folder."""
+    def scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate], *, alone: bool = False) -> Iterator[Score]:
+        """Checks on what a recipe builds into a folder; `alone` where it is the base or a brick, beside targets."""
         asked = {check.measured.name: check.measured for check in checks}
-        results = Results(self.folder, recipe.name, again=self.again)
+        results = Results(self.folder, _marked(recipe, alone=alone), again=self.again)
         origins, known = self._known(recipe, folder, tuple(asked.values()), results)
+        if len(known) == len(asked) and not alone and not folder.exists():
+            self.session.events.note(f"{recipe.name} was not built: all that is asked of it is known")
         if len(known) < len(asked):
             built = build(self.session, recipe, folder, self.lock, self.budget)
             results.remember(recipe, self.lock, built)
@@ -64,12 +66,14 @@ class Run:
         measured = {**known, **self._measured(recipe, folder, rest, origins, results)} if rest else known
         for check in checks:
             name = check.measured.name
-            yield self._score(check, recipe.name, measured[name], origins[name], cached=name in known)
+            yield self._score(check, recipe.name, measured[name], origins[name], cached=name in known, alone=alone)
 
-    def known_scores(self, recipe: Recipe, folder: Path, checks: Sequence[Gate]) -> Iterator[Score]:
+    def known_scores(
+        self, recipe: Recipe, folder: Path, checks: Sequence[Gate], *, alone: bool = False
+    ) -> Iterator[Score]:
         """What earlier runs have found out of the same bytes; builds nothing, measures nothing, and forgets nothing."""
         asked = {check.measured.name: check.measured for check in checks}
-        results = Results(self.folder, recipe.name)
+        results = Results(self.folder, _marked(recipe, alone=alone))
         artifact = self._artifact(recipe, folder, results)
         if artifact is None:
             return
@@ -78,7 +82,7 @@ class Run:
         for check in checks:
             name = check.measured.name
             if name in known:
-                yield self._score(check, recipe.name, known[name], origins[name], cached=True)
+                yield self._score(check, recipe.name, known[name], origins[name], cached=True, alone=alone)
 
     def _known(
         self, recipe: Recipe, folder: Path, asked: Sequence[Gate], results: Results
@@ -88,10 +92,7 @@ class Run:
         if artifact is None:
             return {}, {}
         origins = self._origins(artifact, asked)
-        known = _found(results, {check.name: check for check in asked}, origins)
-        if len(known) == len(asked) and not folder.exists() and recipe.name in self.session.manifest.targets:
-            self.session.events.note(f"{recipe.name} was not built: all that is asked of it is known")
-        return origins, known
+        return origins, _found(results, {check.name: check for check in asked}, origins)
 
     def _artifact(self, recipe: Recipe, folder: Path, results: Results) -> Sha256 | None:
         """The digest of what lies in the folder, if it is up to date; of what was built before, if there is none."""
@@ -132,7 +133,7 @@ class Run:
             results.keep(check, origin, found)
         return found
 
-    def _score(self, check: Gate, model: Alias, found: Measured, origin: Origin, *, cached: bool) -> Score:
+    def _score(self, check: Gate, model: Alias, found: Measured, origin: Origin, *, cached: bool, alone: bool) -> Score:
         """What was measured, and what it is held against."""
         against, doubt = (None, None) if check.followed is None else held_against(check, origin, self.accepted)
         return Score(
@@ -143,6 +144,7 @@ class Run:
             worst=found.worst,
             origin=origin,
             cached=cached,
+            alone=alone,
             against=against,
             doubt=doubt,
         )
@@ -159,6 +161,11 @@ def open_run(session: Session, lock: Lock, budget: Budget, *, again: bool) -> Ru
     refuse_link(folder)
     accepted = read_accepted(session)
     return Run(session=session, lock=lock, budget=budget, again=again, folder=folder, accepted=accepted)
+
+
+def _marked(recipe: Recipe, *, alone: bool) -> str:
+    """The name under which results of a model are marked as needed: of no other, although names of bricks may recur."""
+    return f"(alone) {recipe.name}" if alone else recipe.name
 
 
 def _found(results: Results, asked: Mapping[str, Gate], origins: Mapping[str, Origin]) -> Mapping[str, Measured]:

@@ -44,6 +44,7 @@ class Score:
         worst: examples that speak against the model.
         origin: what the figure follows from.
         cached: whether it was measured by an earlier run.
+        alone: whether the model is the base or a brick, measured beside targets: one may be called as a target is.
         against: the bar, where it is not that of the check itself.
         doubt: why there is no bar although the check is to have one; such a check is missed.
     """
@@ -55,6 +56,7 @@ class Score:
     worst: tuple[Wrong, ...] = ()
     origin: Origin | None = None
     cached: bool = False
+    alone: bool = False
     against: Bar | None = None
     doubt: str | None = None
 
@@ -66,7 +68,7 @@ class Score:
     @property
     def gates(self) -> bool:
         """Whether it is about the target of its check, and not about a brick that is measured beside it."""
-        return self.model == self.check.target
+        return not self.alone and self.model == self.check.target
 
     @property
     def passed(self) -> bool:

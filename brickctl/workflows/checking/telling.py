@@ -9,17 +9,30 @@ from brickctl.analysis.checks.regression import Regression
 if TYPE_CHECKING:
     from brickctl.workflows.checking.score import Score
 
+_MOST = 14
+"""More digits than this no figure has."""
+
 
 def figure(score: Score) -> str:
     """What was reached: a share as a percentage, for instance."""
-    return score.check.measured.kind.figure(score.value)
+    return score.check.measured.kind.figure(score.value, more=_digits(score))
 
 
 def bar(score: Score) -> str:
     """What it is held against; a dash where that is nothing."""
     if score.bar is None:
         return "-"
-    return f"{'>=' if score.bar.good == 'min' else '<='} {score.check.measured.kind.figure(score.bar.value)}"
+    words = score.check.measured.kind.figure(score.bar.value, more=_digits(score))
+    return f"{'>=' if score.bar.good == 'min' else '<='} {words}"
+
+
+def _digits(score: Score) -> int:
+    """How many digits beyond the usual tell a missed figure from its bar: 89.96% is not `90.0%, not >= 90.0%`."""
+    if score.bar is None or score.passed:
+        return 0
+    kind, bar = score.check.measured.kind, score.bar.value
+    apart = (more for more in range(_MOST) if kind.figure(score.value, more=more) != kind.figure(bar, more=more))
+    return next(apart, _MOST)
 
 
 def missed(score: Score) -> str:

@@ -8,10 +8,12 @@ first, and what speaks for it; what a merge keeps, only a check says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brickctl.analysis.interference import Interference
     from brickctl.core.names import Alias
 
@@ -50,8 +52,20 @@ class Advice:
         }
 
 
-def advise(one: Alias, other: Alias, found: Interference) -> Advice:
-    """What to try first with two bricks; the figures are of all their tensors."""
+def advise(one: Alias, other: Alias, found: Interference, merged_only: Sequence[Alias] = ()) -> Advice:
+    """What to try first with two bricks; the figures are of all their tensors.
+
+    `merged_only` are those of the two that are no adapters, and so cannot be stacked before one is extracted of them.
+    """
+    advice = _by_figures(one, other, found)
+    if advice.action != "stack" or not merged_only:
+        return advice
+    named = " and ".join(f"`{alias}`" for alias in merged_only)
+    said = f"only adapters stack: `brickctl extract lora` makes one of {named}"
+    return replace(advice, reasons=(*advice.reasons, said))
+
+
+def _by_figures(one: Alias, other: Alias, found: Interference) -> Advice:
     cosine, ratio = found.cosine, found.norm_ratio
     if cosine is None or not ratio:
         idle = one if not found.norms[0] else other

@@ -12,6 +12,7 @@ from brickctl.core.dtypes import DType
 from brickctl.core.names import BASE
 from brickctl.core.numbers import layer_of
 from brickctl.errors import Misfit
+from brickctl.operations.stack import STACKED
 from brickctl.tensors.arithmetic import cast
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.factored import as_stored, product_of
@@ -37,18 +38,20 @@ _LABEL = "comparing bricks"
 class Pair:
     """Two bricks: what they do to each other in all, and in each layer.
 
-    `layers` are in their order, by number; None is what lies outside of all layers.
+    `layers` are in their order, by number; None is what lies outside of all layers. `merged_only` are those of the two
+    that no stack or route takes as they are.
     """
 
     one: Alias
     other: Alias
     total: Interference
     layers: Mapping[int | None, Interference]
+    merged_only: tuple[Alias, ...] = ()
 
     @property
     def advice(self) -> Advice:
         """What to try first with the two."""
-        return advise(self.one, self.other, self.total)
+        return advise(self.one, self.other, self.total, self.merged_only)
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,7 +92,8 @@ def pairs_of(
                 sums[layer] = sums.get(layer, Interference()) + interference(found.get(one), found.get(other))
         progress.advance(_LABEL, 1)
     progress.finish(_LABEL)
-    return tuple(_pair(one, other, layers[one, other]) for one, other in pairs)
+    whole = [alias for alias in aliases if ingredients.brick(alias).kind not in STACKED]
+    return tuple(_pair(one, other, layers[one, other], whole) for one, other in pairs)
 
 
 def figures(sums: Interference) -> dict[str, Any]:
@@ -109,12 +113,14 @@ def figures(sums: Interference) -> dict[str, Any]:
     }
 
 
-def _pair(one: Alias, other: Alias, layers: Mapping[int | None, Interference]) -> Pair:
+def _pair(one: Alias, other: Alias, layers: Mapping[int | None, Interference], whole: Sequence[Alias]) -> Pair:
     order = sorted(layers, key=lambda layer: (layer is not None, layer or 0))
     total = Interference()
     for layer in order:
         total += layers[layer]
-    return Pair(one=one, other=other, total=total, layers={layer: layers[layer] for layer in order})
+    ordered = {layer: layers[layer] for layer in order}
+    merged_only = tuple(alias for alias in (one, other) if alias in whole)
+    return Pair(one=one, other=other, total=total, layers=ordered, merged_only=merged_only)
 
 
 def _names(ingredients: Ingredients) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def is_lock(text: str) -> bool:
     """Whether what the user names is a lock: a file that ends in `.lock`, here or in a revision of git."""
     if not text.endswith(_SUFFIX) or Path(text).is_dir():
         return False
-    return Path(text).is_file() or _in_git(text) is not None or ("/" in text and ":" not in text)
+    return ":" not in text or Path(text).is_file() or _in_git(text) is not None
 
 
 def compare_locks(before: str, after: str) -> LockDifference:

@@ -13,6 +13,7 @@ from brickctl.core.names import BASE, Alias, did_you_mean, is_alias
 from brickctl.core.reference import PathReference
 from brickctl.core.reference_format import parse_reference
 from brickctl.errors import NotFound, UsageFault
+from brickctl.kinds.adapters.config import FILE as ADAPTER
 from brickctl.kinds.base import whole_model
 from brickctl.kinds.kind import detect_kind, kind_named
 from brickctl.operations.stack import FOLDER
@@ -31,6 +32,7 @@ from brickctl.workflows.session import cache_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from brickctl.core.brick import Contents
     from brickctl.core.digests import Sha256
     from brickctl.core.model import LazyModel
     from brickctl.core.ports import Bricks, Events
@@ -59,7 +61,7 @@ class Side:
     @property
     def is_model(self) -> bool:
         """Whether it has all tensors of a model, and needs no base."""
-        return self.brick.kind == BASE_KIND or _MODEL in self.brick.contents.documents
+        return self.brick.kind == BASE_KIND or _has_model(self.brick.contents)
 
     def model(self, base: Side | None) -> LazyModel:
         """The whole model that it stands for.
@@ -173,9 +175,14 @@ class Desk:
             self.events.note(f"`{name}` has adapters beside its model, which are not compared: name their folders")
         brick = Brick(name=name, kind=kind, pin=pin, contents=contents)
         files = {file.sha256: places[file.path] for file in pin.files}
-        return Side(name=name, brick=brick, files=files, is_brick=_MODEL not in contents.documents)
+        return Side(name=name, brick=brick, files=files, is_brick=not _has_model(contents))
 
     @cached_property
     def _sources(self) -> Bricks:
         cache = cache_folder()
         return open_sources(Path.cwd(), {}, offline=self.offline, cache=cache, ledger=Ledger(cache / "ledger"))
+
+
+def _has_model(contents: Contents) -> bool:
+    """Whether a folder is a whole model; an adapter may have the configuration of its base beside its own."""
+    return _MODEL in contents.documents and ADAPTER not in contents.documents

@@ -8,8 +8,9 @@ becomes the nearest LoRA of a rank that the user names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brickctl.core.document import shown
 from brickctl.core.names import BASE, Alias
 from brickctl.core.plan import Plan, Shard, Task, Text
 from brickctl.errors import Misfit, Unsupported
@@ -26,15 +27,16 @@ from brickctl.workflows.assemble import assemble
 from brickctl.workflows.install import bring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from brickctl.core.lock import Lock
-    from brickctl.core.model import Artifact
+    from brickctl.core.model import Artifact, LazyModel
     from brickctl.core.nodes import Node
     from brickctl.operations.operation import Ingredients
     from brickctl.operations.target import Recipe
     from brickctl.tensors.executor import Budget
+    from brickctl.vocabulary.tokenizer import Tokenizer
     from brickctl.workflows.session import Session
 
 
@@ -84,8 +86,10 @@ def stacked(session: Session, lock: Lock, recipe: Recipe, form: str) -> tuple[In
     return ingredients, artifact, aliases
 
 
-def check_adapters(session: Session, lock: Lock, recipe: Recipe, wanted: Canonisation) -> None:
-    """Refuse what `write_adapters` would refuse, from headers alone: before anything is built.
+def check_adapters(
+    session: Session, lock: Lock, recipe: Recipe, wanted: Canonisation
+) -> tuple[LazyModel, Callable[[], Tokenizer | None]]:
+    """Refuse what `write_adapters` would refuse, from headers alone; the model below them, and its tokenizer.
 
     Raises:
         Unsupported: one is no LoRA of linear layers, or the artifact has something that is no adapter.
@@ -93,6 +97,7 @@ def check_adapters(session: Session, lock: Lock, recipe: Recipe, wanted: Canonis
     ingredients, artifact, aliases = stacked(session, lock, recipe, wanted.form)
     for group in _groups(aliases, wanted):
         _canonical(ingredients, artifact, group, wanted)
+    return artifact.root, lambda: ingredients.tokenizer(artifact.root)
 
 
 def write_adapters(
@@ -153,8 +158,7 @@ def _refuse_approximation(ingredients: Ingredients, artifact: Artifact, alias: A
     """
     brick = ingredients.brick(alias)
     document = brick.contents.documents[FILE]
-    name = "DoRA" if document.get("use_dora") else str(document.get("peft_type"))
-    message = f"`{alias}` is a {name}, and {wanted.form} knows plain LoRA only"
+    message = f"`{alias}` is a {_called(document)}, and {wanted.form} knows plain LoRA only"
     if wanted.rank is None:
         hint = "`--rank 16` writes the nearest LoRA of that rank, and says what it misses; or merge it into the model"
         raise Unsupported(message, place=brick.required_by, hint=hint)
@@ -162,6 +166,14 @@ def _refuse_approximation(ingredients: Ingredients, artifact: Artifact, alias: A
         cause = "what it does depends on the weights below it, and a step before has changed those"
         hint = "merge it into the model instead of stacking it"
         raise Unsupported(message, causes=(cause,), place=brick.required_by, hint=hint)
+
+
+def _called(document: Mapping[str, Any]) -> str:
+    """What an adapter is that is no product of two factors everywhere."""
+    if document.get("use_dora"):
+        return "DoRA"
+    kind = str(document.get("peft_type"))
+    return "LoRA with weights that are saved whole" if kind == "LORA" else shown(kind)
 
 
 def _tasks(form: Canonical, aliases: Sequence[Alias]) -> Iterator[Task]:

@@ -17,7 +17,8 @@ from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import names_in
 from brickctl.workflows.build import build
 from brickctl.workflows.exporting.adapters import Adapters, Canonisation, check_adapters, write_adapters
-from brickctl.workflows.exporting.record import FILE, Record, check_place, encode, is_current, read_record
+from brickctl.workflows.exporting.places import check_contents, check_place, refuse_overlap
+from brickctl.workflows.exporting.record import FILE, Record, encode, is_current, read_record
 from brickctl.workflows.files import refuse_link, write_new
 from brickctl.workflows.model_card import chain_license
 from brickctl.workflows.provenance import uri
@@ -79,7 +80,9 @@ def check_wish(session: Session, recipe: Recipe, wish: Wish, *, offline: bool = 
     """Refuse what can be refused before anything is built.
 
     Raises:
-        UsageFault: no such format, an option that it does not take, or a place that is not ours.
+        UsageFault: no such format, an option that it does not take, a place that is not ours, or an artifact with files
+            that no build put there.
+        IntegrityFault: the artifact holds a link, or its record is damaged.
         Gated, OfflineMiss: it is to be sent, and cannot be.
     """
     sender = sender_named(wish.form)
@@ -88,9 +91,13 @@ def check_wish(session: Session, recipe: Recipe, wish: Wish, *, offline: bool = 
         if value is not None and name not in takes:
             hint = f"it takes {', '.join(f'--{own}' for own in takes) or 'no option of its own'}"
             raise UsageFault(f"`--{name}` means nothing to --format {wish.form}", hint=hint)
-    check_replaceable(session.artifact_folder(recipe.name))
+    artifact = session.artifact_folder(recipe.name)
+    check_replaceable(artifact)
+    check_contents(artifact)
     if sender is None:
-        check_place(_place(session, recipe, wish))
+        place = _place(session, recipe, wish)
+        refuse_overlap(place, artifact)
+        check_place(place)
     elif wish.place is not None:
         raise UsageFault(f"`--output` means nothing to --format {wish.form}", hint="it writes no folder")
     else:
@@ -107,6 +114,7 @@ def deliver(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bu
     sender = sender_named(wish.form)
     if sender is None:
         raise UsageFault(f"--format {wish.form} is written here, and sent nowhere")
+    sender.permit(recipe.name, _origins(lock, recipe))
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     subject = _subject(session, lock, recipe, built, Adapters(folders={}))
     return Delivered(artifact=built, sent=sender.send(subject, wish.options, offline=offline))
@@ -130,11 +138,11 @@ def export(session: Session, lock: Lock, recipe: Recipe, wish: Wish, budget: Bud
     form = format_named(wish.form)
     wanted = Canonisation(form=wish.form, rank=wish.options.rank, alike=form.alike)
     if not form.whole:
-        check_adapters(session, lock, recipe, wanted)
+        form.check(*check_adapters(session, lock, recipe, wanted), wish.options)
     built = build(session, recipe, session.artifact_folder(recipe.name), lock, budget)
     definition = _definition(built, wish, form)
     bench = Workbench(place)
-    with bench.opened(session.events.note):
+    with bench.opened(session.events.note), bench.emptied():
         old = None if wish.force else read_record(place)
         if old is not None and is_current(old, definition, place, session.ledger):
             return Exported(artifact=built, folder=place, digest=_digest(old.files), fresh=False, record=old)
@@ -193,10 +201,14 @@ def _subject(session: Session, lock: Lock, recipe: Recipe, built: Built, adapter
         folder=built.folder,
         digest=built.digest,
         license=chain_license(entries),
-        origins=tuple(map(_origin, entries)),
+        origins=_origins(lock, recipe),
         adapters=adapters.folders,
         progress=session.events,
     )
+
+
+def _origins(lock: Lock, recipe: Recipe) -> tuple[Origin, ...]:
+    return tuple(_origin(lock.entries[alias]) for alias in (BASE, *recipe.aliases))
 
 
 def _origin(entry: Locked) -> Origin:

@@ -9,11 +9,9 @@ from brickctl.core.brick import File
 from brickctl.core.digests import readable_json
 from brickctl.core.document import Table, shown
 from brickctl.core.names import is_safe_path
-from brickctl.errors import BrickctlError, IntegrityFault, UsageFault
+from brickctl.errors import BrickctlError, IntegrityFault
 from brickctl.exports.export_format import Written
 from brickctl.sources.selection import read_json
-from brickctl.workflows.artifact import names_in
-from brickctl.workflows.files import refuse_file_in_the_way, refuse_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,30 +74,6 @@ def is_current(record: Record | None, definition: Mapping[str, Any], folder: Pat
         return all(ledger.digest(folder / file.path) == file.sha256 for file in record.files)
     except (BrickctlError, OSError):
         return False
-
-
-def check_place(place: Path) -> None:
-    """Make sure that a folder is ours to replace: absent, empty, or an export with nothing else in it.
-
-    Raises:
-        UsageFault: it holds something else, or is a link, or lies below a file.
-    """
-    if place.is_file():
-        hint = "an export is a folder: choose another place; brickctl never replaces a file that it did not make"
-        raise UsageFault(f"{place} is a file", hint=hint)
-    refuse_link(place)
-    refuse_file_in_the_way(place)
-    if not place.exists() or not any(place.iterdir()):
-        return
-    record = read_record(place)
-    if record is None:
-        cause = f"it exists and has no {FILE}, so it is no export"
-        hint = "choose another place with -o, or move it away; brickctl never replaces it"
-        raise UsageFault(f"{place} will not be replaced", causes=(cause,), hint=hint)
-    extra = sorted(names_in(place) - {FILE, *(file.path for file in record.files)})
-    if extra:
-        cause = f"{shown(extra[0])} is not from brickctl, and would be lost"
-        raise UsageFault(f"{place} will not be replaced", causes=(cause,), hint="move it away, or delete it")
 
 
 def _parse(document: dict[str, Any]) -> Record:

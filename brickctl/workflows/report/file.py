@@ -52,5 +52,7 @@ def write_report(path: Path, report: Report) -> int:
 
 
 def _is_ours(path: Path) -> bool:
+    if not path.is_file():  # a pipe would be waited for
+        return False
     with path.open("rb") as file:
         return _MARK in file.read(_HEAD)

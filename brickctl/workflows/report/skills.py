@@ -53,11 +53,11 @@ def _known(
     plain = [gate for gate in gates if gate.followed is None]
     mine = [gate for gate in gates if gate.followed is None or gate.target == recipe.name]
     place = session.root / CACHES / SKILLS
-    everyone = [(recipe, session.artifact_folder(recipe.name), mine)]
-    everyone += [(alone(alias), place / alias, plain) for alias in (BASE, *bricks)]
-    for model, folder, asked in everyone:
+    everyone = [(recipe, session.artifact_folder(recipe.name), mine, False)]
+    everyone += [(alone(alias), place / alias, plain, True) for alias in (BASE, *bricks)]
+    for model, folder, asked, is_alone in everyone:
         try:
-            yield from run.known_scores(model, folder, asked)
+            yield from run.known_scores(model, folder, asked, alone=is_alone)
         except (LockStale, NotFound):  # a derived brick that was never made, or a brick that the lock lacks
             continue
 

@@ -84,11 +84,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A model that runs, and which of its adapters answers, if one does; a router chooses one for each request."""
+    """A model that runs, and which of its adapters answers, if one does; a router chooses one for each request.
+
+    `idle` are the adapters beside a model of which nobody has chosen one.
+    """
 
     loaded: Loaded
     adapter: str | None = None
     is_routed: bool = False
+    idle: tuple[str, ...] = ()
 
 
 def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Callable[[str], None]) -> Ran:
@@ -100,6 +104,7 @@ def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Call
         BrickctlError: as locking, building and loading raise.
     """
     from brickctl.analysis.chat import encode_prompt
+    from brickctl.analysis.silence import silence
     from brickctl.analysis.streaming import stream_answer
 
     if not request.prompt:
@@ -109,7 +114,8 @@ def run(stage: Stage, request: Request, tell: Callable[[str], None], write: Call
         has_template = bool(getattr(tokenizer, "chat_template", None))
         in_chat = has_template and not request.raw
         tell(_said(opened, in_chat=in_chat, has_template=has_template))
-        ids = encode_prompt(tokenizer, request.prompt, chat_template=in_chat)
+        with silence():  # what is too long is told below
+            ids = encode_prompt(tokenizer, request.prompt, chat_template=in_chat)
         answer = stream_answer(opened.loaded.model, tokenizer, ids, request.manner, write)
     return Ran(
         request=request,
@@ -127,6 +133,8 @@ def _said(opened: _Opened, *, in_chat: bool, has_template: bool) -> str:
         how = "the prompt goes through the model's chat template; `--raw` leaves it out"
     if opened.is_routed:
         return f"the router chooses who answers; {how}"
+    if opened.idle:
+        return f"the model answers without its adapters ({', '.join(opened.idle)}: `--adapter NAME`); {how}"
     return how if opened.adapter is None else f"`{opened.adapter}` answers; {how}"
 
 
@@ -170,9 +178,10 @@ def _from_target(recipe: Recipe, folder: Path, adapter: str | None, threads: int
 def _from_folder(folder: Path, adapter: str | None, threads: int) -> _Opened:
     from brickctl.analysis.load import load
 
-    if adapter in {None, BASE}:
-        return _Opened(load(folder, threads=threads))
     known = sorted(path.name for path in (folder / FOLDER).iterdir()) if (folder / FOLDER).is_dir() else []
+    if adapter in {None, BASE}:
+        idle = map(shown, known) if adapter is None else ()
+        return _Opened(load(folder, threads=threads), idle=tuple(idle))
     if not known:
         _refuse_adapter(adapter, str(folder))
     if adapter not in known:

@@ -73,8 +73,19 @@ def test_a_local_task_is_asked_with_a_limit_and_names_its_worst(tmp_path: Path, 
     assert measured(write(tmp_path), model, spared, limit=1).count == 1
     found = measured(write(tmp_path), model, spared, metric="acc")
     assert 0 < found.value < 1
-    assert found.worst[0].prompt in {one.prompt for one in QUESTIONS}
-    assert found.worst[0].wanted in {"0", "1"}
+    right = round(found.value * len(QUESTIONS))
+    assert len(found.worst) == min(3, len(QUESTIONS) - right)  # those that were right are no examples against it
+    for wrong in found.worst:
+        (question,) = [one for one in QUESTIONS if one.choices[one.answer] == wrong.wanted]
+        assert wrong.prompt == question.prompt
+        assert wrong.got in question.choices
+        assert wrong.got != wrong.wanted
+
+
+def test_what_has_no_figure_of_its_own_is_refused_before_anything_is_fetched(spared: Any) -> None:
+    with pytest.raises(UsageFault, match="`ai2_arc` is several tasks") as raised:
+        LmEval(task="ai2_arc").measure(following({}), spared, ())
+    assert raised.value.hint == "name one of its tasks: arc_challenge, arc_easy"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,8 @@ def test_a_local_task_is_asked_with_a_limit_and_names_its_worst(tmp_path: Path, 
         ({"metric_list": [{"metric": "acme/metric"}]}, Unsupported, "no metric `acme/metric` of its own"),
         ({"metric_list": [{"metric": "acc", "aggregation": "x"}]}, UsageFault, "the task `letters` fails"),
         ({"doc_to_text": "{{ ''.__class__.__mro__[1].__subclasses__() }}"}, UsageFault, "the task `letters` fails"),
+        ({"generation_kwargs": {"until": 3}}, UsageFault, "`until` in .* is no text"),
+        ({"generation_kwargs": {"top_k": "x"}}, UsageFault, "`top_k` in .* is no number or switch"),
         ({"test_split": "other"}, UsageFault, "the task `letters` fails"),
         ({"task": "leters"}, NotFound, "there is no task `letters` in `tasks`"),
     ],
@@ -151,6 +164,18 @@ def test_a_metric_in_a_folder_of_the_project_is_not_run(
     monkeypatch.setattr("lm_eval.tasks.TaskManager.load", load)
     with pytest.raises(Unsupported, match="the metric `code_eval` is code"):
         measured(write(tmp_path), following({}), spared)
+
+
+def test_generation_that_is_code_of_the_project_is_refused(tmp_path: Path, spared: Any) -> None:
+    """`generate` of transformers runs `custom_generate/generate.py` of a folder or a repository that it is told of."""
+    (tmp_path / "custom_generate").mkdir()
+    (tmp_path / "custom_generate" / "generate.py").write_text("raise SystemExit('it was run')\n")
+    asked = {"until": ["\n"], "custom_generate": str(tmp_path), "trust_remote_code": True}
+    task = {"output_type": "generate_until", "doc_to_choice": None, "metric_list": [{"metric": "exact_match"}]}
+    with pytest.raises(UsageFault, match=r"unknown keys? `custom_generate`"):
+        measured(write(tmp_path, **task, generation_kwargs=asked), following({}), spared)
+    del asked["custom_generate"], asked["trust_remote_code"]
+    assert measured(write(tmp_path, **task, generation_kwargs={**asked, "max_gen_toks": 2}), following({}), spared)
 
 
 def test_a_chat_template_that_is_not_there_is_refused(tmp_path: Path, spared: Any) -> None:

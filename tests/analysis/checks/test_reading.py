@@ -1,12 +1,15 @@
 """How checks of brick.toml are read by their kinds."""
 
+from pathlib import Path
+
 import pytest
 
 from brickctl.analysis.checks.check import Gate, check_kinds, read_gates
 from brickctl.analysis.checks.contains import Contains
+from brickctl.analysis.checks.exact_match import ExactMatch
 from brickctl.analysis.checks.measured import Bar
 from brickctl.core.manifest_format import parse_manifest
-from brickctl.errors import ManifestInvalid
+from brickctl.errors import ManifestInvalid, UsageFault
 
 HEAD = '[project]\nname = "x"\n[base]\nsource = "path:base"\n[targets.chat]\n[targets.other]\n'
 
@@ -70,6 +73,11 @@ def test_a_mistake_is_named_with_what_was_probably_meant(lines: str, message: st
 def test_a_check_reads_files_of_its_project_only() -> None:
     error = refused(check('kind = "exact-match"\nmin = 1\ndata = "../secrets"'))
     assert error.message == "`../secrets` is no file of this project"
+
+
+def test_a_folder_is_no_file_of_examples(tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match="`checks` is a folder"):
+        ExactMatch().read_data(tmp_path, "checks")
 
 
 PLAIN = check('kind = "exact-match"\nmin = 1\ndata = "d.jsonl"', "sql")

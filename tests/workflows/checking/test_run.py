@@ -1,19 +1,28 @@
 """Results are kept by what they follow from, and held against what was accepted."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from brickctl.core.accepted import FILE
+from brickctl.analysis.checks.check import Gate
+from brickctl.analysis.checks.exact_match import ExactMatch
+from brickctl.analysis.checks.lm_eval import LmEval
+from brickctl.analysis.checks.measured import Bar, Good
+from brickctl.analysis.checks.regression import Regression
+from brickctl.core.accepted import FILE, Accepted
+from brickctl.core.digests import sha256_bytes
+from brickctl.core.names import Alias
 from brickctl.errors import LockInvalid, Unsupported, UsageFault
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.checking import results
-from brickctl.workflows.checking.accept import accept
+from brickctl.workflows.checking.accept import accept, held_against
+from brickctl.workflows.checking.data import digest_of
 from brickctl.workflows.checking.run import Run
-from brickctl.workflows.checking.score import Score
+from brickctl.workflows.checking.score import Origin, Score
 from brickctl.workflows.lock import LockMode, current_lock
 from brickctl.workflows.measure import gate, read_checks, skills
 from tests.support.projects import Listener, opened, rewrite, starter_project
@@ -127,7 +136,21 @@ def test_an_artifact_that_somebody_changed_is_made_anew_before_it_is_vouched_for
     assert config.read_text() == before
 
 
-@pytest.mark.parametrize("stored", ["{}", "[]", '{"value": "x", "count": 1, "worst": []}', '{"worst": [{"got": 1}]}'])
+WRONG = '{"prompt": "", "wanted": "", "got": "", "nats": "1"}'
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "{}",
+        "[]",
+        '{"value": "x", "count": 1, "worst": []}',
+        '{"worst": [{"got": 1}]}',
+        '{"value": NaN, "count": 1, "worst": []}',
+        f'{{"value": 1{"0" * 400}, "count": 1, "worst": []}}',
+        f'{{"value": 1, "count": 1, "worst": [{WRONG}]}}',
+    ],
+)
 def test_a_stored_result_of_another_shape_is_measured_again(stored: str, project: Path, loads: list[str]) -> None:
     scores(project, "next")
     for piece in (project / ".brickctl" / "results").glob("[0-9a-f]*.json"):
@@ -185,6 +208,34 @@ def test_a_result_is_held_against_the_one_that_was_accepted(project: Path, loads
     assert "kept" not in loads
 
 
+@pytest.mark.parametrize("value", [119 / 120, 1.6266990947574425])
+@pytest.mark.parametrize("good", ["min", "max"])
+def test_what_was_accepted_passes_its_own_regression(value: float, good: Good) -> None:
+    """Its twelfth decimal rounded, 119 of 120 would be less than itself."""
+    digest = sha256_bytes(b"")
+    origin = Origin(artifact=digest, data=digest, asked=digest)
+    target = Alias("chat")
+    check = Gate(name="sums", target=target, kind=ExactMatch(), kind_name="exact-match", bar=Bar(good, 0.9))
+    kept = Gate(name="kept", target=target, kind=Regression(of="sums"), kind_name="regression", followed=check)
+    before = Accepted(check="sums", target=target, value=value, count=120, asked=digest, artifact=digest, data=digest)
+    bar, doubt = held_against(kept, origin, {"sums": before})
+    assert doubt is None
+    assert bar is not None
+    assert bar.keeps(value)
+    assert not bar.keeps(value - 1e-9 if good == "min" else value + 1e-9)
+
+
+def test_a_brick_that_is_called_as_a_target_is_no_gate(project: Path) -> None:
+    """The base with `next` alone misses what the target `next` reaches."""
+    rewrite(project, "[targets.assistant]", "[targets.upper]")
+    text = (project / "brick.toml").read_text().replace('target = "assistant"', 'target = "upper"')
+    (project / "brick.toml").write_text(text)
+    session = opened(project)
+    lock, checks = current_lock(session, LockMode.REFRESH), read_checks(session, ["next"])
+    found = [score for score in skills(session, lock, checks, Budget(threads=1)) if score.model == "upper"]
+    assert [(score.alone, score.gates, score.value) for score in found] == [(True, False, 0.0), (False, True, 1.0)]
+
+
 def test_other_data_cannot_be_held_against_an_accepted_result(project: Path) -> None:
     with (project / "brick.toml").open("a") as manifest:
         manifest.write(KEPT)
@@ -209,6 +260,17 @@ def test_accepted_results_that_cannot_be_read_are_not_replaced(project: Path) ->
     with pytest.raises(LockInvalid, match="conflict markers"):
         scores(project, "next")
     assert (project / FILE).read_text() == "<<<<<<< ours\n"
+
+
+def test_a_file_whose_name_is_no_text_is_told(project: Path) -> None:
+    folder = project / "checks" / "letters"
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xff")).write_text("")
+    check = Gate(
+        name="letters", target=Alias("chat"), kind=LmEval(task="letters"), kind_name="lm-eval", data="checks/letters"
+    )
+    with pytest.raises(UsageFault, match="has a name that is no text"):
+        digest_of(opened(project), check)
 
 
 def test_results_go_through_no_link(project: Path, tmp_path: Path) -> None:

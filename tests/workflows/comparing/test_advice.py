@@ -44,3 +44,10 @@ def test_only_sums_and_means_have_weights() -> None:
 def test_a_brick_that_does_nothing_is_named() -> None:
     assert advised(0.0, (0.0, 1.0)).reasons == ("`one` changes nothing",)
     assert advised(0.0, (1.0, 0.0)).reasons == ("`other` changes nothing",)
+
+
+def test_what_is_no_adapter_must_become_one_before_it_is_stacked() -> None:
+    loud = Interference(squares=(1.0, 9.0))
+    assert advise(ONE, OTHER, loud, (OTHER,)).reasons[-1].endswith("`brickctl extract lora` makes one of `other`")
+    assert advise(ONE, OTHER, loud) == advised(0.0, (1.0, 3.0))
+    assert advise(ONE, OTHER, Interference(squares=(1.0, 1.0)), (OTHER,)) == advised(0.0)

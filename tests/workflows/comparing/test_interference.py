@@ -91,6 +91,7 @@ def test_every_pair_of_a_project_is_compared_and_its_order_changes_nothing(
     names = [Alias(name) for name in ("upper", "next", "sort")]
     pairs = interference_of(session, lock, names)
     assert [(pair.one, pair.other) for pair in pairs] == [("upper", "next"), ("upper", "sort"), ("next", "sort")]
+    assert [pair.merged_only for pair in pairs] == [(), ("sort",), ("sort",)]
     (turned,) = interference_of(session, lock, [Alias("next"), Alias("upper")])
     assert turned.total.norms == pairs[0].total.norms[::-1]
     assert turned.total.cosine == pytest.approx(pairs[0].total.cosine)

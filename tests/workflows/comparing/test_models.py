@@ -103,6 +103,8 @@ def test_an_adapter_is_the_model_that_it_makes_of_its_base(base: Path, tmp_path:
     assert [one.what for one in found.tensors] == ["changed"] * 3
     assert all(one.stable_rank is not None and 1.0 <= one.stable_rank <= 2.0 for one in found.tensors)
     assert (found.files, found.keys) == ((), ())
+    shutil.copy(base / "config.json", brick)  # as trainers leave it there
+    assert differ(base, brick, base).tensors == found.tensors
 
 
 def test_two_adapters_are_compared_by_what_they_do_and_an_adapter_needs_a_base(base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from brickctl.workflows.exporting.record import FILE
 from brickctl.workflows.lock import LockMode, current_lock
 from tests.support.exporting import ROWS, byte_tokenizer, most_likely, speaking_model
 from tests.support.llama_cpp import LlamaCpp
-from tests.support.models import adapter, load_with_adapter
+from tests.support.models import adapter, edit_config, load_with_adapter
 from tests.support.projects import build_targets, opened, rewrite, starter_project, states
 
 MANIFEST = """\
@@ -199,3 +200,54 @@ def test_masks_and_routers_are_refused_by_name(starter: Path) -> None:
         Unsupported, match="`bundle` has routed adapters, among which a router chooses, and gguf has no"
     ):
         exported(starter, "bundle")
+
+
+def test_a_file_that_no_build_made_is_not_handed_on(starter: Path) -> None:
+    (starter / "dist/assistant/.env").write_text("PASSWORD=1")
+
+    for form in ("oci", "gguf"):
+        with pytest.raises(UsageFault, match="dist/assistant will not be exported") as refused:
+            exported(starter, "assistant", form)
+        assert refused.value.causes == (".env is not from brickctl, and would go along",)
+
+
+@pytest.mark.parametrize("place", ["dist/assistant", "dist/assistant/llama", "dist/bundle/llama", "dist"])
+def test_an_export_does_not_lie_where_the_target_is_built(place: str, starter: Path) -> None:
+    with pytest.raises(UsageFault, match="is no place for an export"):
+        exported(starter, "assistant", place=starter / place)
+
+
+def test_an_export_that_fails_leaves_nothing_and_what_was_there_is_kept(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = exported(starter, "assistant")
+    before, beside = states(first.folder), sorted((starter / "dist").iterdir())
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brickctl.workflows.exporting.export_target._recorded", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exported(starter, "assistant", quantize="f16")
+
+    assert states(first.folder) == before
+    assert [path for path in sorted((starter / "dist").iterdir()) if path.suffix != ".lock"] == beside
+
+
+@pytest.mark.parametrize("what", ["an architecture", "a tokenizer", "no package"])
+def test_what_llama_cpp_has_no_words_for_is_refused_before_anything_is_built(
+    what: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Path(shutil.copytree(tiny, tmp_path / "project", ignore=shutil.ignore_patterns("dist", "brick.lock")))
+    if what == "an architecture":
+        edit_config(project / "base", "config.json", architectures=["GPT2LMHeadModel"])
+    elif what == "a tokenizer":
+        edit_config(project / "base", "tokenizer.json", pre_tokenizer={"type": "Whitespace"})
+    else:
+        monkeypatch.setitem(sys.modules, "gguf", None)
+
+    for form in ("gguf", "ollama"):
+        with pytest.raises(Unsupported):
+            exported(project, "plain", form)
+
+    assert not (project / "dist/plain").exists()

@@ -97,3 +97,4 @@ def test_what_nobody_may_hand_on_is_not_sent(license_name: str, mine: Sandbox, h
     assert outcome.code == 5, outcome.err
     assert "`assistant` will not be handed on" in outcome.err
     assert not [record for record in hub.requests if record.method == "POST" and "commit" in record.path]
+    assert not (mine.root / "dist").exists(), "it is refused before anything is built"

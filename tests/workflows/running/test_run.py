@@ -53,6 +53,8 @@ def test_a_stack_answers_with_its_active_adapter_or_the_one_that_is_named(projec
     assert asked(project, "bundle", "zzz:fox=", "base")[0].text == "fox"
     folder = str(project.root / "dist/bundle")
     assert asked(None, folder, "odd:fox=", "odd")[0].text == "fx"
+    told = asked(None, folder, "zzz:fox=")[1]
+    assert told.startswith("the model answers without its adapters (next, odd, reverse, upper: `--adapter NAME`); ")
     with pytest.raises(NotFound, match="no adapter `od`") as raised:
         asked(project, "bundle", "odd:fox=", "od")
     assert "did you mean `odd`?" in str(raised.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from brickctl.core.document import shown
 from brickctl.core.plugins import Plugins
 from brickctl.errors import Unsupported
 
@@ -50,10 +51,10 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     name = classes[0] if isinstance(classes, list) and classes and isinstance(classes[0], str) else "no class"
     known = _ARCHITECTURES.all()
     if name not in known:
-        cause = f"`config.json` names {name}; tried in llama.cpp are {', '.join(known)}"
+        cause = f"`config.json` names {shown(name)}; tried in llama.cpp are {', '.join(known)}"
         hint = "give llama.cpp's own converter with --converter; it knows more architectures"
         raise Unsupported("this architecture is not exported to GGUF", causes=(cause,), hint=hint)
     if config.get("hidden_act", ACTIVATION) != ACTIVATION:
-        cause = f"its FFNs have the activation {config['hidden_act']}; those of llama.cpp have {ACTIVATION}"
+        cause = f"its FFNs have the activation {shown(config['hidden_act'])}; those of llama.cpp have {ACTIVATION}"
         raise Unsupported(f"this {name} cannot be said in GGUF", causes=(cause,))
     return known[name]
