@@ -12,8 +12,9 @@ from brickctl.exports.llama_cpp.files import check_files, write_files
 from brickctl.exports.llama_cpp.gguf_file import need_package
 from brickctl.exports.llama_cpp.model import specials_of
 from brickctl.exports.llama_cpp.tokens import is_control, tokenizer_in
+from brickctl.exports.modelfile.rendering import render_apart
 from brickctl.exports.modelfile.syntax import go_template, instruction, parameters
-from brickctl.exports.modelfile.turns import Turns, find_turns, renderer
+from brickctl.exports.modelfile.turns import Turns, find_turns
 from brickctl.sources.selection import read_json
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _modelfile(subject: Subject) -> tuple[list[str], tuple[str, ...]]:
     folder = subject.folder
     texts = _texts_of_tokens(folder)
     template = chat_template(folder)
-    turns = None if template is None else find_turns(renderer(template, texts), texts.get(_BEGIN, ""))
+    turns = None if template is None else find_turns(render_apart(template, texts), texts.get(_BEGIN, ""))
     lines = [f"FROM ./{subject.name}.gguf"]
     lines.append(instruction("TEMPLATE", go_template(_without_begin(turns, folder, texts))))
     lines += parameters(_stops(turns, texts, folder))

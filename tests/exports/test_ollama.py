@@ -10,6 +10,7 @@ import pytest
 from brickctl.core.names import Alias
 from brickctl.errors import Unsupported
 from brickctl.exports.export_format import Options, Written
+from brickctl.exports.modelfile.rendering import render_apart
 from brickctl.exports.modelfile.syntax import go_template, instruction
 from brickctl.exports.modelfile.turns import conversation, find_turns, renderer
 from brickctl.exports.ollama import Ollama
@@ -84,6 +85,24 @@ def test_a_template_that_says_more_is_not_translated(name: str) -> None:
 def test_a_template_cannot_reach_beyond_itself() -> None:
     hostile = "{{ messages.__class__.__mro__[1].__subclasses__() }}{{ messages[0].content }}"
     assert find_turns(renderer(hostile, {}), "") is None
+
+
+ENDLESS = {
+    "it loops": "{% for a in range(9**5) %}{% for b in range(9**5) %}{% endfor %}{% endfor %}{{ messages[0].content }}",
+    "it grows": "{{ 'a' * 10**10 }}{{ messages[0].content }}",
+    "it says too much": "{{ 'a' * 2**21 }}{{ messages[0].content }}",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_template_that_takes_too_much_is_not_translated(name: str) -> None:
+    assert find_turns(render_apart(ENDLESS[name], {}, seconds=1), "") is None
+
+
+def test_a_template_says_the_same_in_a_process_of_its_own() -> None:
+    tokens = {"bos_token": BEGIN}
+
+    assert find_turns(render_apart(HEADERS, tokens), BEGIN) == find_turns(renderer(HEADERS, tokens), BEGIN) is not None
 
 
 @pytest.mark.parametrize("value", ['a """ b', 'ends with "', "a\x00b", "a\u200bb", "a\rb", "a\u00a0b"])

@@ -25,6 +25,8 @@ _ORDERS = (
     ("system", "user", "assistant", "user"),
     ("system", "user", "assistant", "user", "assistant", "user"),
 )
+ASKED: tuple[tuple[str, ...], ...] = (*_ORDERS, ("user", "assistant"))
+"""The roles of every conversation that `find_turns` renders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

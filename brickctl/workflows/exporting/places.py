@@ -44,8 +44,10 @@ def refuse_overlap(place: Path, artifact: Path) -> None:
     """Make sure that an export does not lie in an artifact or another export, which would be in the way of the next.
 
     Raises:
-        UsageFault: it does, or is where the target is built, or holds that place.
+        UsageFault: it does, or is where the target is built, or holds that place, or is a link.
     """
+    if place.is_symlink():  # what it leads to is nobody's question then
+        refuse_link(place)
     wanted, built = place.resolve(), artifact.resolve()
     holders = (folder for folder in wanted.parents if any((folder / mark).is_file() for mark in (STATEMENT, FILE)))
     holder = built if wanted.is_relative_to(built) or built.is_relative_to(wanted) else next(holders, None)

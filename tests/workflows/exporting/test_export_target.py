@@ -217,6 +217,13 @@ def test_an_export_does_not_lie_where_the_target_is_built(place: str, starter: P
         exported(starter, "assistant", place=starter / place)
 
 
+def test_a_link_is_called_one_wherever_it_leads(starter: Path) -> None:
+    (starter / "dist/link").symlink_to(starter)
+
+    with pytest.raises(UsageFault, match="dist/link will not be used"):
+        exported(starter, "assistant", place=starter / "dist/link")
+
+
 def test_an_export_that_fails_leaves_nothing_and_what_was_there_is_kept(
     starter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
