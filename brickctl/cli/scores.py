@@ -73,7 +73,7 @@ def _state(score: Score, missed: Sequence[Score]) -> str:
     if score in missed:
         state = "MISSED" if score.doubt is None else "NOT COMPARED"
     else:
-        state = "ok" if score.passed else "accepted anew"
+        state = "ok" if score.passed else "not accepted" if missed else "accepted anew"
     return f"{state}, known" if score.cached else state
 
 

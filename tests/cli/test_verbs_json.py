@@ -243,7 +243,7 @@ def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pyte
     """A brick may break a model; JSON knows neither NaN nor infinity."""
     values = {"base": 1.5, "sql": float("nan"), "mail": float("inf")}
     scores = [Score(check=TEXT, model=Alias(model), value=value, count=1) for model, value in values.items()]
-    monkeypatch.setattr(measure, "read_checks", lambda *_: ())
+    monkeypatch.setattr(measure, "read_checks", lambda *_, **__: ())
     monkeypatch.setattr(measure, "skills", lambda *_, **__: scores)
     outcome = prepared.run("test", "--bricks", "--json")
     found = only_object(outcome)["scores"]
@@ -252,7 +252,7 @@ def test_a_figure_that_is_no_number_is_null(prepared: Sandbox, monkeypatch: pyte
 
 def test_scores_are_told_also_where_one_misses_its_bar(prepared: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = [Score(check=TEXT, model=Alias("assistant"), value=value, count=9) for value in (1.5, 2.5)]
-    monkeypatch.setattr(measure, "read_checks", lambda *_: ())
+    monkeypatch.setattr(measure, "read_checks", lambda *_, **__: ())
     monkeypatch.setattr(measure, "gate", lambda *_, **__: scores)
     outcome = prepared.run("test", "--json")
     assert outcome.code == 8

@@ -144,9 +144,12 @@ def test_a_figure_just_below_its_bar_does_not_read_as_the_bar(value: float, bar:
 
 def test_nothing_is_accepted_where_a_bar_is_missed(starter: Sandbox) -> None:
     rewrite(starter, MERGED, AVERAGE)
-    outcome = starter.run("test", "next", "--accept")
+    rewrite(starter, '[[checks]]\nname = "copy"', KEPT + '\n[[checks]]\nname = "copy"')
+    outcome = starter.run("test", "kept", "--accept")
     assert outcome.code == 8
     assert "nothing was accepted" in outcome.err
+    assert "not accepted" in outcome.out
+    assert "accepted anew" not in outcome.out
     assert not (starter.root / FILE).exists()
 
 

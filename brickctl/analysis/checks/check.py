@@ -41,7 +41,7 @@ class CheckKind:
     version: ClassVar[int] = 1
     """To be raised when the same model, data and settings give another result: stored ones are then made anew."""
 
-    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "peft")
     """Distributions whose version a result depends on."""
 
     unit: ClassVar[Unit] = "share"

@@ -29,7 +29,8 @@ class LmEval(CheckKind):
     questions are fetched from the Hub, and measured anew each time: nobody can say whether they are the same. With
     `data`, the folder of a task of your own, nothing is fetched. Such a task is YAML and JSON lines, and no code: keys
     that name Python, metrics of the Hub or other places are refused, and so is every task with `unsafe_code`. It has
-    `min` or `max`, whichever way is good. The worst examples have the worst values of the metric.
+    `min` or `max`, whichever way is good. The worst examples have the worst values of the metric; those that are right
+    are none.
 
     Args:
         task: name of the task.
@@ -40,7 +41,7 @@ class LmEval(CheckKind):
         chat_template: `true`: questions are turns of a user in the model's own chat template; raw unless it says so.
     """
 
-    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lm_eval")
+    libraries: ClassVar[tuple[str, ...]] = (*CheckKind.libraries, "lm_eval", "datasets")
     unit: ClassVar[Unit] = "figure"
     good: ClassVar[Good | None] = None
     line: ClassVar[str] = ""

@@ -56,7 +56,9 @@ class Pieces:
         """Write down that the last analysis of `name` rests on all that was asked for by now."""
         plain = json.dumps(name)[1:-1]  # ASCII: a folder may have a name that is no text
         mark = self._folder / f"{_MARK}{sha256_bytes(plain.encode())}.json"
-        write_atomically(mark, canonical_json({"name": plain, "pieces": sorted(self._asked)}))
+        content = canonical_json({"name": plain, "pieces": sorted(self._asked)})
+        if not (mark.is_file() and mark.read_bytes() == content):  # what is known is told on a read-only disk too
+            write_atomically(mark, content)
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         return self._folder / f"{json_digest(dict(key))}.json"

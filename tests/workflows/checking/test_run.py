@@ -17,6 +17,7 @@ from brickctl.core.digests import sha256_bytes
 from brickctl.core.names import Alias
 from brickctl.errors import LockInvalid, Unsupported, UsageFault
 from brickctl.tensors.executor import Budget
+from brickctl.workflows.analyzing import pieces
 from brickctl.workflows.analyzing.pieces import outlived
 from brickctl.workflows.checking import results
 from brickctl.workflows.checking.accept import accept, held_against
@@ -93,6 +94,12 @@ def test_another_model_or_other_data_or_settings_are_measured(project: Path, loa
     rewrite(project, MERGED, "{ upper = 0.5, next = 0.5 }")
     assert not one(project, "next").cached
     assert loads == ["next"] * 3
+
+
+def test_what_is_known_is_told_where_nothing_can_be_written(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores(project, "next")
+    monkeypatch.setattr(pieces, "write_atomically", lambda *_: pytest.fail("something is written"))
+    assert one(project, "next").cached
 
 
 def test_a_newer_library_or_kind_measures_again(
