@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LARGEST = 1_000_000
 """Bytes of a prompt that are read from standard input."""
 
-_LARGEST_SEED = (1 << 63) - 1
+_LARGEST_SEED = (1 << 32) - 1
 _COLDEST = 1e-6
 """A temperature above 0; what a model says divided by a smaller one may be infinite."""
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from brickctl.tensors.arrays import Array
 
+_LARGEST = 1e70
+"""Of an element of which fourth powers can be summed in fp64."""
+
 _FIELDS = 8
 _WIDTH = 8
 """Directions that are followed at once: the strongest is found sooner among some."""
@@ -40,7 +43,7 @@ class Difference:
         changed: elements that are not what they were.
         agreeing: of `signed`, the elements whose sign is what it was.
         signed: elements that are neither 0 before nor after.
-        unknown: elements that are NaN or infinite before or after; they count in nothing else.
+        unknown: elements that are NaN, infinite or above 1e70 before or after; they count in nothing else.
         elements: all of them.
     """
 
@@ -149,7 +152,7 @@ def run_difference(scan: Scan, given: Sequence[Array], arguments: Mapping[str, A
 def _of_block(before: Array, after: Array) -> Array:
     import numpy as np
 
-    finite = np.isfinite(before) & np.isfinite(after)
+    finite = (np.abs(before) < _LARGEST) & (np.abs(after) < _LARGEST)  # false of NaN
     unknown = finite.size - int(finite.sum())
     if unknown:
         before, after = np.where(finite, before, 0.0), np.where(finite, after, 0.0)

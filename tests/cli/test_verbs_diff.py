@@ -81,6 +81,17 @@ def test_bricks_are_compared_in_pairs_with_what_to_try_first(project: Sandbox) -
     assert "`brickctl test --bricks` says what each keeps" in outcome.err
 
 
+def test_a_derived_brick_that_was_never_made_is_told_and_left_out(project: Sandbox) -> None:
+    derived = '[derived.small]\nop = "extract-delta"\nfrom = "sql"\nbits = 8\n'
+    merge = 'op = "merge", method = "task_arithmetic", bricks = { small = 1, mail = 1 }'
+    project.write({"brick.toml": f"{project.manifest}\n{derived}\n[targets.light]\napply = [{{ {merge} }}]\n"})
+    refused = project.run("diff", "light")
+    assert (refused.code, "brickctl derive small" in refused.err) == (3, True)
+    left = project.run("diff", "--bricks")
+    assert left.code == 0
+    assert "`small` is left out: it was never made" in left.err
+
+
 def test_locks_are_compared_entry_by_entry(project: Sandbox) -> None:
     project.run("lock")
     project.write({"old.lock": project.lock})

@@ -59,6 +59,9 @@ def test_what_is_equal_is_read_and_found_equal(tmp_path: Path) -> None:
 def test_numbers_that_are_none_are_counted_and_spoil_nothing(tmp_path: Path) -> None:
     found = between(tmp_path, torch.tensor([1.0, math.nan, 3.0]), torch.tensor([1.0, 2.0, math.inf]))
     assert (found.unknown, found.changed, found.norm, found.is_equal) == (2, 0, 0.0, False)
+    huge = torch.tensor([1.0, 1e300], dtype=torch.float64)
+    found = between(tmp_path / "huge", huge, -huge)
+    assert (found.unknown, found.norm, found.cosine) == (1, 2.0, -1.0)
 
 
 def test_the_strongest_direction_of_a_difference_is_found_without_holding_it(tmp_path: Path) -> None:

@@ -80,3 +80,12 @@ def test_the_bricks_of_a_merge_are_held_against_each_other(project: Path) -> Non
     assert abs(pair.cosine) < 0.1
     assert report(project, "bundle", with_interference=True).pairs == ()  # nothing is merged
     assert report(project).pairs == ()  # nobody asked
+
+
+def test_something_else_in_the_place_of_the_artifact_stops_no_page(project: Path) -> None:
+    (project / "dist/assistant").mkdir(parents=True)
+    (project / "dist/assistant/mine.txt").write_text("mine")
+    open_run(opened(project), current_lock(opened(project), LockMode.REFRESH), Budget(threads=1), again=False)
+    (project / ".brickctl").mkdir(exist_ok=True)
+    found = report(project)
+    assert (found.artifact.state, found.skills is not None and found.skills.scores) == ("not built", ())

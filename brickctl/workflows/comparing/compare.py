@@ -15,6 +15,8 @@ from brickctl.tensors.whole_tensors import WholeTensors
 from brickctl.workflows.assemble import assemble
 from brickctl.workflows.comparing.interference import Pair, interference_of, pairs_of
 from brickctl.workflows.comparing.models import ModelDifference, compare_models
+from brickctl.workflows.derived import require_derived
+from brickctl.workflows.lock import LockMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +65,12 @@ def compare_all(desk: Desk, target: str | None) -> BrickDifference:
 
     Raises:
         NotFound: there is no such target, or there are not two such bricks.
+        LockStale: a brick of the target was never derived, or of something else.
     """
     session, lock = desk.workplace.session, desk.workplace.lock
     aliases = _aliases(desk.workplace, target)
+    if target is not None:
+        require_derived(session.manifest, lock, aliases, compare=desk.mode is not LockMode.FROZEN)
     ingredients = assemble(session, lock, aliases)
     chosen = [alias for alias in aliases if _changes_weights(ingredients, alias, session.events)]
     if len(chosen) < _FEWEST:
@@ -89,6 +94,9 @@ def _aliases(workplace: Workplace, target: str | None) -> Sequence[Alias]:
     """The bricks of a target, or of the project, sorted."""
     manifest = workplace.session.manifest
     if target is None:
+        for alias in manifest.derived:
+            if alias not in workplace.lock.derived:
+                workplace.session.events.note(f"`{alias}` is left out: it was never made (`brickctl derive {alias}`)")
         made = (alias for alias in manifest.derived if alias in workplace.lock.derived)
         return sorted((*manifest.bricks, *made))
     if target not in manifest.targets:

@@ -42,9 +42,13 @@ class KeyChange:
         return {"path": self.path, "key": self.key, "what": self.what, "before": self.before, "after": self.after}
 
 
-def file_changes(before: Brick, after: Brick) -> tuple[FileChange, ...]:
-    """The files beside the weights that are not equal, sorted by path."""
-    mine, theirs = _digests(before), _digests(after)
+def digests(brick: Brick) -> dict[str, Sha256]:
+    """The files of a brick beside its weights."""
+    return {file.path: file.sha256 for file in brick.pin.files if not file.path.endswith(_WEIGHTS)}
+
+
+def file_changes(mine: Mapping[str, Sha256], theirs: Mapping[str, Sha256]) -> tuple[FileChange, ...]:
+    """The files that are not equal, sorted by path."""
     paths = sorted(dict.fromkeys((*mine, *theirs)))
     return tuple(
         FileChange(path=path, what=_what(path in mine, path in theirs))
@@ -82,10 +86,6 @@ def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 todo.append((f"{prefix}{key}.", value))
             else:
                 yield f"{prefix}{key}", value
-
-
-def _digests(brick: Brick) -> dict[str, Sha256]:
-    return {file.path: file.sha256 for file in brick.pin.files if not file.path.endswith(_WEIGHTS)}
 
 
 def _what(was: bool, now: bool) -> str:  # noqa: FBT001 - whether it was there, and is

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from brickctl.analysis.interference import Interference, Known, Thin, Whole, interference, known
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from brickctl.workflows.session import Session
 
 _LABEL = "comparing bricks"
+_LARGEST_SQUARE = 1e70
+"""Of a norm of which fourth powers can be summed and multiplied in fp64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +142,17 @@ def _measured(alias: Alias, name: str, delta: Node, tensors: WholeTensors) -> Kn
     """A delta, measured.
 
     Raises:
-        Misfit: it holds NaN or infinity.
+        Misfit: it holds NaN or infinity, or numbers that no weights have.
     """
     try:
-        return _known(delta, tensors)
+        found = _known(delta, tensors)
     except Misfit as fault:
         message = f"what `{alias}` does to `{name}` is not finite"
         raise Misfit(message, causes=fault.causes, hint=fault.hint) from None
+    if not found.square < _LARGEST_SQUARE:
+        cause = f"its norm is {math.sqrt(found.square):.0e}"
+        raise Misfit(f"what `{alias}` does to `{name}` is too large to be compared", causes=(cause,))
+    return found
 
 
 def _known(delta: Node, tensors: WholeTensors) -> Known:
@@ -162,4 +168,4 @@ def _known(delta: Node, tensors: WholeTensors) -> Known:
 def _seen_as_matrix(delta: Node) -> tuple[int, int]:
     """Rows and columns of a tensor of any shape: its first dimension, and all others; a vector is one row."""
     shape = delta.spec.shape
-    return (shape[0], prod(shape[1:])) if len(shape) > 1 else (1, delta.spec.elements)
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, delta.spec.elements)

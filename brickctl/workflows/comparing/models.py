@@ -10,11 +10,12 @@ from brickctl.core.numbers import layer_of
 from brickctl.tensors.blobs import Blobs
 from brickctl.tensors.differences import Difference, difference, read_difference, strongest_square
 from brickctl.tensors.whole_tensors import WholeTensors
-from brickctl.workflows.comparing.documents import FileChange, KeyChange, file_changes, key_changes
+from brickctl.workflows.comparing.documents import FileChange, KeyChange, digests, file_changes, key_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from brickctl.core.digests import Sha256
     from brickctl.core.model import LazyModel
     from brickctl.core.nodes import Node
     from brickctl.core.ports import Progress
@@ -141,9 +142,14 @@ def compare_models(before: Side, after: Side, base: Side | None, progress: Progr
         same=len(found) - len(changes),
         tensors=changes,
         layers=_by_layer(found),
-        files=file_changes(before.brick, after.brick) if beside else (),
+        files=file_changes(_files(before), _files(after)) if beside else (),
         keys=key_changes(before.brick, after.brick) if beside else (),
     )
+
+
+def _files(side: Side) -> Mapping[str, Sha256]:
+    """What is compared by digests: the files of a model but its weights, and all of adapters beside it."""
+    return {**digests(side.brick), **side.beside}
 
 
 def figures(found: Difference | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from brickctl.operations.target import read_recipe
 from brickctl.sources.ledger import Ledger
 from brickctl.sources.open import open_sources
 from brickctl.workflows.analyzing.subject import Workplace
+from brickctl.workflows.artifact import hash_files, names_in
 from brickctl.workflows.assemble import locked_brick
 from brickctl.workflows.build import build
 from brickctl.workflows.derived import require_derived
@@ -51,12 +52,14 @@ class Side:
         name: what the user calls it.
         files: its files by digest, verified.
         is_brick: whether it is a brick of a project, or an adapter: something that changes a base.
+        beside: of a stack, the files of the adapters beside its model, by their path.
     """
 
     name: str
     brick: Brick
     files: Mapping[Sha256, Path]
     is_brick: bool
+    beside: Mapping[str, Sha256] = field(default_factory=dict)
 
     @property
     def is_model(self) -> bool:
@@ -171,11 +174,23 @@ class Desk:
             places = {file.path: sources.fetch(pin, file, self.events) for file in pin.files}
         contents = sources.inspect(pin)
         kind = detect_kind(name, contents).name
-        if isinstance(reference, PathReference) and (Path(reference.path) / FOLDER).is_dir():
-            self.events.note(f"`{name}` has adapters beside its model, which are not compared: name their folders")
+        beside = self._beside(name, Path(reference.path)) if isinstance(reference, PathReference) else {}
         brick = Brick(name=name, kind=kind, pin=pin, contents=contents)
         files = {file.sha256: places[file.path] for file in pin.files}
-        return Side(name=name, brick=brick, files=files, is_brick=not _has_model(contents))
+        return Side(name=name, brick=brick, files=files, is_brick=not _has_model(contents), beside=beside)
+
+    def _beside(self, name: str, folder: Path) -> Mapping[str, Sha256]:
+        """The files of the adapters beside a model.
+
+        Raises:
+            IntegrityFault: something among them is neither a file nor a folder.
+        """
+        adapters = folder / FOLDER
+        if not adapters.is_dir():
+            return {}
+        self.events.note(f"`{name}` has adapters beside its model, compared as files: name their folders to see more")
+        paths = {f"{FOLDER}/{path}": adapters / path for path in sorted(names_in(adapters))}
+        return hash_files(paths, self.events)
 
     @cached_property
     def _sources(self) -> Bricks:

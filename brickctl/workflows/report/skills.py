@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from brickctl.analysis.checks.check import read_gates
 from brickctl.core.names import BASE
-from brickctl.errors import LockStale, NotFound
+from brickctl.errors import LockStale, NotFound, UsageFault
 from brickctl.pages.target.contents import Check, Score, Skills
 from brickctl.tensors.executor import Budget
 from brickctl.workflows.checking import telling
@@ -58,8 +58,8 @@ def _known(
     for model, folder, asked, is_alone in everyone:
         try:
             yield from run.known_scores(model, folder, asked, alone=is_alone)
-        except (LockStale, NotFound):  # a derived brick that was never made, or a brick that the lock lacks
-            continue
+        except (LockStale, NotFound, UsageFault):
+            continue  # a derived brick never made, a brick that the lock lacks, or something else where a target goes
 
 
 def _is_cached(session: Session) -> bool:

@@ -142,6 +142,7 @@ def _said(opened: _Opened, *, in_chat: bool, has_template: bool) -> str:
 def _opened(stage: Stage, request: Request) -> Iterator[_Opened]:
     """The model that is asked for."""
     if is_folder(request.name):
+        _require_folder(request.name)
         yield _from_folder(Path(request.name), request.adapter, stage.budget.threads)
         return
     session = _needed(stage, request.name)
@@ -158,6 +159,12 @@ def _opened(stage: Stage, request: Request) -> Iterator[_Opened]:
     place = Workplace(session=session, lock=lock_for(session, stage.mode, (recipe,)), budget=stage.budget)
     with place.built(recipe) as made:
         yield _Opened(load_built(recipe, made.folder, stage.budget.threads))
+
+
+def _require_folder(name: str) -> None:
+    if not Path(name).is_dir():
+        hint = "name a target or a brick of the project, or a folder with a model, such as `./model`"
+        raise NotFound(f"there is no folder {shown(name)}", hint=hint)
 
 
 def _check_adapter(recipe: Recipe, adapter: str | None) -> None:

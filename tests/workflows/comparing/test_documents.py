@@ -6,7 +6,7 @@ from typing import Any
 
 from brickctl.core.brick import Brick, Contents, File, Pin
 from brickctl.core.digests import sha256_bytes
-from brickctl.workflows.comparing.documents import file_changes, key_changes
+from brickctl.workflows.comparing.documents import digests, file_changes, key_changes
 
 
 def brick(document: dict[str, Any], **files: str) -> Brick:
@@ -46,5 +46,5 @@ def test_tables_may_lie_as_deep_as_they_like() -> None:
 def test_files_are_compared_by_their_digests_and_weights_are_not_among_them() -> None:
     before = brick({}, **{"a.txt": "a", "b.txt": "b", "model.safetensors": "1"})
     after = brick({}, **{"a.txt": "A", "c.txt": "c", "model.safetensors": "2"})
-    found = [(one.path, one.what) for one in file_changes(before, after)]
+    found = [(one.path, one.what) for one in file_changes(digests(before), digests(after))]
     assert found == [("a.txt", "changed"), ("b.txt", "removed"), ("c.txt", "added")]

@@ -109,3 +109,12 @@ def test_a_brick_that_is_not_finite_is_named_with_its_tensor(bricks: Mapping[str
     with pytest.raises(Misfit, match=r"what `spoilt` does to `model\.layers\.0\..*` is not finite") as raised:
         compared({**bricks, "spoilt": spoilt}, ("plain", "spoilt"), tmp_path / "scratch")
     assert "adapter_model.safetensors holds NaN" in str(raised.value)
+
+
+def test_numbers_that_no_weights_have_are_refused(bricks: Mapping[str, Path], tmp_path: Path) -> None:
+    huge = edit_tensors(
+        shutil.copytree(bricks["plain"], tmp_path / "huge"),
+        lambda tensors: {name: tensor.fill_(1e30) for name, tensor in tensors.items()},
+    )
+    with pytest.raises(Misfit, match=r"what `huge` does to `.*` is too large to be compared"):
+        compared({**bricks, "huge": huge}, ("plain", "huge"), tmp_path / "scratch")

@@ -134,6 +134,18 @@ def test_configurations_are_compared_key_by_key_and_other_files_by_their_digests
     json.dumps(found.document(), allow_nan=False)
 
 
+def test_stacks_with_other_adapters_are_not_equal(base: Path, tmp_path: Path) -> None:
+    stacks = [shutil.copytree(base, tmp_path / name) for name in "ab"]
+    for number, stack in enumerate(stacks):
+        (stack / "adapters/x").mkdir(parents=True)
+        (stack / "adapters/x/adapter_model.safetensors").write_bytes(bytes([number]))
+    assert differ(stacks[0], stacks[0]).is_equal
+    found = differ(*stacks)
+    assert [(one.path, one.what) for one in found.files] == [("adapters/x/adapter_model.safetensors", "changed")]
+    assert not found.is_equal
+    assert [one.what for one in differ(base, stacks[0]).files] == ["added"]
+
+
 def test_numbers_that_are_none_are_told_and_stop_nothing(base: Path, tmp_path: Path) -> None:
     after = edited(base, tmp_path / "after", lambda tensors: {Q: torch.full_like(tensors[Q], float("nan"))})
     (only,) = differ(base, after).tensors

@@ -98,7 +98,8 @@ def test_a_chat_template_is_used_unless_the_prompt_is_to_go_in_raw(project: Sess
         ("assistant", "x", "upper", "has no adapters to choose from"),
         ("base", "x", "upper", "has no adapters to choose from"),
         ("assistent", "x", None, "is no target and no brick"),
-        ("./none", "x", None, "there is no model"),
+        ("./none", "x", None, "there is no folder ./none"),
+        ("hf:acme/model", "x", None, "there is no folder hf:acme/model"),
     ],
 )
 def test_what_cannot_be_run_is_told(name: str, prompt: str, adapter: str | None, told: str, project: Session) -> None:
