@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.tensors.copying import copy_range
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ def artifact_files(folder: Path) -> Mapping[str, Path]:
 def model_files(folder: Path) -> Mapping[str, Path]:
     """Those of the model alone, without adapters and what is said of the two together."""
     everything = artifact_files(folder)
-    return {
-        name: path for name, path in everything.items() if not name.startswith(ADAPTERS) and name not in {RECORD, GUIDE}
-    }
+    whole = (RECORD, GUIDE, SIGNATURE)
+    return {name: path for name, path in everything.items() if not name.startswith(ADAPTERS) and name not in whole}
 
 
 def copy_file(source: Path, target: Path, done: Callable[[int], None] = lambda _: None) -> None:

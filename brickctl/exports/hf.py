@@ -47,7 +47,9 @@ class Hf:
         commit = publisher.put(repository, files, message=message, private=bool(options.private))
         others = publisher.others(repository, commit, files)
         more = " and more" if len(others) > _MOST_SHOWN else ""
-        notes = (f"the repository has files of its own, which stay: {', '.join(others[:_MOST_SHOWN])}{more}",)
+        notes = (
+            f"the repository has files of its own, which stay: {', '.join(map(shown, others[:_MOST_SHOWN]))}{more}",
+        )
         return Sent(place=f"{_HUB}{repository}", commit=commit, notes=notes if others else ())
 
 

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickctl.core.belonging import SIGNATURE
 from brickctl.core.brick import File
 from brickctl.core.digests import Sha256, tree_digest
 from brickctl.core.names import BASE, Alias
 from brickctl.errors import UsageFault
+from brickctl.exports.artifact_files import RECORD
 from brickctl.exports.export_format import ExportFormat, Options, Origin, Sent, Subject, format_named, sender_named
 from brickctl.sources.ledger import hash_file
 from brickctl.workflows.artifact import names_in
@@ -170,12 +172,14 @@ def _definition(built: Built, wish: Wish, form: ExportFormat) -> dict[str, Any]:
     options = {name: value for name, value in asdict(wish.options).items() if value is not None}
     if "converter" in options:  # where it lies is this machine's business
         options["converter"] = f"sha256:{hash_file(Path(options['converter']))}"
+    beside = {name: built.folder / name for name in (RECORD, SIGNATURE)} if form.whole else {}  # no part of its digest
     return {
         "format": wish.form,
         "version": form.version,
         "options": options,
         "target": built.target,
         "artifact": f"sha256:{built.digest}",
+        "beside": {name: f"sha256:{hash_file(path)}" for name, path in beside.items() if path.is_file()},
     }
 
 

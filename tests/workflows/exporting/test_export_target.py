@@ -149,6 +149,17 @@ def test_another_artifact_or_another_option_makes_another_export(starter: Path) 
     assert json.loads((other.folder / FILE).read_text())["artifact"] == f"sha256:{other.artifact.digest}"
 
 
+def test_a_signature_goes_along_with_the_whole_and_with_nothing_less(starter: Path) -> None:
+    unsigned = exported(starter, "assistant", "oci")
+    (starter / "dist/assistant/model.sig").write_text("a signature")
+    signed = exported(starter, "assistant", "oci")
+    part = exported(starter, "assistant", "vllm")
+
+    assert (signed.fresh, exported(starter, "assistant", "oci").fresh) == (True, False)
+    assert len(signed.record.files) == len(unsigned.record.files) + 1
+    assert not (part.folder / "model/model.sig").exists()
+
+
 def test_the_same_artifact_gives_the_same_bytes(starter: Path, tmp_path: Path) -> None:
     one = exported(starter, "bundle")
     other = exported(starter, "bundle", place=tmp_path / "elsewhere")
