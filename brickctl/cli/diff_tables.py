@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from brickctl.cli import output
+
 if TYPE_CHECKING:
     from brickctl.analysis.interference import Interference
     from brickctl.cli.console import Console
@@ -61,9 +63,10 @@ def _show_models(console: Console, found: ModelDifference, *, layers: bool) -> N
         ]
         console.table(("layer", "changed", "relative", "cosine", "signs kept"), rows)
     for file in found.files:
-        console.show(f"{file.what:<8} {file.path}")
+        console.show(output.one_line(f"{file.what:<8} {file.path}"))
     for key in found.keys:
-        console.show(f"{key.what:<8} {key.path}: {key.key}{_values(key.what, key.before, key.after)}")
+        told = f"{key.what:<8} {key.path}: {key.key}{_values(key.what, key.before, key.after)}"
+        console.show(output.one_line(told))
 
 
 def _how_far(one: TensorChange) -> float:
@@ -164,9 +167,9 @@ def _show_locks(console: Console, found: LockDifference) -> None:
     for change in found.changes:
         console.show(f"{change.what:<8} {change.alias}{_pinned(change)}")
         for name, (before, after) in fields_changed(change).items():
-            console.show(f"         {name}: {_short(before)} -> {_short(after)}")
+            console.show(output.one_line(f"         {name}: {_short(before)} -> {_short(after)}"))
     for what, path in found.inputs:
-        console.show(f"{what:<8} {path}")
+        console.show(output.one_line(f"{what:<8} {path}"))
 
 
 def _pinned(change: Change) -> str:

@@ -65,6 +65,9 @@ def test_two_folders_need_no_project(empty: Sandbox) -> None:
     assert outcome.lines[0] == "tensors: none changed, 5 the same"
     assert "changed  config.json" in outcome.lines
     assert "added    config.json: x = 1" in outcome.lines
+    hostile = '{"model_type": "llama", "tie_word_embeddings": false, "x\\nequal: 5 tensors": 1}'
+    empty.write({"config.json": hostile}, "b")
+    assert "added    config.json: x\\nequal: 5 tensors = 1" in empty.run("diff", "./a", "./b").lines
 
 
 def test_bricks_are_compared_in_pairs_with_what_to_try_first(project: Sandbox) -> None:
