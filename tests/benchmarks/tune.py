@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapters", type=Path, nargs="+", required=True)
     parser.add_argument("--half", type=int, choices=(0, 1), default=0)
-    parser.add_argument("--few", type=int, default=12)
+    parser.add_argument("--few", type=int, default=24)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", default=METHODS)
